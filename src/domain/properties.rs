@@ -1,0 +1,107 @@
+//! The AMQP properties and headers that a command carries and that copies of it may keep.
+//!
+//! This is an allow-list by construction: what has no field here (`expiration`, `user_id`, `delivery_mode`,
+//! `CC`, `BCC`, every `x-*` header, …) is never read and so can never be copied into a message of ours.
+
+use std::collections::BTreeMap;
+
+/// Header names that the daemon writes on what it publishes. Never `x-`: RabbitMQ 4 ignores client-sent `x-` headers.
+pub mod header {
+    /// Attempts made so far, counted in the message and not in memory.
+    pub const ATTEMPT: &str = "courier-attempt";
+    /// When the daemon first saw the command, milliseconds since the epoch.
+    pub const FIRST_SEEN: &str = "courier-first-seen";
+    /// No attempt before this, milliseconds since the epoch.
+    pub const NOT_BEFORE: &str = "courier-not-before";
+    /// Why the command is dead.
+    pub const REASON: &str = "courier-reason";
+    /// The API's last status code.
+    pub const HTTP_STATUS: &str = "courier-http-status";
+    /// A short explanation, at most [`DETAIL_MAX_BYTES`], without personal data.
+    pub const DETAIL: &str = "courier-detail";
+    /// `exchange/key` that the command came by.
+    pub const SOURCE: &str = "courier-source";
+    /// How often an operator replayed the command: 0, 1, …
+    pub const REPLAY: &str = "courier-replay";
+    /// The daemon's version.
+    pub const VERSION: &str = "courier-version";
+    /// What all of the daemon's own headers start with.
+    pub const OWN_PREFIX: &str = "courier-";
+    /// W3C trace context.
+    pub const TRACEPARENT: &str = "traceparent";
+    /// The bound of [`DETAIL`].
+    pub const DETAIL_MAX_BYTES: usize = 512;
+}
+
+/// A header value of one of the kinds that the daemon reads or writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderValue {
+    /// UTF-8 text.
+    Text(String),
+    /// Any AMQP integer.
+    Int(i64),
+    /// A truth value.
+    Bool(bool),
+}
+
+impl HeaderValue {
+    /// The text, or the other kinds written as text (CloudEvents allows both).
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Int(int) => int.to_string(),
+            Self::Bool(bool) => bool.to_string(),
+        }
+    }
+}
+
+/// The headers, by name.
+pub type Headers = BTreeMap<String, HeaderValue>;
+
+/// The properties of a message, as far as they may be read or copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// `content-type`.
+    pub content_type: Option<String>,
+    /// `content-encoding`.
+    pub content_encoding: Option<String>,
+    /// `message-id`; the command's id when the body has none.
+    pub message_id: Option<String>,
+    /// `correlation-id`; echoed on the event.
+    pub correlation_id: Option<String>,
+    /// `reply-to`; where the event also goes with `events.replies = true`.
+    pub reply_to: Option<String>,
+    /// `type`.
+    pub kind: Option<String>,
+    /// `app-id`.
+    pub app_id: Option<String>,
+    /// `timestamp`, seconds since the epoch; when the producer made the command.
+    pub timestamp_s: Option<u64>,
+    /// `priority`.
+    pub priority: Option<u8>,
+    /// The allowed headers; see [`Properties::allows_header`].
+    pub headers: Headers,
+}
+
+impl Properties {
+    /// Whether a header may be read and copied: trace context, CloudEvents attributes and our own.
+    #[must_use]
+    pub fn allows_header(name: &str) -> bool {
+        name == header::TRACEPARENT
+            || name == "tracestate"
+            || name.starts_with(header::OWN_PREFIX)
+            || name.starts_with("cloudEvents_")
+            || name.starts_with("cloudEvents:")
+    }
+
+    /// A header's whole number, when it is there and is one.
+    #[must_use]
+    pub fn int(&self, name: &str) -> Option<i64> {
+        match self.headers.get(name)? {
+            HeaderValue::Int(int) => Some(*int),
+            HeaderValue::Text(text) => text.parse().ok(),
+            HeaderValue::Bool(_) => None,
+        }
+    }
+}

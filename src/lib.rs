@@ -1,0 +1,5 @@
+//! Takes send commands from RabbitMQ, posts them to edna Chat Center and publishes what became of each.
+
+pub mod domain;
+pub mod gate;
+pub mod ports;

@@ -1,0 +1,89 @@
+//! What the pipeline needs of the world. Adapters implement these; tests use fakes.
+
+use std::{future::Future, time::Duration};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::domain::{evidence::Evidence, message::Message, properties::Properties};
+
+/// Names one delivery: its number is only valid within the session (generation) that brought it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag {
+    /// Which session; a settle for an old one is dropped, as the broker has requeued the delivery.
+    pub generation: u64,
+    /// The broker's delivery tag.
+    pub number: u64,
+}
+
+/// A message as it came from the queue.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What to settle it by.
+    pub tag: Tag,
+    /// The payload, untouched.
+    pub body: Bytes,
+    /// The readable properties.
+    pub properties: Properties,
+    /// The broker has handed it out before: an earlier owner may have posted it.
+    pub redelivered: bool,
+    /// `exchange/key` that it came by.
+    pub source: String,
+}
+
+/// Where deliveries come from.
+pub trait Inbox: Send {
+    /// The next delivery, or `None` when no more will come (after [`Settler::stop`]).
+    fn next(&mut self) -> impl Future<Output = Option<Delivery>> + Send;
+}
+
+/// Where deliveries are settled.
+pub trait Settler: Clone + Send + Sync + 'static {
+    /// Acknowledges; never fails: if the session is gone, the broker has requeued the delivery.
+    fn ack(&self, tag: Tag);
+
+    /// Whether the session that brought this delivery still lives; if not, the broker hands it out again
+    /// and starting work on this copy would do it twice.
+    fn is_current(&self, tag: Tag) -> bool;
+}
+
+/// Why a message is not known to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum PublishError {
+    /// There is no publish session.
+    #[error("not connected to the broker for publishing")]
+    NotConnected,
+    /// No queue is bound for it: the topology is incomplete.
+    #[error("the broker returned the message: no queue is bound for it")]
+    Returned,
+    /// The broker refused it: the queue is full or down.
+    #[error("the broker refused the message: its queue is full or unavailable")]
+    Refused,
+    /// The confirm did not come: the session broke or stalled.
+    #[error("the broker's confirm did not come")]
+    Unconfirmed,
+}
+
+/// Where events and dead letters go.
+pub trait Outbox: Clone + Send + Sync + 'static {
+    /// Resolves with `Ok` only when the broker has confirmed that it stored the message in at least one queue.
+    fn publish(&self, message: Message) -> impl Future<Output = Result<(), PublishError>> + Send;
+}
+
+/// Posts to the API.
+pub trait Sender: Clone + Send + Sync + 'static {
+    /// Makes one attempt with this request body and tells what is known afterwards and how long it took.
+    fn send(&self, body: Bytes) -> impl Future<Output = (Evidence, Duration)> + Send;
+}
+
+/// Wall-clock time.
+pub trait Clock: Clone + Send + Sync + 'static {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// Randomness for jitter.
+pub trait Random: Clone + Send + Sync + 'static {
+    /// A number `n` with 0 ≤ n < 1.
+    fn dice(&self) -> f64;
+}
