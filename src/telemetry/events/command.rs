@@ -1,0 +1,155 @@
+//! What happens to a command.
+
+use std::{fmt, time::Duration};
+
+use jiff::Timestamp;
+use tracing::{debug, info, warn};
+
+use super::{Event, millis};
+use crate::{
+    domain::{
+        command::CommandId,
+        evidence::{Evidence, NoAnswer, NotSent},
+        reason::{Outcome, Reason},
+        verdict::Verdict,
+    },
+    telemetry::Telemetry,
+};
+
+/// The daemon took a command from the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandReceived {
+    /// The broker had handed it out before.
+    pub redelivered: bool,
+    /// The time in the queue, when the producer dated the message.
+    pub waited: Option<Duration>,
+}
+
+impl Event for CommandReceived {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.commands.received(self.redelivered, self.waited);
+        telemetry.moved();
+    }
+
+    fn log(&self) {
+        let Self { redelivered, waited } = *self;
+        debug!(redelivered, waited_ms = waited.map(millis), "took a command from the queue");
+    }
+}
+
+/// An attempt ended. Never `Debug`: the evidence holds the API's answer.
+#[derive(Clone, Copy)]
+pub struct AttemptMade<'a> {
+    /// Whose.
+    pub command_id: &'a CommandId,
+    /// What it proved.
+    pub verdict: Verdict,
+    /// What came back; only the status, or why there is none, is told.
+    pub evidence: &'a Evidence,
+    /// From the start of the request to the end of the answer.
+    pub took: Duration,
+}
+
+impl AttemptMade<'_> {
+    const fn status(&self) -> Option<u16> {
+        match self.evidence {
+            Evidence::Answer(answer) => Some(answer.status),
+            Evidence::NotSent(_) | Evidence::NoAnswer(_) => None,
+        }
+    }
+}
+
+impl Event for AttemptMade<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.api.attempt_made(self.verdict, self.status(), self.took);
+        telemetry.moved();
+    }
+
+    /// An uncertain attempt is told even without `debug`: it is the one that may reach a customer twice.
+    fn log(&self) {
+        let (id, verdict, took_ms) = (self.command_id, self.verdict.as_str(), millis(self.took));
+        let (command_id, status, answer) = (id.as_str(), self.status(), Answer(self.evidence));
+        if self.verdict == Verdict::Uncertain {
+            info!(command_id, verdict, status, took_ms, "command {id:?} may have reached the API or not: {answer}");
+        } else {
+            debug!(command_id, verdict, status, took_ms, "attempt for command {id:?}: {verdict} ({answer})");
+        }
+    }
+}
+
+/// What came back, in words.
+struct Answer<'a>(&'a Evidence);
+
+impl fmt::Display for Answer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Evidence::Answer(answer) => write!(f, "HTTP {}", answer.status),
+            Evidence::NotSent(NotSent::Connect) => f.write_str("not sent: no connection to the API"),
+            Evidence::NotSent(NotSent::Dns) => f.write_str("not sent: the API's host name did not resolve"),
+            Evidence::NotSent(NotSent::Tls) => f.write_str("not sent: the TLS handshake with the API failed"),
+            Evidence::NoAnswer(NoAnswer::Timeout) => f.write_str("no answer within api.timeout"),
+            Evidence::NoAnswer(NoAnswer::Broken) => f.write_str("the connection broke before the answer"),
+        }
+    }
+}
+
+/// A command reached its end: its outcome is published and confirmed.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandFinished<'a> {
+    /// Whose; `None` when the message was malformed and no id could be read.
+    pub command_id: Option<&'a CommandId>,
+    /// Why it is a dead letter; `None` when it succeeded.
+    pub reason: Option<Reason>,
+    /// The dead letter's `courier-detail`: the field and its problem, or the API's status; no personal data.
+    pub detail: Option<&'a str>,
+    /// Attempts that counted.
+    pub attempts: u32,
+    /// From the first sight to the outcome.
+    pub age: Duration,
+    /// More than one request of it may have reached the API.
+    pub possible_duplicate: bool,
+}
+
+impl Event for CommandFinished<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.commands.finished(self.reason, self.age, self.possible_duplicate);
+        if self.reason.is_none() {
+            telemetry.inner.health.succeeded(Timestamp::now());
+        }
+        telemetry.moved();
+    }
+
+    fn log(&self) {
+        let Self { attempts, possible_duplicate, .. } = *self;
+        let (command, age_ms) = (Named(self.command_id), millis(self.age));
+        let command_id = self.command_id.map(CommandId::as_str);
+        let outcome = self.reason.map_or(Outcome::Succeeded, Reason::outcome).as_str();
+        let Some(reason) = self.reason.map(Reason::as_str) else {
+            debug!(command_id, outcome, attempts, age_ms, possible_duplicate, "{command} succeeded");
+            return;
+        };
+        let detail = self.detail.unwrap_or("no detail");
+        warn!(
+            command_id,
+            outcome,
+            reason,
+            detail,
+            attempts,
+            age_ms,
+            possible_duplicate,
+            "{command} is a dead letter: {reason} ({detail})"
+        );
+    }
+}
+
+/// A command in a line: its id in quotes and escaped, so that it can't start a line of its own.
+struct Named<'a>(Option<&'a CommandId>);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, "command {id:?}"),
+            None => f.write_str("a message without a readable id"),
+        }
+    }
+}

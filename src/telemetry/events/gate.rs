@@ -1,0 +1,68 @@
+//! The gate closes and opens.
+
+use tracing::{error, info, warn};
+
+use super::Event;
+use crate::{gate::GateReason, telemetry::Telemetry};
+
+/// What an operator does about a closed gate, for logs and `/readyz`.
+#[must_use]
+pub const fn remedy(reason: GateReason) -> &'static str {
+    match reason {
+        GateReason::Auth => "check the credential in the section api; the gate opens once the API accepts it",
+        GateReason::Throttle => "nothing to do: the gate opens when the wait that the API asked for is over",
+        GateReason::Blocked => {
+            "check the broker's memory and disk alarms, full queues and the topology; \
+             the gate opens once the broker stores what we publish"
+        }
+        GateReason::Drain => "nothing to do: the daemon is shutting down",
+    }
+}
+
+/// Somebody closed the gate, or found a new problem while it holds it closed.
+#[derive(Clone, Copy, Debug)]
+pub struct GateClosed<'a> {
+    /// Why.
+    pub reason: GateReason,
+    /// What was seen; [`remedy`] is added.
+    pub problem: &'a str,
+}
+
+impl Event for GateClosed<'_> {
+    /// The gauge itself is read from the gate at each scrape, where holds of one reason add up.
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.health.set_gate_problem(self.reason, Some(self.problem));
+        telemetry.moved();
+    }
+
+    fn log(&self) {
+        let Self { reason, problem } = *self;
+        let (why, remedy) = (reason.as_str(), remedy(reason));
+        match reason {
+            GateReason::Auth | GateReason::Blocked => {
+                error!(reason = why, problem, "the gate is closed ({why}): {problem}; {remedy}");
+            }
+            GateReason::Throttle => warn!(reason = why, problem, "the gate is closed ({why}): {problem}; {remedy}"),
+            GateReason::Drain => info!(reason = why, problem, "the gate is closed ({why}): {problem}; {remedy}"),
+        }
+    }
+}
+
+/// Whoever had closed the gate for this reason let go of it; other reasons may still keep it closed.
+#[derive(Clone, Copy, Debug)]
+pub struct GateOpened {
+    /// Which reason is over.
+    pub reason: GateReason,
+}
+
+impl Event for GateOpened {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.health.set_gate_problem(self.reason, None);
+        telemetry.moved();
+    }
+
+    fn log(&self) {
+        let reason = self.reason.as_str();
+        info!(reason, "the gate is no longer closed for this reason: {reason}");
+    }
+}
