@@ -1,6 +1,7 @@
 //! Takes send commands from RabbitMQ, posts them to edna Chat Center and publishes what became of each.
 
 pub mod admin;
+pub mod amqp;
 pub mod domain;
 pub mod gate;
 pub mod ports;

@@ -50,9 +50,6 @@ pub trait Settler: Clone + Send + Sync + 'static {
 /// Why a message is not known to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PublishError {
-    /// There is no publish session.
-    #[error("not connected to the broker for publishing")]
-    NotConnected,
     /// No queue is bound for it: the topology is incomplete.
     #[error("the broker returned the message: no queue is bound for it")]
     Returned,
@@ -86,4 +83,29 @@ pub trait Clock: Clone + Send + Sync + 'static {
 pub trait Random: Clone + Send + Sync + 'static {
     /// A number `n` with 0 ≤ n < 1.
     fn dice(&self) -> f64;
+}
+
+/// All ports that the pipeline uses besides its [`Inbox`], in one bundle.
+pub trait Ports: Send + Sync + 'static {
+    /// Posts to the API.
+    type Sender: Sender;
+    /// Publishes outcomes.
+    type Outbox: Outbox;
+    /// Settles deliveries.
+    type Settler: Settler;
+    /// Tells the time.
+    type Clock: Clock;
+    /// Spreads waits.
+    type Random: Random;
+
+    /// Posts to the API.
+    fn sender(&self) -> &Self::Sender;
+    /// Publishes outcomes.
+    fn outbox(&self) -> &Self::Outbox;
+    /// Settles deliveries.
+    fn settler(&self) -> &Self::Settler;
+    /// Tells the time.
+    fn clock(&self) -> &Self::Clock;
+    /// Spreads waits.
+    fn random(&self) -> &Self::Random;
 }

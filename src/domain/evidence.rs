@@ -1,6 +1,6 @@
 //! What one attempt left in our hands, before anybody judges it.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// The whole of what is known after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,4 +42,38 @@ pub enum NoAnswer {
     Timeout,
     /// The connection broke.
     Broken,
+}
+
+impl Evidence {
+    /// The HTTP status, when there was an answer.
+    #[must_use]
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answer(answer) => Some(answer.status),
+            Self::NotSent(_) | Self::NoAnswer(_) => None,
+        }
+    }
+
+    /// The wait that the API asked for.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Answer(answer) => answer.retry_after,
+            Self::NotSent(_) | Self::NoAnswer(_) => None,
+        }
+    }
+}
+
+/// In words, for logs and details; never the answer's body, which may hold personal data.
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer(answer) => write!(f, "the API answered HTTP {}", answer.status),
+            Self::NotSent(NotSent::Connect) => f.write_str("not sent: no connection to the API"),
+            Self::NotSent(NotSent::Dns) => f.write_str("not sent: the API's host name did not resolve"),
+            Self::NotSent(NotSent::Tls) => f.write_str("not sent: the TLS handshake with the API failed"),
+            Self::NoAnswer(NoAnswer::Timeout) => f.write_str("no answer within api.timeout"),
+            Self::NoAnswer(NoAnswer::Broken) => f.write_str("the connection broke before the answer"),
+        }
+    }
 }

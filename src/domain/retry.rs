@@ -15,11 +15,11 @@ pub fn wait_after(attempts: u32, dice: f64) -> Duration {
     wait.mul_f64(0.8 + 0.4 * dice.clamp(0.0, 1.0))
 }
 
-/// The wait before reconnecting for the `failures`th time (1 or more): full jitter over a doubling bound from
-/// 0.2 s to 15 s, so that many daemons do not return to a restarted broker in one wave.
+/// The wait before asking the broker again after `failures` failures in a row (1 or more): full jitter over a doubling bound from
+/// 0.2 s to 5 s, so that many daemons do not return to a restarted broker in one wave.
 #[must_use]
-pub fn reconnect_after(failures: u32, dice: f64) -> Duration {
-    let bound_ms = 200_u64.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(15_000);
+pub fn back_off(failures: u32, dice: f64) -> Duration {
+    let bound_ms = 200_u64.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(5_000);
     Duration::from_millis(100) + Duration::from_millis(bound_ms).mul_f64(dice.clamp(0.0, 1.0))
 }
 
@@ -38,11 +38,11 @@ mod tests {
     }
 
     #[test]
-    fn reconnects_are_never_at_once_and_never_more_than_fifteen_seconds_apart() {
+    fn reconnects_are_never_at_once_and_never_more_than_about_five_seconds_apart() {
         for failures in [0, 1, 5, 20, u32::MAX] {
-            assert!(reconnect_after(failures, 0.0) >= Duration::from_millis(100));
-            assert!(reconnect_after(failures, 1.0) <= Duration::from_millis(15_100));
+            assert!(back_off(failures, 0.0) >= Duration::from_millis(100));
+            assert!(back_off(failures, 1.0) <= Duration::from_millis(5_100));
         }
-        assert!(reconnect_after(1, 1.0) < reconnect_after(4, 1.0));
+        assert!(back_off(1, 1.0) < back_off(4, 1.0));
     }
 }

@@ -4,6 +4,7 @@
 //! a line and its number can't drift apart. Texts, addresses, attachment URLs, tokens and metadata have no place in any
 //! event: there is no field for them.
 
+mod closed_gate;
 pub mod events;
 mod health;
 pub mod logging;
@@ -17,6 +18,7 @@ use std::{sync::Arc, time::Duration};
 use prometheus::IntGauge;
 
 pub use self::{
+    closed_gate::ClosedGate,
     events::Event,
     health::{BrokerView, Link, Role},
     snapshot::{Closure, Snapshot},

@@ -165,7 +165,6 @@ fn publishes_log_and_count() {
             (PublishError::Returned, "returned", "WARN"),
             (PublishError::Refused, "refused", "WARN"),
             (PublishError::Unconfirmed, "unconfirmed", "DEBUG"),
-            (PublishError::NotConnected, "not_connected", "DEBUG"),
         ] {
             let failed = format!("publishes_total{{result=\"{result}\",target=\"{word}\"}}");
             check(&telemetry, PublishFailed { target, error }, level, &[&failed], &[word, &error.to_string()]);

@@ -159,7 +159,7 @@ impl Event for PublishFailed<'_> {
             PublishError::Returned | PublishError::Refused => {
                 warn!(publish_target, "could not publish ({publish_target}): {error}; publishing it again");
             }
-            PublishError::NotConnected | PublishError::Unconfirmed => {
+            PublishError::Unconfirmed => {
                 debug!(publish_target, "could not publish ({publish_target}): {error}; publishing it again");
             }
         }
@@ -187,7 +187,7 @@ impl Event for TopologyMissing<'_> {
         let problem = self.problem;
         error!(
             problem,
-            "the topology is incomplete: {problem}; run `edna-courier topology apply` or set broker.declare = true"
+            "the topology is incomplete: {problem}; set broker.declare = true, or import deploy/rabbitmq/definitions.json"
         );
     }
 }

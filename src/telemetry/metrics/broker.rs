@@ -17,12 +17,11 @@ const CONFIRM_BOUNDS_S: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.
 /// What became of a publish; `Ok` is confirmed.
 type Published = Result<(), PublishError>;
 
-const RESULTS: [(Published, &str); 5] = [
+const RESULTS: [(Published, &str); 4] = [
     (Ok(()), "confirmed"),
     (Err(PublishError::Returned), "returned"),
     (Err(PublishError::Refused), "refused"),
     (Err(PublishError::Unconfirmed), "unconfirmed"),
-    (Err(PublishError::NotConnected), "not_connected"),
 ];
 
 /// The broker: links, consumer, publishes.

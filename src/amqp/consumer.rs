@@ -1,0 +1,272 @@
+//! The consume session: brings deliveries while the gate is open, and settles them.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use lapin::{
+    Channel, Connection, Event,
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    types::{FieldTable, ShortString},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    connect::{Broker, timed},
+    error::SessionError,
+    properties,
+    supervise::{Serve, Supervisor},
+    topology::{Names, Topology},
+};
+use crate::{
+    gate::{Gate, GateState},
+    ports::{Delivery, Inbox, Random, Settler, Tag},
+    telemetry::{
+        Role, Telemetry,
+        events::{Connected, ConsumerStarted, ConsumerStopped, TopologyMissing, TopologyVerified},
+    },
+};
+
+/// Where the pipeline takes deliveries from.
+pub struct Deliveries(mpsc::UnboundedReceiver<Delivery>);
+
+impl Inbox for Deliveries {
+    async fn next(&mut self) -> Option<Delivery> {
+        self.0.recv().await
+    }
+}
+
+/// Where the pipeline settles them.
+#[derive(Clone)]
+pub struct Acks {
+    tags: mpsc::UnboundedSender<Tag>,
+    generation: Arc<AtomicU64>,
+}
+
+impl Settler for Acks {
+    fn ack(&self, tag: Tag) {
+        // The session's task is gone only at the very end, and then the broker requeues the delivery.
+        let _ = self.tags.send(tag);
+    }
+
+    fn is_current(&self, tag: Tag) -> bool {
+        self.generation.load(Ordering::Acquire) == tag.generation
+    }
+}
+
+/// How to consume.
+pub struct Consumer {
+    /// Which queue, and what else must be there.
+    pub names: Names,
+    /// Declares the topology before consuming, instead of only checking it.
+    pub declare: Option<Topology>,
+    /// How many deliveries may be in hand; the bound of all memory.
+    pub prefetch: u16,
+    /// Consumes only while it is open.
+    pub gate: Gate,
+    /// Told of every change.
+    pub telemetry: Telemetry,
+}
+
+impl Consumer {
+    /// Both ends for the pipeline, and the task that serves them until `stop`; then it settles what was acked before.
+    pub fn start<R: Random>(
+        self,
+        broker: Arc<Broker>,
+        random: R,
+        stop: CancellationToken,
+    ) -> (Deliveries, Acks, impl Future<Output = ()> + Send) {
+        // Unbounded, yet never longer than the prefetch: the broker sends no more before we ack.
+        let (deliveries, inbox) = mpsc::unbounded_channel();
+        let (tags, acked) = mpsc::unbounded_channel();
+        let generation = Arc::new(AtomicU64::new(0));
+        let acks = Acks { tags, generation: generation.clone() };
+        let supervisor =
+            Supervisor { broker, role: Role::Consume, telemetry: self.telemetry.clone(), random, stop: stop.clone() };
+        let gate = self.gate.subscribe();
+        let link = Link { settings: self, deliveries, acked, generation, gate, stop };
+        let serving = async move { supervisor.run(link).await };
+        (Deliveries(inbox), acks, serving)
+    }
+}
+
+/// The task's state; it outlives the sessions.
+struct Link {
+    settings: Consumer,
+    deliveries: mpsc::UnboundedSender<Delivery>,
+    acked: mpsc::UnboundedReceiver<Tag>,
+    generation: Arc<AtomicU64>,
+    gate: watch::Receiver<GateState>,
+    stop: CancellationToken,
+}
+
+impl Serve for Link {
+    async fn serve(&mut self, connection: &Connection) -> Result<(), SessionError> {
+        let generation = self.generation.load(Ordering::Acquire) + 1;
+        let channel = self.prepare(connection).await?;
+        self.generation.store(generation, Ordering::Release);
+        self.settings.telemetry.record(Connected { role: Role::Consume });
+        let mut session = Session { channel, generation, subscription: Subscription::None };
+        let result = self.consume_until_stopped(&mut session, connection.events_listener()).await;
+        // From here on nothing of this session may be worked on or settled.
+        self.generation.store(generation + 1, Ordering::Release);
+        if matches!(session.subscription, Subscription::Active(_)) {
+            self.settings.telemetry.record(ConsumerStopped { why: "the session ended" });
+        }
+        result
+    }
+}
+
+impl Link {
+    async fn prepare(&self, connection: &Connection) -> Result<Channel, SessionError> {
+        if let Some(topology) = &self.settings.declare {
+            topology.declare(&timed("channel.open", connection.create_channel()).await?).await?;
+        }
+        self.verify(connection).await?;
+        let channel = timed("channel.open", connection.create_channel()).await?;
+        timed("basic.qos", channel.basic_qos(self.settings.prefetch, BasicQosOptions::default())).await?;
+        Ok(channel)
+    }
+
+    async fn verify(&self, connection: &Connection) -> Result<(), SessionError> {
+        let result = Topology::verify(&self.settings.names, connection).await;
+        match &result {
+            Ok(()) => self.settings.telemetry.record(TopologyVerified),
+            Err(missing @ SessionError::Missing(_)) => {
+                self.settings.telemetry.record(TopologyMissing { problem: &missing.to_string() });
+            }
+            Err(_) => {}
+        }
+        result
+    }
+
+    async fn consume_until_stopped(
+        &mut self,
+        session: &mut Session,
+        events: impl Stream<Item = Event> + Send,
+    ) -> Result<(), SessionError> {
+        tokio::pin!(events);
+        loop {
+            let open = self.gate.borrow_and_update().is_open();
+            session.follow_gate(open, &self.settings).await?;
+            tokio::select! {
+                biased;
+                Some(tag) = self.acked.recv() => session.ack(tag).await?,
+                delivery = session.subscription.next() => match session.received(delivery, &self.settings)? {
+                    Some(delivery) => drop(self.deliveries.send(delivery)),
+                    None => {}
+                },
+                Ok(()) = self.gate.changed() => {}
+                event = events.next() => match event {
+                    Some(Event::Error(error)) => return Err(error.into()),
+                    Some(_) => {}
+                    None => return Err(SessionError::Ended),
+                },
+                () = self.stop.cancelled() => return self.finish(session).await,
+            }
+        }
+    }
+
+    /// Settles what was acked, and makes sure that the broker has read it before the channel closes: acks that are on
+    /// their way when a channel closes can be ignored, and an answer to a later request proves that they were not.
+    async fn finish(&mut self, session: &mut Session) -> Result<(), SessionError> {
+        while let Ok(tag) = self.acked.try_recv() {
+            session.ack(tag).await?;
+        }
+        let prefetch = self.settings.prefetch;
+        timed("basic.qos", session.channel.basic_qos(prefetch, BasicQosOptions::default())).await
+    }
+}
+
+/// One generation.
+struct Session {
+    channel: Channel,
+    generation: u64,
+    subscription: Subscription,
+}
+
+/// Whether the broker sends us deliveries.
+enum Subscription {
+    None,
+    Active(lapin::Consumer),
+    /// We asked it to stop; what it sent before still comes.
+    Ending(lapin::Consumer),
+}
+
+impl Subscription {
+    /// Pends while there is no subscription.
+    async fn next(&mut self) -> Option<Result<lapin::message::Delivery, lapin::Error>> {
+        match self {
+            Self::None => std::future::pending().await,
+            Self::Active(consumer) | Self::Ending(consumer) => consumer.next().await,
+        }
+    }
+}
+
+impl Session {
+    /// Subscribes when the gate opens, cancels when it closes.
+    async fn follow_gate(&mut self, open: bool, settings: &Consumer) -> Result<(), SessionError> {
+        self.subscription = match std::mem::replace(&mut self.subscription, Subscription::None) {
+            Subscription::None if open => {
+                let consumer = self.subscribe(&settings.names.commands()).await?;
+                settings.telemetry.record(ConsumerStarted { queue: &settings.names.commands() });
+                Subscription::Active(consumer)
+            }
+            Subscription::Active(consumer) if !open => {
+                settings.telemetry.record(ConsumerStopped { why: "the gate is closed" });
+                let cancelling = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+                timed("basic.cancel", cancelling).await?;
+                Subscription::Ending(consumer)
+            }
+            unchanged => unchanged,
+        };
+        Ok(())
+    }
+
+    async fn subscribe(&self, queue: &str) -> Result<lapin::Consumer, SessionError> {
+        let queue = ShortString::try_new(queue).unwrap_or_default();
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        timed("basic.consume", self.channel.basic_consume(queue, ShortString::default(), options, arguments)).await
+    }
+
+    /// A delivery; or the end of the subscription, which is only in order when we asked for it.
+    fn received(
+        &mut self,
+        delivery: Option<Result<lapin::message::Delivery, lapin::Error>>,
+        settings: &Consumer,
+    ) -> Result<Option<Delivery>, SessionError> {
+        match delivery {
+            Some(Ok(delivery)) => Ok(Some(self.ours(delivery))),
+            Some(Err(error)) => Err(error.into()),
+            None if matches!(self.subscription, Subscription::Ending(_)) => {
+                self.subscription = Subscription::None;
+                Ok(None)
+            }
+            None => Err(SessionError::Cancelled(settings.names.commands())),
+        }
+    }
+
+    fn ours(&self, theirs: lapin::message::Delivery) -> Delivery {
+        Delivery {
+            tag: Tag { generation: self.generation, number: theirs.delivery_tag },
+            properties: properties::read(&theirs.properties),
+            redelivered: theirs.redelivered,
+            source: format!("{}/{}", theirs.exchange.as_str(), theirs.routing_key.as_str()),
+            body: Bytes::from(theirs.data),
+        }
+    }
+
+    async fn ack(&self, tag: Tag) -> Result<(), SessionError> {
+        if tag.generation == self.generation {
+            timed("basic.ack", self.channel.basic_ack(tag.number, BasicAckOptions::default())).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,36 @@
+//! Why a session ended or could not begin.
+
+use std::time::Duration;
+
+/// Every one of them is answered alike: drop the session, wait, build a new one.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// TCP, TLS or the AMQP handshake did not succeed.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// Host and port.
+        address: String,
+        /// The library's word for it.
+        source: lapin::Error,
+    },
+    /// The library, the broker or the network ended it.
+    #[error("{0}")]
+    Broken(#[from] lapin::Error),
+    /// An operation did not come back in time.
+    #[error("the broker did not answer {operation} within {} s", .deadline.as_secs())]
+    Deadline {
+        /// What was asked.
+        operation: &'static str,
+        /// How long was waited.
+        deadline: Duration,
+    },
+    /// The broker cancelled our consumer: the queue was deleted or moved, or an acknowledgement took too long.
+    #[error("the broker cancelled the consumer of queue {0}")]
+    Cancelled(String),
+    /// The connection's event stream ended.
+    #[error("the connection ended")]
+    Ended,
+    /// An exchange or a queue is not there.
+    #[error("{0} is missing")]
+    Missing(String),
+}

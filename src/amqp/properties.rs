@@ -1,0 +1,127 @@
+//! Between the library's properties and ours. What our type has no field for is not read.
+
+use jiff::Timestamp;
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable, ShortString},
+};
+
+use crate::domain::properties::{HeaderValue, Headers, Properties};
+
+const PERSISTENT: u8 = 2;
+
+/// Reads the properties of a delivery.
+pub(super) fn read(theirs: &BasicProperties) -> Properties {
+    let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
+    Properties {
+        content_type: text(theirs.content_type()),
+        content_encoding: text(theirs.content_encoding()),
+        message_id: text(theirs.message_id()),
+        correlation_id: text(theirs.correlation_id()),
+        reply_to: text(theirs.reply_to()),
+        kind: text(theirs.kind()),
+        app_id: text(theirs.app_id()),
+        timestamp_s: *theirs.timestamp(),
+        priority: *theirs.priority(),
+        headers: theirs.headers().as_ref().map(read_headers).unwrap_or_default(),
+    }
+}
+
+fn read_headers(theirs: &FieldTable) -> Headers {
+    let allowed = theirs.inner().iter().filter(|(name, _)| Properties::allows_header(name.as_str()));
+    allowed.filter_map(|(name, value)| Some((name.as_str().to_owned(), read_value(value)?))).collect()
+}
+
+fn read_value(value: &AMQPValue) -> Option<HeaderValue> {
+    Some(match value {
+        AMQPValue::LongString(text) => HeaderValue::Text(String::from_utf8_lossy(text.as_bytes()).into_owned()),
+        AMQPValue::ShortString(text) => HeaderValue::Text(text.as_str().to_owned()),
+        AMQPValue::Boolean(truth) => HeaderValue::Bool(*truth),
+        AMQPValue::ShortShortInt(int) => HeaderValue::Int((*int).into()),
+        AMQPValue::ShortShortUInt(int) => HeaderValue::Int((*int).into()),
+        AMQPValue::ShortInt(int) => HeaderValue::Int((*int).into()),
+        AMQPValue::ShortUInt(int) => HeaderValue::Int((*int).into()),
+        AMQPValue::LongInt(int) => HeaderValue::Int((*int).into()),
+        AMQPValue::LongUInt(int) => HeaderValue::Int((*int).into()),
+        AMQPValue::LongLongInt(int) => HeaderValue::Int(*int),
+        AMQPValue::Timestamp(seconds) => {
+            let seconds = i64::try_from(*seconds).ok()?;
+            HeaderValue::Text(Timestamp::from_second(seconds).ok()?.to_string())
+        }
+        _ => return None,
+    })
+}
+
+/// Writes the properties of a message of ours: persistent, always.
+pub(super) fn write(ours: Properties) -> BasicProperties {
+    let mut theirs = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    let mut set = |value: Option<String>, with: fn(BasicProperties, ShortString) -> BasicProperties| {
+        // What came in as a short string fits; what we make ourselves is bounded far below.
+        if let Some(short) = value.and_then(|text| ShortString::try_new(text).ok()) {
+            theirs = with(std::mem::take(&mut theirs), short);
+        }
+    };
+    set(ours.content_type, BasicProperties::with_content_type);
+    set(ours.content_encoding, BasicProperties::with_content_encoding);
+    set(ours.message_id, BasicProperties::with_message_id);
+    set(ours.correlation_id, BasicProperties::with_correlation_id);
+    set(ours.reply_to, BasicProperties::with_reply_to);
+    set(ours.kind, BasicProperties::with_type);
+    set(ours.app_id, BasicProperties::with_app_id);
+    if let Some(seconds) = ours.timestamp_s {
+        theirs = theirs.with_timestamp(seconds);
+    }
+    if let Some(priority) = ours.priority {
+        theirs = theirs.with_priority(priority);
+    }
+    if ours.headers.is_empty() { theirs } else { theirs.with_headers(write_headers(ours.headers)) }
+}
+
+fn write_headers(ours: Headers) -> FieldTable {
+    let mut theirs = FieldTable::default();
+    for (name, value) in ours {
+        let Ok(name) = ShortString::try_new(name) else { continue };
+        theirs.insert(
+            name,
+            match value {
+                HeaderValue::Text(text) => AMQPValue::LongString(text.into()),
+                HeaderValue::Int(int) => AMQPValue::LongLongInt(int),
+                HeaderValue::Bool(truth) => AMQPValue::Boolean(truth),
+            },
+        );
+    }
+    theirs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_allowed_survives_a_round_trip_and_nothing_else_does() {
+        let mut headers = FieldTable::default();
+        headers.insert("courier-attempt".into(), AMQPValue::ShortInt(3));
+        headers.insert("traceparent".into(), AMQPValue::LongString("00-ab".into()));
+        headers.insert("cloudEvents_id".into(), AMQPValue::LongString("a".into()));
+        headers.insert("x-death".into(), AMQPValue::LongString("no".into()));
+        headers.insert("CC".into(), AMQPValue::LongString("no".into()));
+        let theirs = BasicProperties::default()
+            .with_message_id("m".into())
+            .with_correlation_id("c".into())
+            .with_timestamp(1_700_000_000)
+            .with_expiration("1000".into())
+            .with_user_id("guest".into())
+            .with_headers(headers);
+
+        let written = write(read(&theirs));
+
+        assert_eq!(written.message_id(), theirs.message_id());
+        assert_eq!(written.correlation_id(), theirs.correlation_id());
+        assert_eq!(written.timestamp(), theirs.timestamp());
+        assert_eq!(*written.delivery_mode(), Some(PERSISTENT));
+        assert_eq!(*written.expiration(), None);
+        assert_eq!(*written.user_id(), None);
+        let names: Vec<_> = written.headers().iter().flat_map(|table| table.inner().keys()).collect();
+        assert_eq!(names, ["cloudEvents_id", "courier-attempt", "traceparent"]);
+    }
+}

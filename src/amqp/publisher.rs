@@ -1,0 +1,161 @@
+//! The publish session: one task owns the channel, many publishes are on their way at once.
+//!
+//! One task, because the library numbers publishes and queues their frames under different locks: two threads on one
+//! channel can swap places, and each is told the other's fate.
+
+use std::{future::Future, sync::Arc};
+
+use futures_util::{Stream, StreamExt};
+use lapin::{Channel, Connection, Event, options::ConfirmSelectOptions};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    connect::{Broker, timed},
+    error::SessionError,
+    flight::{CONFIRM_DEADLINE, Flight, Job, MAX_UNCONFIRMED},
+    supervise::{Serve, Supervisor},
+    topology::Names,
+};
+use crate::{
+    domain::message::Message,
+    gate::{Gate, GateReason, Hold},
+    ports::{Outbox, PublishError, Random},
+    telemetry::{
+        ClosedGate, Role, Telemetry,
+        events::{Connected, PublishConfirmed, PublishFailed},
+    },
+};
+
+/// Publishes; clones share the one session. A publish waits while there is no session.
+#[derive(Clone)]
+pub struct Publisher {
+    jobs: mpsc::Sender<Job>,
+    telemetry: Telemetry,
+}
+
+impl Outbox for Publisher {
+    async fn publish(&self, message: Message) -> Result<(), PublishError> {
+        let (target, started) = (message.target.clone(), Instant::now());
+        let unconfirmed = self.telemetry.unconfirmed();
+        let result = self.hand_over(message).await;
+        drop(unconfirmed);
+        match result {
+            Ok(()) => self.telemetry.record(PublishConfirmed { target: &target, took: started.elapsed() }),
+            Err(error) => self.telemetry.record(PublishFailed { target: &target, error }),
+        }
+        result
+    }
+}
+
+impl Publisher {
+    /// A publisher and the task that serves it until `stop`. The gate is held closed whenever there is no session
+    /// that the broker lets publish: an outcome that cannot be recorded must not be created.
+    pub fn new<R: Random>(
+        broker: Arc<Broker>,
+        names: Names,
+        gate: Gate,
+        telemetry: Telemetry,
+        random: R,
+        stop: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let (sender, jobs) = mpsc::channel(MAX_UNCONFIRMED);
+        let supervisor =
+            Supervisor { broker, role: Role::Publish, telemetry: telemetry.clone(), random, stop: stop.clone() };
+        let hold = Held::unconnected(&gate);
+        let owner = Owner { names, gate, telemetry: telemetry.clone(), stop, jobs, hold };
+        let serving = async move { supervisor.run(owner).await };
+        (Self { jobs: sender, telemetry }, serving)
+    }
+
+    async fn hand_over(&self, message: Message) -> Result<(), PublishError> {
+        let (reply, told) = oneshot::channel();
+        self.jobs.send(Job { message, reply }).await.map_err(|_| PublishError::Unconfirmed)?;
+        // A dropped reply: the session that had the message ended before its confirm came.
+        told.await.unwrap_or(Err(PublishError::Unconfirmed))
+    }
+}
+
+/// The task's state; it outlives the sessions.
+struct Owner {
+    names: Names,
+    gate: Gate,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+    jobs: mpsc::Receiver<Job>,
+    /// Held while nothing can be published.
+    hold: Option<Held>,
+}
+
+/// Keeps the gate closed until it is dropped.
+#[expect(dead_code, reason = "held only to be dropped")]
+enum Held {
+    /// For want of a session, which is told as such.
+    Unconnected(Hold),
+    /// Because the broker blocks us.
+    Blocked(ClosedGate),
+}
+
+impl Held {
+    fn unconnected(gate: &Gate) -> Option<Self> {
+        Some(Self::Unconnected(gate.close(GateReason::Blocked)))
+    }
+}
+
+impl Serve for Owner {
+    async fn serve(&mut self, connection: &Connection) -> Result<(), SessionError> {
+        let channel = timed("channel.open", connection.create_channel()).await?;
+        timed("confirm.select", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        self.telemetry.record(Connected { role: Role::Publish });
+        self.hold = None;
+        let result = self.publish_until_stopped(&channel, connection.events_listener()).await;
+        self.hold = Held::unconnected(&self.gate);
+        result
+    }
+}
+
+impl Owner {
+    async fn publish_until_stopped(
+        &mut self,
+        channel: &Channel,
+        events: impl Stream<Item = Event> + Send,
+    ) -> Result<(), SessionError> {
+        tokio::pin!(events);
+        let mut flight = Flight::new(channel.clone(), self.names.clone());
+        loop {
+            let (deadline, waiting) = (flight.deadline(), flight.unconfirmed() > 0);
+            let has_room = self.hold.is_none() && flight.has_room();
+            tokio::select! {
+                biased;
+                landed = flight.land() => landed?,
+                event = events.next() => self.heed(event, &mut flight)?,
+                () = tokio::time::sleep_until(deadline), if waiting && self.hold.is_none() => {
+                    return Err(SessionError::Deadline { operation: "a publish", deadline: CONFIRM_DEADLINE });
+                }
+                Some(job) = self.jobs.recv(), if has_room => flight.take_off(job),
+                () = self.stop.cancelled(), if !waiting => return Ok(()),
+            }
+        }
+    }
+
+    /// A broker in need blocks us: the gate closes until it has room again. No confirm is late meanwhile.
+    fn heed(&mut self, event: Option<Event>, flight: &mut Flight) -> Result<(), SessionError> {
+        match event {
+            Some(Event::ConnectionBlocked(why)) => {
+                let problem = format!("the broker blocks publishing: {why}");
+                self.hold = Some(Held::Blocked(self.telemetry.close_gate(GateReason::Blocked, &problem)));
+            }
+            Some(Event::ConnectionUnblocked) => {
+                flight.restart_deadline();
+                self.hold = None;
+            }
+            Some(Event::Error(error)) => return Err(error.into()),
+            Some(_) => {}
+            None => return Err(SessionError::Ended),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! Which confirms may be believed.
+//!
+//! The broker returns an unroutable message *before* it confirms it, and the return names no confirm. The client library
+//! hands the oldest waiting return to whichever confirm completes next, so under pipelining it can sit on a neighbour,
+//! and the victim's own confirm looks clean. Two rules make it sound again:
+//! - whether a message can be routed depends on its exchange and key alone, so a return condemns every unjudged message
+//!   with the same address, whichever confirm carried it;
+//! - a confirm is judged only once no return can be on its way to a neighbour: all confirms that are ready are
+//!   collected first, and when one carried a stranger's return, nothing is judged until none is outstanding.
+
+use std::collections::HashSet;
+
+/// Exchange and routing key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Address {
+    pub(super) exchange: String,
+    pub(super) key: String,
+}
+
+/// A confirm that arrived for a message that was sent to `address`.
+pub(super) struct Confirmed<T> {
+    pub(super) address: Address,
+    /// The address of the return that the library attached to this confirm.
+    pub(super) returned: Option<Address>,
+    pub(super) item: T,
+}
+
+/// Collects confirms until they can be judged.
+pub(super) struct Returns<T> {
+    waiting: Vec<Confirmed<T>>,
+    returned: HashSet<Address>,
+    /// A confirm carried a stranger's return.
+    strangers: bool,
+}
+
+impl<T> Default for Returns<T> {
+    fn default() -> Self {
+        Self { waiting: Vec::new(), returned: HashSet::new(), strangers: false }
+    }
+}
+
+impl<T> Returns<T> {
+    /// Takes a confirm in.
+    pub(super) fn collect(&mut self, confirmed: Confirmed<T>) {
+        if let Some(returned) = &confirmed.returned {
+            self.strangers |= *returned != confirmed.address;
+            self.returned.insert(returned.clone());
+        }
+        self.waiting.push(confirmed);
+    }
+
+    /// Whether nothing more may be published until all outstanding confirms are in.
+    pub(super) fn must_settle(&self) -> bool {
+        self.strangers
+    }
+
+    /// Judges what can be judged, when no further confirm is ready and `outstanding` are still to come:
+    /// each item, and whether it was routed.
+    pub(super) fn judge(&mut self, outstanding: usize) -> Vec<(T, bool)> {
+        if self.strangers && outstanding > 0 {
+            return Vec::new();
+        }
+        let returned = std::mem::take(&mut self.returned);
+        self.strangers = false;
+        let waiting = self.waiting.drain(..);
+        waiting.map(|confirmed| (confirmed.item, !returned.contains(&confirmed.address))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(key: &str) -> Address {
+        Address { exchange: "e".to_owned(), key: key.to_owned() }
+    }
+
+    fn confirmed(item: u32, key: &str, returned: Option<&str>) -> Confirmed<u32> {
+        Confirmed { address: address(key), returned: returned.map(address), item }
+    }
+
+    #[test]
+    fn clean_confirms_are_believed_at_once() {
+        let mut returns = Returns::default();
+        returns.collect(confirmed(1, "a", None));
+        assert_eq!(returns.judge(5), [(1, true)]);
+    }
+
+    #[test]
+    fn a_return_on_its_own_confirm_condemns_it_and_its_address_only() {
+        let mut returns = Returns::default();
+        returns.collect(confirmed(1, "lost", Some("lost")));
+        returns.collect(confirmed(2, "a", None));
+        assert_eq!(returns.judge(5), [(1, false), (2, true)]);
+        returns.collect(confirmed(3, "lost", None));
+        assert_eq!(returns.judge(0), [(3, true)], "the next of that address may be routed again");
+    }
+
+    #[test]
+    fn a_return_on_a_neighbour_condemns_the_victim_not_the_neighbour() {
+        let mut returns = Returns::default();
+        returns.collect(confirmed(1, "a", Some("lost")));
+        returns.collect(confirmed(2, "lost", None));
+        assert_eq!(returns.judge(0), [(1, true), (2, false)]);
+    }
+
+    #[test]
+    fn a_strangers_return_stops_the_judging_until_none_is_outstanding() {
+        let mut returns = Returns::default();
+        returns.collect(confirmed(1, "a", Some("lost")));
+        assert!(returns.must_settle());
+        assert_eq!(returns.judge(1), []);
+        returns.collect(confirmed(2, "lost", None));
+        assert_eq!(returns.judge(0), [(1, true), (2, false)]);
+        assert!(!returns.must_settle());
+    }
+}
