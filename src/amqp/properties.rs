@@ -121,7 +121,8 @@ mod tests {
         assert_eq!(*written.delivery_mode(), Some(PERSISTENT));
         assert_eq!(*written.expiration(), None);
         assert_eq!(*written.user_id(), None);
-        let names: Vec<_> = written.headers().iter().flat_map(|table| table.inner().keys()).collect();
+        let tables = written.headers().iter();
+        let names: Vec<_> = tables.flat_map(|table| table.inner().keys().map(ShortString::as_str)).collect();
         assert_eq!(names, ["cloudEvents_id", "courier-attempt", "traceparent"]);
     }
 }
