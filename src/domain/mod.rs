@@ -2,6 +2,7 @@
 //! bytes, time and dice come in as arguments, so everything here can be tested row by row.
 
 pub mod command;
+pub mod detail;
 pub mod evidence;
 pub mod message;
 pub mod properties;
