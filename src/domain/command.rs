@@ -5,25 +5,35 @@ use std::fmt;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-/// The identity of a command, 1 to 128 bytes; the key of duplicates, events and the journal.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The identity of a command, 1 to 128 bytes without control characters; the key of duplicates, events and the journal.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String")]
 pub struct CommandId(String);
 
 impl CommandId {
     /// The bound that the contract sets.
     pub const MAX_BYTES: usize = 128;
 
-    /// `None` when the text is empty or longer than [`Self::MAX_BYTES`].
+    /// `None` when the text is empty, longer than [`Self::MAX_BYTES`] or holds a control character.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Option<Self> {
         let text = text.into();
-        (!text.is_empty() && text.len() <= Self::MAX_BYTES).then_some(Self(text))
+        let fits = !text.is_empty() && text.len() <= Self::MAX_BYTES && !text.contains(char::is_control);
+        fits.then_some(Self(text))
     }
 
     /// The id as it stands on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for CommandId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(text).ok_or("a command id has 1 to 128 bytes and no control character")
     }
 }
 

@@ -48,3 +48,11 @@ pub struct Message {
     /// The payload; shared, so that publishing again copies nothing.
     pub body: Bytes,
 }
+
+impl Message {
+    /// The same message for another target, such as the queue that `reply_to` names.
+    #[must_use]
+    pub fn redirected(&self, target: Target) -> Self {
+        Self { target, ..self.clone() }
+    }
+}

@@ -2,9 +2,17 @@
 //! bytes, time and dice come in as arguments, so everything here can be tested row by row.
 
 pub mod command;
+pub mod dead_letter;
+pub mod decode;
+pub mod detail;
+pub mod event;
 pub mod evidence;
+mod json;
 pub mod message;
 pub mod properties;
 pub mod reason;
+pub mod request;
 pub mod retry;
+#[cfg(test)]
+mod samples;
 pub mod verdict;

@@ -29,6 +29,8 @@ pub mod header {
     pub const OWN_PREFIX: &str = "courier-";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
+    /// The value of [`VERSION`].
+    pub const VERSION_VALUE: &str = env!("CARGO_PKG_VERSION");
     /// The bound of [`DETAIL`].
     pub const DETAIL_MAX_BYTES: usize = 512;
 }
@@ -53,6 +55,18 @@ impl HeaderValue {
             Self::Int(int) => int.to_string(),
             Self::Bool(bool) => bool.to_string(),
         }
+    }
+}
+
+impl From<&str> for HeaderValue {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<u32> for HeaderValue {
+    fn from(int: u32) -> Self {
+        Self::Int(i64::from(int))
     }
 }
 

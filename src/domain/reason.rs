@@ -1,7 +1,8 @@
 //! How a command can end, and why.
 
 /// The terminal end of a command; every accepted command reaches exactly one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// The API answered 2xx.
     Succeeded,
@@ -30,7 +31,8 @@ impl Outcome {
 }
 
 /// Why a command became a dead letter; the routing key on `<p>.dead`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Reason {
     /// The message is not a command.
     Malformed,
@@ -72,5 +74,36 @@ impl Reason {
             Self::Uncertain => Outcome::Uncertain,
             Self::Expired => Outcome::Expired,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_in_json_is_the_word_everywhere_else() {
+        for outcome in Outcome::ALL {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
+        }
+        for reason in Reason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
+
+    #[test]
+    fn each_reason_is_told_as_its_outcome() {
+        let told = Reason::ALL.map(|reason| (reason.as_str(), reason.outcome().as_str()));
+        assert_eq!(
+            told,
+            [
+                ("malformed", "failed"),
+                ("rejected", "failed"),
+                ("exhausted", "failed"),
+                ("uncertain", "uncertain"),
+                ("expired", "expired"),
+                ("poison", "failed"),
+            ]
+        );
     }
 }

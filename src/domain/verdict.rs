@@ -78,15 +78,17 @@ impl StatusLists {
         }
     }
 
-    /// The lists come first, so that an installation can overrule the defaults below for any status but 2xx.
+    /// The lists come first, so that an installation can overrule the defaults below for any status but 2xx. Of the
+    /// lists, `uncertain` does: what may have been taken is never sent again as if it had not. A 503 with Retry-After
+    /// stands between them because 503 is in the default `retry` list.
     fn judge_answer(&self, answer: &Answer) -> Verdict {
         let listed = |list: &[u16]| list.contains(&answer.status);
         match answer.status {
             200..=299 => Verdict::Delivered,
-            503 if answer.retry_after.is_some() => Verdict::Throttled,
-            _ if listed(&self.unauthorized) => Verdict::Unauthorized,
-            _ if listed(&self.retry) => Verdict::Retry,
             _ if listed(&self.uncertain) => Verdict::Uncertain,
+            _ if listed(&self.unauthorized) => Verdict::Unauthorized,
+            503 if answer.retry_after.is_some() => Verdict::Throttled,
+            _ if listed(&self.retry) => Verdict::Retry,
             429 => Verdict::Throttled,
             300..=499 => Verdict::Rejected,
             _ => Verdict::Uncertain,
@@ -130,3 +132,6 @@ pub fn next(
         Verdict::Uncertain => retry,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The decision table, row by row.
+
+use Verdict::{Delivered, Rejected, Retry, Throttled, Unauthorized, Uncertain};
+
+use super::*;
+use crate::domain::evidence::{NoAnswer, NotSent};
+
+const WAIT: Option<Duration> = Some(Duration::from_secs(7));
+
+fn answer(status: u16, retry_after: Option<Duration>) -> Evidence {
+    Evidence::Answer(Answer { status, retry_after, body: None })
+}
+
+/// The table of the contract, written a second time and in another form: what each status proves without Retry-After.
+fn verdict_of(status: u16) -> Verdict {
+    match status {
+        200..300 => Delivered,
+        408 | 425 | 503 => Retry,
+        429 => Throttled,
+        401 | 403 | 407 => Unauthorized,
+        300..500 => Rejected,
+        _ => Uncertain,
+    }
+}
+
+#[test]
+fn every_status_has_its_verdict() {
+    let lists = StatusLists::default();
+    for status in 100..=599 {
+        assert_eq!(lists.judge(&answer(status, None)), verdict_of(status), "{status}");
+    }
+    let named = [
+        (Rejected, [400, 404, 405, 409, 410, 413, 415, 422, 301, 302, 304, 307, 451]),
+        (Uncertain, [500, 501, 502, 504, 505, 507, 508, 511, 520, 522, 524, 599, 101]),
+    ];
+    for (verdict, statuses) in named {
+        for status in statuses {
+            assert_eq!(lists.judge(&answer(status, None)), verdict, "{status}");
+        }
+    }
+}
+
+#[test]
+fn retry_after_changes_503_and_nothing_else() {
+    let lists = StatusLists::default();
+    for status in 100..=599 {
+        let verdict = if status == 503 { Throttled } else { verdict_of(status) };
+        assert_eq!(lists.judge(&answer(status, WAIT)), verdict, "{status}");
+    }
+}
+
+#[test]
+fn without_an_answer_it_matters_whether_the_request_can_have_left() {
+    let lists = StatusLists::default();
+    for why in [NotSent::Connect, NotSent::Dns, NotSent::Tls] {
+        assert_eq!(lists.judge(&Evidence::NotSent(why)), Retry, "{why:?}");
+    }
+    for why in [NoAnswer::Timeout, NoAnswer::Broken] {
+        assert_eq!(lists.judge(&Evidence::NoAnswer(why)), Uncertain, "{why:?}");
+    }
+}
+
+#[test]
+fn an_installation_overrules_every_status_but_success() {
+    let statuses = || (100..200).chain(300..600);
+    let only = |list: fn(&mut StatusLists) -> &mut Vec<u16>| {
+        let mut lists = StatusLists { retry: vec![], unauthorized: vec![], uncertain: vec![] };
+        *list(&mut lists) = (100..600).collect();
+        lists
+    };
+    let rows = [
+        (only(|lists| &mut lists.uncertain), Uncertain),
+        (only(|lists| &mut lists.unauthorized), Unauthorized),
+        (only(|lists| &mut lists.retry), Retry),
+    ];
+    for (lists, verdict) in rows {
+        for status in statuses() {
+            assert_eq!(lists.judge(&answer(status, None)), verdict, "{status}");
+        }
+        for status in 200..300 {
+            assert_eq!(lists.judge(&answer(status, WAIT)), Delivered, "{status}");
+        }
+    }
+}
+
+/// To resend what may have been taken, uncounted and without a word, would be to send twice knowingly.
+#[test]
+fn uncertain_wins_over_every_other_list_and_over_retry_after() {
+    let all: Vec<u16> = (100..600).collect();
+    let lists = StatusLists { retry: all.clone(), unauthorized: all.clone(), uncertain: all };
+    for status in (100..200).chain(300..600) {
+        for retry_after in [None, WAIT] {
+            assert_eq!(lists.judge(&answer(status, retry_after)), Uncertain, "{status}");
+        }
+    }
+}
+
+#[test]
+fn unauthorized_wins_over_retry_and_over_retry_after() {
+    let lists = StatusLists { retry: vec![401, 503], unauthorized: vec![401, 503], uncertain: vec![] };
+    for (status, retry_after) in [(401, None), (503, None), (503, WAIT)] {
+        assert_eq!(lists.judge(&answer(status, retry_after)), Unauthorized, "{status}");
+    }
+}
+
+#[test]
+fn an_emptied_list_leaves_the_rest_of_the_table() {
+    let lists = StatusLists { retry: vec![], unauthorized: vec![], uncertain: vec![] };
+    for (status, verdict) in
+        [(408, Rejected), (401, Rejected), (429, Throttled), (503, Uncertain), (500, Uncertain), (204, Delivered)]
+    {
+        assert_eq!(lists.judge(&answer(status, None)), verdict, "{status}");
+    }
+}
+
+#[test]
+fn what_follows_is_as_the_table_says() {
+    use OnUncertain::{Park, Resend};
+    let exhausted = Next::Bury(Reason::Exhausted);
+    let rows = [
+        (Delivered, 1, Resend, Next::Succeed),
+        (Delivered, 9, Park, Next::Succeed),
+        (Retry, 1, Resend, Next::Retry),
+        (Retry, 7, Park, Next::Retry),
+        (Retry, 8, Resend, exhausted),
+        (Retry, 9, Resend, exhausted),
+        (Throttled, 0, Resend, Next::Throttle(WAIT)),
+        (Throttled, 8, Park, Next::Throttle(WAIT)),
+        (Unauthorized, 0, Resend, Next::Unauthorized),
+        (Unauthorized, 8, Park, Next::Unauthorized),
+        (Rejected, 1, Resend, Next::Bury(Reason::Rejected)),
+        (Rejected, 8, Park, Next::Bury(Reason::Rejected)),
+        (Uncertain, 1, Resend, Next::Retry),
+        (Uncertain, 8, Resend, exhausted),
+        (Uncertain, 1, Park, Next::Bury(Reason::Uncertain)),
+        (Uncertain, 8, Park, Next::Bury(Reason::Uncertain)),
+    ];
+    for (verdict, attempts, on_uncertain, follows) in rows {
+        let row = format!("{verdict:?} after {attempts} of 8 with {on_uncertain:?}");
+        assert_eq!(next(verdict, WAIT, attempts, 8, on_uncertain), follows, "{row}");
+    }
+    assert_eq!(next(Throttled, None, 1, 8, Resend), Next::Throttle(None));
+}
+
+#[test]
+fn only_what_says_something_about_the_command_counts() {
+    let counting: Vec<_> = Verdict::ALL.into_iter().filter(|verdict| verdict.counts()).collect();
+    assert_eq!(counting, [Delivered, Retry, Rejected, Uncertain]);
+}
