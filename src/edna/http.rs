@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use reqwest::{
-    Certificate, Proxy, Request, Response,
-    header::{HeaderValue, RETRY_AFTER},
+    Certificate, Method, Proxy, Request, Response, Url,
+    header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
     redirect, retry,
 };
 use secrecy::ExposeSecret;
@@ -22,6 +22,8 @@ use crate::domain::evidence::{Answer, Evidence, NoAnswer, NotSent};
 const LONGEST_BODY_BYTES: usize = 64 * 1024;
 /// A rest up to this is read and thrown away, so that the connection can serve again.
 const LONGEST_REST_BYTES: usize = 64 * 1024;
+/// More patience than this is none, and keeps deadlines within what a clock can hold.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Says who calls, to the API's own logs.
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
@@ -34,6 +36,7 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
+        let timeout = settings.timeout.min(LONGEST_TIMEOUT);
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .http1_only()
@@ -41,8 +44,8 @@ impl Http {
             .retry(retry::never())
             .referer(false)
             .no_proxy()
-            .connect_timeout(settings.connect_timeout.min(settings.timeout / 2))
-            .timeout(settings.timeout)
+            .connect_timeout(settings.connect_timeout.min(timeout / 2))
+            .timeout(timeout)
             .pool_idle_timeout(settings.pool_idle_timeout)
             .pool_max_idle_per_host(settings.pool_max_idle);
         if let Some(proxy) = &settings.proxy {
@@ -52,15 +55,15 @@ impl Http {
             builder = builder.tls_certs_merge(certificates(settings)?);
         }
         let client = builder.build().map_err(|error| BuildError::Http(innermost(&error).to_string()))?;
-        Ok(Self { client, timeout: settings.timeout })
+        Ok(Self { client, timeout })
     }
 
-    /// A request for [`Self::execute`] to copy.
-    pub(super) fn post(&self, url: reqwest::Url) -> Request {
-        let mut request = Request::new(reqwest::Method::POST, url);
+    /// A request for [`Self::execute`], still without its body.
+    pub(super) fn post(&self, url: Url) -> Request {
+        let mut request = Request::new(Method::POST, url);
         let json = HeaderValue::from_static("application/json");
-        request.headers_mut().insert(reqwest::header::ACCEPT, json.clone());
-        request.headers_mut().insert(reqwest::header::CONTENT_TYPE, json);
+        request.headers_mut().insert(ACCEPT, json.clone());
+        request.headers_mut().insert(CONTENT_TYPE, json);
         request
     }
 
@@ -144,8 +147,7 @@ fn not_sent(error: &reqwest::Error) -> NotSent {
 /// cut short is an end of file, which connecting alone never is.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
     let Some(io) = error.downcast_ref::<io::Error>() else { return error.is::<rustls::Error>() };
-    let wrapped = io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-    wrapped || io.kind() == io::ErrorKind::UnexpectedEof
+    io.kind() == io::ErrorKind::UnexpectedEof || io.get_ref().is_some_and(|wrapped| is_tls(wrapped))
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

@@ -11,6 +11,9 @@ mod retry_after;
 mod settings;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::Client;
 pub use credential::{Credentials, OnRefresh};
 pub use error::{BuildError, RefreshError, TokenError};

@@ -11,7 +11,7 @@ pub struct Settings {
     pub base_url: String,
     /// `api.path`, appended to the base.
     pub path: String,
-    /// `api.timeout`: for one attempt as a whole, from connecting to the answer's last byte.
+    /// `api.timeout`: for one attempt as a whole, from connecting to the answer's last byte; at most a day.
     pub timeout: Duration,
     /// For DNS, TCP and TLS together; never more than half of `timeout`, so that "not sent" can be told from "no answer".
     pub connect_timeout: Duration,

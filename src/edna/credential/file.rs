@@ -1,7 +1,8 @@
 //! A token in a file that somebody else renews, as Kubernetes and secret agents do.
 
 use std::{
-    fs, io,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,6 +10,7 @@ use std::{
 use secrecy::SecretString;
 use tokio::{
     sync::Mutex,
+    task::spawn_blocking,
     time::{Instant, timeout},
 };
 
@@ -19,6 +21,9 @@ use crate::edna::{error::RefreshError, token::Token};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A disk that does not answer must not hold up attempts for longer.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// No token is near it; the file may be the wrong one.
+const LONGEST_FILE_BYTES: u64 = 64 * 1024;
 
 /// The file and the token that it held last.
 pub(in crate::edna) struct TokenFile {
@@ -39,7 +44,7 @@ struct State {
 impl TokenFile {
     /// Reads it for the first time; without a token there is nothing to start with.
     pub(super) fn open(path: PathBuf, on_refresh: OnRefresh) -> Result<Self, RefreshError> {
-        let token = parse(&path, fs::read_to_string(&path))?;
+        let token = parse(&path, read(&path))?;
         let state = State { token, looked: Instant::now(), refused: false, problem: None };
         Ok(Self { path, state: Mutex::new(state), on_refresh })
     }
@@ -48,8 +53,9 @@ impl TokenFile {
     pub(super) async fn token(&self) -> Token {
         let mut state = self.state.lock().await;
         if state.refused || state.looked.elapsed() >= LOOK_EVERY {
-            let reading = timeout(READ_TIMEOUT, tokio::fs::read_to_string(&self.path)).await;
-            let content = reading.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let path = self.path.clone();
+            let reading = timeout(READ_TIMEOUT, spawn_blocking(move || read(&path))).await;
+            let content = reading.map_or_else(|_| Err(io::ErrorKind::TimedOut.into()), |read| read?);
             state.take(parse(&self.path, content), &self.on_refresh);
         }
         state.token.clone()
@@ -85,6 +91,12 @@ impl State {
     }
 }
 
+fn read(path: &Path) -> io::Result<String> {
+    let mut content = String::new();
+    File::open(path)?.take(LONGEST_FILE_BYTES).read_to_string(&mut content)?;
+    Ok(content)
+}
+
 fn parse(path: &Path, content: io::Result<String>) -> Result<Token, RefreshError> {
     let path = path.to_owned();
     match content {
@@ -94,3 +106,6 @@ fn parse(path: &Path, content: io::Result<String>) -> Result<Token, RefreshError
         Err(error) => Err(RefreshError::FileUnreadable { path, kind: error.kind() }),
     }
 }
+
+#[cfg(test)]
+mod tests;
