@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod amqp;
 pub mod domain;
+pub mod edna;
 pub mod gate;
 pub mod ports;
 pub mod telemetry;

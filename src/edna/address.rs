@@ -1,0 +1,60 @@
+//! Turns `api.base_url` and a path into the one address to post to.
+
+use reqwest::Url;
+
+use super::error::BuildError;
+
+/// Joins them so that a prefix in the base stays, whatever slashes are given.
+pub(super) fn join(base: &str, setting: &'static str, path: &str) -> Result<Url, BuildError> {
+    let base = check_base(base)?;
+    let wrong = BuildError::Address { setting, problem: "it is not a path; write it like /api/v1/messages" };
+    let joined = format!("{}/{}", base.as_str().trim_end_matches('/'), path.trim_start_matches('/'));
+    match Url::parse(&joined) {
+        Ok(url) if url.origin() == base.origin() && url.fragment().is_none() && !path.contains("://") => Ok(url),
+        _ => Err(wrong),
+    }
+}
+
+fn check_base(base: &str) -> Result<Url, BuildError> {
+    let wrong = |problem| BuildError::Address { setting: "api.base_url", problem };
+    let url = Url::parse(base).map_err(|_| wrong("it is not an address; write it like https://name.edna.io"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(wrong("it is neither http nor https; write it like https://name.edna.io"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("it holds a user or password; use api.login and api.password"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it holds a query or a fragment; write only scheme, host, port and path prefix"));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_a_prefix_whatever_the_slashes() {
+        for (base, path, expected) in [
+            ("http://h:8080", "/a/b", "http://h:8080/a/b"),
+            ("http://h/", "a/b", "http://h/a/b"),
+            ("https://h/chat", "/a", "https://h/chat/a"),
+            ("https://h/chat//", "//a?x=1", "https://h/chat/a?x=1"),
+        ] {
+            assert_eq!(join(base, "api.path", path).unwrap().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_base_and_does_not_repeat_it() {
+        for base in ["", "h", "ftp://h", "http://", "http://u:s3cret@h", "http://h?s3cret=1", "http://h#x"] {
+            let error = join(base, "api.path", "/a").unwrap_err().to_string();
+            assert!(error.starts_with("api.base_url: it ") && !error.contains("s3cret"), "{base}: {error}");
+        }
+        for path in ["http://other/a", "/a#b"] {
+            let error = join("http://h", "api.path", path).unwrap_err().to_string();
+            assert!(error.starts_with("api.path: it is not a path"), "{path}: {error}");
+        }
+    }
+}

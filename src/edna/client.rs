@@ -1,0 +1,89 @@
+//! Makes an attempt: one POST with the credential that is valid now.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use reqwest::header::AUTHORIZATION;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{
+    address,
+    credential::{Credential, Credentials, OnRefresh},
+    error::{BuildError, RefreshError},
+    http::Http,
+    settings::Settings,
+};
+use crate::{domain::evidence::Evidence, ports::Sender};
+
+/// The API. Clones share connections and the credential; `Debug` shows nothing of either.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    http: Http,
+    url: reqwest::Url,
+    credential: Credential,
+    unauthorized_statuses: Vec<u16>,
+}
+
+impl Client {
+    /// Renewals of the credential are logged.
+    ///
+    /// # Errors
+    /// Every [`BuildError`]: nothing is sent yet, only addresses, certificates and tokens are read.
+    pub fn new(settings: &Settings, credentials: Credentials) -> Result<Self, BuildError> {
+        Self::with_refresh(settings, credentials, Arc::new(log_refresh))
+    }
+
+    /// Renewals of the credential are told to `on_refresh`, which logs and counts them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_refresh(
+        settings: &Settings,
+        credentials: Credentials,
+        on_refresh: OnRefresh,
+    ) -> Result<Self, BuildError> {
+        let http = Http::new(settings)?;
+        let url = address::join(&settings.base_url, "api.path", &settings.path)?;
+        let credential = Credential::new(credentials, settings, &http, on_refresh)?;
+        let unauthorized_statuses = settings.unauthorized_statuses.clone();
+        Ok(Self { inner: Arc::new(Inner { http, url, credential, unauthorized_statuses }) })
+    }
+}
+
+impl Sender for Client {
+    /// The time is the POST's own, without a login before it; zero when there was no POST.
+    async fn send(&self, body: Bytes) -> (Evidence, Duration) {
+        let inner = &self.inner;
+        let token = match inner.credential.token().await {
+            Ok(token) => token,
+            Err(evidence) => return (evidence, Duration::ZERO),
+        };
+        let mut request = inner.http.post(inner.url.clone());
+        request.headers_mut().insert(AUTHORIZATION, token.header());
+        let started = Instant::now();
+        let evidence = inner.http.execute(request, body).await;
+        let took = started.elapsed();
+        if evidence.status().is_some_and(|status| inner.unauthorized_statuses.contains(&status)) {
+            inner.credential.refused(&token).await;
+        }
+        (evidence, took)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("credential", &self.inner.credential).finish_non_exhaustive()
+    }
+}
+
+fn log_refresh(result: Result<(), &RefreshError>) {
+    match result {
+        Ok(()) => info!("the API credential was refreshed"),
+        Err(problem) => warn!(%problem, "the API credential could not be refreshed: {problem}"),
+    }
+}

@@ -1,0 +1,99 @@
+//! Fetches a token with login and password.
+
+use std::time::Duration;
+
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::{OnRefresh, single_flight::SingleFlight};
+use crate::{
+    domain::evidence::{Answer, Evidence, NotSent},
+    edna::{error::RefreshError, http::Http, token::Token},
+};
+
+/// A user of the API and the token it has at present.
+pub(in crate::edna) struct Login {
+    http: Http,
+    url: Url,
+    login: String,
+    password: SecretString,
+    /// The status that stands for a credential that is not accepted.
+    refused_status: u16,
+    flight: SingleFlight,
+    on_refresh: OnRefresh,
+}
+
+/// The login's answer, as on the wire; its other fields say nothing to us.
+#[derive(Deserialize)]
+struct LoginAnswer {
+    token: String,
+}
+
+impl Login {
+    pub(super) fn new(
+        http: Http,
+        url: Url,
+        login: String,
+        password: SecretString,
+        refused_status: u16,
+        on_refresh: OnRefresh,
+    ) -> Self {
+        Self { http, url, login, password, refused_status, flight: SingleFlight::default(), on_refresh }
+    }
+
+    pub(super) async fn token(&self) -> Result<Token, Evidence> {
+        self.flight.token(async || self.log_in().await, self.unauthorized()).await
+    }
+
+    pub(super) async fn refused(&self, token: &Token) {
+        self.flight.refused(token).await;
+    }
+
+    async fn log_in(&self) -> Result<Token, Evidence> {
+        let body = serde_json::json!({ "login": self.login, "password": self.password.expose_secret() }).to_string();
+        let evidence = self.http.execute(self.http.post(self.url.clone()), body.into()).await;
+        let result = self.judge(evidence);
+        (self.on_refresh)(result.as_ref().map(|_| ()).map_err(|(error, _)| error));
+        result.map_err(|(_, proves)| proves)
+    }
+
+    /// What the login's evidence says about the *attempt* that waits for it. Its request certainly was not sent, so
+    /// it is never uncertain; and a login that the API will never take says nothing about the command, so it is
+    /// never rejected: it either waits for a person (unauthorized) or comes again (not sent, throttled).
+    fn judge(&self, evidence: Evidence) -> Result<Token, (RefreshError, Evidence)> {
+        let not_sent = Evidence::NotSent(NotSent::Connect);
+        match evidence {
+            Evidence::Answer(answer) => self.judge_answer(answer),
+            Evidence::NotSent(why) => Err((RefreshError::LoginNotSent(why), Evidence::NotSent(why))),
+            Evidence::NoAnswer(_) => Err((RefreshError::LoginNoAnswer, not_sent)),
+        }
+    }
+
+    fn judge_answer(&self, answer: Answer) -> Result<Token, (RefreshError, Evidence)> {
+        let Answer { status, retry_after, body } = answer;
+        match status {
+            200..=299 => token_in(body).ok_or((RefreshError::LoginWithoutToken, self.unauthorized())),
+            429 => Err((RefreshError::LoginPutOff { status }, without_body(status, retry_after))),
+            503 if retry_after.is_some() => {
+                Err((RefreshError::LoginPutOff { status }, without_body(status, retry_after)))
+            }
+            408 | 425 | 500.. => Err((RefreshError::LoginPutOff { status }, Evidence::NotSent(NotSent::Connect))),
+            _ => Err((RefreshError::LoginRefused { status }, self.unauthorized())),
+        }
+    }
+
+    fn unauthorized(&self) -> Evidence {
+        without_body(self.refused_status, None)
+    }
+}
+
+/// `token` is sometimes the token alone and sometimes has its prefix.
+fn token_in(body: Option<Vec<u8>>) -> Option<Token> {
+    let answer: LoginAnswer = serde_json::from_slice(&body?).ok()?;
+    Token::parse(&SecretString::from(answer.token)).ok()
+}
+
+const fn without_body(status: u16, retry_after: Option<Duration>) -> Evidence {
+    Evidence::Answer(Answer { status, retry_after, body: None })
+}

@@ -1,0 +1,160 @@
+//! One POST, and what is honestly known after it.
+
+use std::{
+    error::Error,
+    fs, io,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use reqwest::{
+    Certificate, Method, Proxy, Request, Response, Url,
+    header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    redirect, retry,
+};
+use secrecy::ExposeSecret;
+use tokio::time::{Instant, timeout_at};
+
+use super::{error::BuildError, retry_after, settings::Settings};
+use crate::domain::evidence::{Answer, Evidence, NoAnswer, NotSent};
+
+/// Longer answers are cut off: nothing that we read is near it.
+const LONGEST_BODY_BYTES: usize = 64 * 1024;
+/// A rest up to this is read and thrown away, so that the connection can serve again.
+const LONGEST_REST_BYTES: usize = 64 * 1024;
+/// More patience than this is none, and keeps deadlines within what a clock can hold.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Says who calls, to the API's own logs.
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+/// The connections to the API, shared by attempts and logins.
+#[derive(Clone, Debug)]
+pub(super) struct Http {
+    client: reqwest::Client,
+    timeout: Duration,
+}
+
+impl Http {
+    pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
+        let timeout = settings.timeout.min(LONGEST_TIMEOUT);
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .http1_only()
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(settings.connect_timeout.min(timeout / 2))
+            .timeout(timeout)
+            .pool_idle_timeout(settings.pool_idle_timeout)
+            .pool_max_idle_per_host(settings.pool_max_idle);
+        if let Some(proxy) = &settings.proxy {
+            builder = builder.proxy(Proxy::all(proxy.expose_secret()).map_err(|_| BuildError::Proxy)?);
+        }
+        if settings.ca_file.is_some() {
+            builder = builder.tls_certs_merge(certificates(settings)?);
+        }
+        let client = builder.build().map_err(|error| BuildError::Http(innermost(&error).to_string()))?;
+        Ok(Self { client, timeout })
+    }
+
+    /// A request for [`Self::execute`], still without its body.
+    pub(super) fn post(&self, url: Url) -> Request {
+        let mut request = Request::new(Method::POST, url);
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(ACCEPT, json.clone());
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        request
+    }
+
+    /// Sends the request once. The deadline is ours too: the library's has been known not to cover every phase.
+    pub(super) async fn execute(&self, mut request: Request, body: Bytes) -> Evidence {
+        *request.body_mut() = Some(body.into());
+        let deadline = Instant::now() + self.timeout;
+        match timeout_at(deadline, self.client.execute(request)).await {
+            Err(_) => Evidence::NoAnswer(NoAnswer::Timeout),
+            Ok(Err(error)) => failure(&error),
+            Ok(Ok(response)) => Evidence::Answer(answer(response, deadline).await),
+        }
+    }
+}
+
+fn certificates(settings: &Settings) -> Result<Vec<Certificate>, BuildError> {
+    let Some(path) = settings.ca_file.clone() else { return Ok(Vec::new()) };
+    let pem = match fs::read(&path) {
+        Ok(pem) => pem,
+        Err(source) => return Err(BuildError::CaUnreadable { path, source }),
+    };
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(BuildError::CaInvalid { path }),
+    }
+}
+
+/// Once there is a status, nothing that happens to the body makes it unknown again.
+async fn answer(response: Response, deadline: Instant) -> Answer {
+    let status = response.status().as_u16();
+    let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = header.and_then(|value| retry_after::parse(value, SystemTime::now()));
+    let body = timeout_at(deadline, read(response)).await.unwrap_or(None);
+    Answer { status, retry_after, body }
+}
+
+/// The body, or `None` when it was too long or broke off.
+async fn read(mut response: Response) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > LONGEST_BODY_BYTES {
+            skip_rest(response).await;
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Some(body)
+}
+
+async fn skip_rest(mut response: Response) {
+    let mut skipped = 0;
+    while skipped <= LONGEST_REST_BYTES
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        skipped += chunk.len();
+    }
+}
+
+/// Only what failed while connecting was certainly not sent; anything later may have reached the API.
+fn failure(error: &reqwest::Error) -> Evidence {
+    if error.is_connect() || error.is_builder() {
+        Evidence::NotSent(not_sent(error))
+    } else if error.is_timeout() {
+        Evidence::NoAnswer(NoAnswer::Timeout)
+    } else {
+        Evidence::NoAnswer(NoAnswer::Broken)
+    }
+}
+
+fn not_sent(error: &reqwest::Error) -> NotSent {
+    if error.is_dns() {
+        NotSent::Dns
+    } else if chain(error).any(is_tls) {
+        NotSent::Tls
+    } else {
+        NotSent::Connect
+    }
+}
+
+/// An `io::Error` hides what it wraps from the chain of sources, so it is looked into. A handshake that the peer
+/// cut short is an end of file, which connecting alone never is.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let Some(io) = error.downcast_ref::<io::Error>() else { return error.is::<rustls::Error>() };
+    io.kind() == io::ErrorKind::UnexpectedEof || io.get_ref().is_some_and(|wrapped| is_tls(wrapped))
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// The cause alone: the outer layers repeat themselves and may name an address.
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    chain(error).last().unwrap_or(error)
+}

@@ -1,0 +1,20 @@
+//! edna Chat Center over HTTP: makes one attempt and tells what is known afterwards, without judging it.
+//!
+//! Nothing here retries, follows a redirect, keeps a cookie or asks for a compressed body: one call is one POST.
+
+mod address;
+mod client;
+mod credential;
+mod error;
+mod http;
+mod retry_after;
+mod settings;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::Client;
+pub use credential::{Credentials, OnRefresh};
+pub use error::{BuildError, RefreshError, TokenError};
+pub use settings::Settings;

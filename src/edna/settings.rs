@@ -1,0 +1,44 @@
+//! What the client is told about the API, besides its credential.
+
+use std::{path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+
+/// Where the API is and how long we are patient with it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `api.base_url`: http or https, may carry a path prefix; no user, query or fragment.
+    pub base_url: String,
+    /// `api.path`, appended to the base.
+    pub path: String,
+    /// `api.timeout`: for one attempt as a whole, from connecting to the answer's last byte; at most a day.
+    pub timeout: Duration,
+    /// For DNS, TCP and TLS together; never more than half of `timeout`, so that "not sent" can be told from "no answer".
+    pub connect_timeout: Duration,
+    /// How long an unused connection is kept; below the server's keep-alive, else a POST meets a closing connection.
+    pub pool_idle_timeout: Duration,
+    /// How many unused connections are kept; at least the most attempts in flight.
+    pub pool_max_idle: usize,
+    /// `api.ca_file`: PEM certificates trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// An HTTP proxy, only when asked for: the environment's is ignored. Secret, as it may hold a password.
+    pub proxy: Option<SecretString>,
+    /// `api.unauthorized_statuses`: the answers after which the credential is renewed.
+    pub unauthorized_statuses: Vec<u16>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            base_url: String::new(),
+            path: "/api/v1/messages/outgoing-to-device".into(),
+            timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            pool_idle_timeout: Duration::from_secs(15),
+            pool_max_idle: 256,
+            ca_file: None,
+            proxy: None,
+            unauthorized_statuses: vec![401, 403, 407],
+        }
+    }
+}

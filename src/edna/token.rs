@@ -1,0 +1,77 @@
+//! A token, ready for the header `Authorization`.
+
+use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::error::TokenError;
+
+const SCHEME: &str = "Bearer";
+
+/// The whole header value, marked sensitive, so that `Debug` hides it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Token(HeaderValue);
+
+impl Token {
+    /// Takes a token in any of the forms people and the API give it: bare, with the prefix in any case, even with the
+    /// prefix twice, as the API's own login answers.
+    pub(super) fn parse(given: &SecretString) -> Result<Self, TokenError> {
+        let is_scheme = |word: &&str| word.eq_ignore_ascii_case(SCHEME);
+        let mut words = given.expose_secret().split_ascii_whitespace().skip_while(is_scheme);
+        let token = words.next().ok_or(TokenError::Empty)?;
+        if words.next().is_some() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(TokenError::Invalid);
+        }
+        let mut header = HeaderValue::try_from(format!("{SCHEME} {token}")).map_err(|_| TokenError::Invalid)?;
+        header.set_sensitive(true);
+        Ok(Self(header))
+    }
+
+    /// The value of `Authorization`.
+    pub(super) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(given: &str) -> Result<String, TokenError> {
+        Token::parse(&SecretString::from(given)).map(|token| token.header().to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn has_exactly_one_prefix_in_whatever_form_it_was_given() {
+        for given in ["abc", "Bearer abc", "bearer abc", "BEARER  abc\n", " abc\r\n", "Bearer Bearer abc"] {
+            assert_eq!(parse(given).as_deref(), Ok("Bearer abc"), "{given:?}");
+        }
+        assert_eq!(parse("Bearerabc").as_deref(), Ok("Bearer Bearerabc"), "a token may begin like the prefix");
+    }
+
+    #[test]
+    fn refuses_what_no_header_can_carry() {
+        for given in ["", " \n", "Bearer", "Bearer "] {
+            assert_eq!(parse(given), Err(TokenError::Empty), "{given:?}");
+        }
+        for given in ["a b", "a\nb", "tök", "a\u{7f}", "a\0b"] {
+            assert_eq!(parse(given), Err(TokenError::Invalid), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn never_shows_itself() {
+        let token = Token::parse(&SecretString::from("s3cret")).unwrap();
+        assert!(!format!("{token:?}").contains("s3cret"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_never_shows_the_token_in_an_error(given in any::<String>()) {
+            if let Err(error) = parse(&given) {
+                prop_assert!(matches!(error, TokenError::Empty | TokenError::Invalid));
+            }
+        }
+    }
+}
