@@ -1,0 +1,121 @@
+//! RabbitMQ as a private process: own name, ports, cookie, name server (epmd) and files; shares nothing with a
+//! RabbitMQ that this machine may run as a service.
+
+use std::{
+    fs::{self, File},
+    io,
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use super::{guardian::Guardian, stem};
+use crate::support::{new_dir, unique};
+
+/// Debian's wrappers on the `PATH` change the user and lose arguments; its scripts here do neither.
+const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+
+/// A node that is killed, and its files removed, when it is dropped.
+#[derive(Debug)]
+pub(super) struct Node {
+    dir: PathBuf,
+    name: String,
+    port: u16,
+    env: Vec<(&'static str, String)>,
+    _server: Child,
+    _guardian: Guardian,
+}
+
+impl Node {
+    /// Starts it; it answers some seconds later.
+    pub(super) fn start() -> Result<Self, String> {
+        let dir = new_dir(&unique(&stem(std::process::id()))).map_err(|e| format!("no directory: {e}"))?;
+        let started = Self::start_in(&dir);
+        if started.is_err() {
+            drop(fs::remove_dir_all(&dir));
+        }
+        started.map_err(|e| format!("no rabbitmq-server: {e}"))
+    }
+
+    fn start_in(dir: &Path) -> io::Result<Self> {
+        let [port, distribution, epmd] = free_ports()?;
+        let name = format!("{}@localhost", unique("edna-courier-test"));
+        let env = environment(dir, &name, [port, distribution, epmd]);
+        let mut server = launch(dir, &env)?;
+        let guardian = guard(&server, epmd, dir).inspect_err(|_| drop(server.kill()))?;
+        Ok(Self { dir: dir.to_owned(), name, port, env, _server: server, _guardian: guardian })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn rabbitmqctl(&self) -> Command {
+        let mut command = script("rabbitmqctl");
+        command.envs(self.env.iter().cloned()).args(["-n", &self.name]);
+        command
+    }
+
+    /// The last lines that the node printed.
+    pub(super) fn log_end(&self) -> String {
+        let log = fs::read_to_string(self.dir.join("console.log")).unwrap_or_default();
+        let mut lines: Vec<_> = log.lines().rev().take(20).collect();
+        lines.reverse();
+        lines.join("\n")
+    }
+}
+
+fn environment(dir: &Path, name: &str, [port, distribution, epmd]: [u16; 3]) -> Vec<(&'static str, String)> {
+    let file = |name: &str| dir.join(name).display().to_string();
+    vec![
+        ("HOME", file("")), // The Erlang cookie is kept there.
+        ("RABBITMQ_NODENAME", name.to_owned()),
+        ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".to_owned()),
+        ("RABBITMQ_NODE_PORT", port.to_string()),
+        ("RABBITMQ_DIST_PORT", distribution.to_string()),
+        ("ERL_EPMD_PORT", epmd.to_string()),
+        ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
+        ("RABBITMQ_MNESIA_BASE", file("data")),
+        ("RABBITMQ_LOG_BASE", file("log")),
+        ("RABBITMQ_LOGS", "-".to_owned()),
+        ("RABBITMQ_PID_FILE", file("pid")),
+        ("RABBITMQ_CONFIG_FILE", file("rabbitmq.conf")),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", file("enabled_plugins")),
+    ]
+}
+
+fn launch(dir: &Path, env: &[(&'static str, String)]) -> io::Result<Child> {
+    fs::write(dir.join("rabbitmq.conf"), "")?;
+    fs::write(dir.join("enabled_plugins"), "[].\n")?;
+    let log = File::create(dir.join("console.log"))?;
+    script("rabbitmq-server")
+        .envs(env.iter().cloned())
+        .current_dir(dir) // Whatever a dying virtual machine writes, it writes there.
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0) // The guardian kills the group: the script and the virtual machine.
+        .spawn()
+}
+
+fn guard(server: &Child, epmd: u16, dir: &Path) -> io::Result<Guardian> {
+    // The name server refuses to go until it has noticed that the node is gone.
+    let script = r#"kill -9 "-$1"
+        for turn in 1 2 3 4 5 6 7 8 9 10; do epmd -port "$2" -kill && break; sleep 0.2; done
+        rm -rf "$3""#;
+    Guardian::new(script, &[&server.id().to_string(), &epmd.to_string(), &dir.display().to_string()])
+}
+
+fn script(name: &str) -> Command {
+    let direct = Path::new(SCRIPTS).join(name);
+    Command::new(if direct.exists() { direct } else { name.into() })
+}
+
+/// Ports that are free now; all three are held at once, so they differ.
+fn free_ports() -> io::Result<[u16; 3]> {
+    let held =
+        [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    let [a, b, c] = held.each_ref().map(TcpListener::local_addr);
+    Ok([a?.port(), b?.port(), c?.port()])
+}
