@@ -35,7 +35,7 @@ await() {
 # quietly COMMAND: shows what the command printed only when it fails.
 quietly() {
     if printed=$("$@" 2>&1); then return 0; fi
-    printf '%s\n' "$printed" | tail -n 20 >&2
+    printf '%s\n' "$printed" | tail -n 60 >&2
     return 1
 }
 
