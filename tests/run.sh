@@ -1,0 +1,116 @@
+#!/bin/sh
+# Sets up what is missing and runs everything that guards the project:
+#
+#     sh tests/run.sh
+#
+# Formatting, lints, the files of deploy/ with the tools that are here, all tests against a broker in a container, and
+# the integration tests once more against a private node of an installed rabbitmq-server. The last line says what ran.
+# EDNA_COURIER_TEST_AMQP_URL adds a broker of yours. Exit code: 0 only if nothing failed; 69 when there is no broker.
+set -eu
+cd "$(dirname "$0")/.."
+# shellcheck source=deploy/setup.sh
+. deploy/setup.sh
+
+passed='' skipped='' folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# check NAME COMMAND: shows what the command printed only when it fails, and then ends everything.
+check() {
+    name=$1
+    shift
+    step "Checking $name"
+    quietly "$@" || fail 1 "$name: see above"
+    passed="$passed, $name"
+}
+
+# check_with TOOL NAME COMMAND: the check, if the tool is here.
+check_with() {
+    tool=$1
+    shift
+    if have "$tool"; then check "$@"; else skipped="$skipped, $1 (no $tool)"; fi
+}
+
+alerts() { promtool check config deploy/observability/prometheus.yml && promtool test rules deploy/observability/alerts.test.yml; }
+
+json() {
+    find deploy -name '*.json' | while read -r file; do python3 -m json.tool "$file" /dev/null || return 1; done
+}
+
+# The program is not installed here, and systemd-analyze insists on it: a stand-in takes its place.
+unit() {
+    sed 's#^ExecStart=[^ ]*#ExecStart=/bin/true#' deploy/systemd/edna-courier.service >"$folder/edna-courier.service"
+    systemd-analyze verify "$folder/edna-courier.service" &&
+        systemd-analyze security --offline=true --threshold=20 "$folder/edna-courier.service"
+}
+
+check_deploy() {
+    check_with shellcheck scripts shellcheck -x deploy/setup.sh deploy/quickstart.sh tests/run.sh .ci/run
+    check_with python3 json json
+    check_with promtool alerts alerts
+    check_with systemd-analyze 'systemd unit' unit
+    if docker compose version >/dev/null 2>&1; then
+        check compose docker compose -f deploy/compose.yaml config -q
+    else
+        check_with docker-compose compose docker-compose -f deploy/compose.yaml config -q
+    fi
+}
+
+need_component() {
+    cargo "$1" --version >/dev/null 2>&1 || quietly rustup component add "$2" ||
+        fail 69 "$2 is missing: run \`rustup component add $2\`"
+}
+
+check_code() {
+    need_component fmt rustfmt
+    need_component clippy clippy
+    check format cargo fmt --check
+    check lints cargo clippy --quiet --all-targets --locked -- -D warnings
+}
+
+# Where no image can be pulled, Debian's packages make one that does the same (about a minute).
+build_image() {
+    docker_answers || return 1
+    have mmdebstrap || apt_install mmdebstrap debian-archive-keyring || return 1
+    step "Building $image from Debian's packages"
+    # shellcheck disable=SC2016 # mmdebstrap expands $1
+    quietly mmdebstrap --variant=minbase --include=rabbitmq-server \
+        --customize-hook='mkdir -p "$1/etc/rabbitmq/conf.d"' \
+        --customize-hook='printf "%s\n" "loopback_users.guest = false" "log.console = true" >"$1/etc/rabbitmq/conf.d/10-defaults.conf"' \
+        --customize-hook='echo "[rabbitmq_management,rabbitmq_prometheus]." >"$1/etc/rabbitmq/enabled_plugins"' \
+        trixie "$folder/image.tar" &&
+        quietly docker import -c 'EXPOSE 4369 5671 5672 15672 15692 25672' -c 'CMD ["rabbitmq-server"]' \
+            "$folder/image.tar" "$image"
+}
+
+# The brokers to test against, by the names that the tests know them by.
+find_brokers() {
+    [ -z "${EDNA_COURIER_TEST_AMQP_URL:-}" ] || printf 'url '
+    if get_image || build_image; then printf 'container '; fi
+    if have rabbitmq-server || apt_install_rabbitmq; then printf 'process '; fi
+}
+
+run_tests() {
+    brokers=$(find_brokers)
+    [ -n "$brokers" ] ||
+        fail 69 "no RabbitMQ broker: start Docker, install rabbitmq-server, or set EDNA_COURIER_TEST_AMQP_URL"
+    which='' # all of them with the first broker; then only those that need one
+    for broker in $brokers; do
+        step "Testing, with the broker: $broker"
+        # shellcheck disable=SC2086 # two words or none
+        EDNA_COURIER_TEST_BROKER=$broker cargo test --quiet --locked $which ||
+            fail 1 "tests with the broker $broker: see above"
+        passed="$passed, ${which:+integration }tests with the broker $broker"
+        which='--test it'
+    done
+    case " $brokers" in *' container '*) ;; *) skipped="$skipped, tests in a container (Docker does not answer)" ;; esac
+    case " $brokers" in *' process '*) ;; *) skipped="$skipped, tests with a private broker (no rabbitmq-server)" ;; esac
+}
+
+need_cargo
+need_cc
+check_code
+check_deploy
+run_tests
+step "Passed: ${passed#, }${skipped:+. Not run: ${skipped#, }}"
