@@ -5,4 +5,5 @@ pub mod amqp;
 pub mod domain;
 pub mod gate;
 pub mod ports;
+pub mod sandbox;
 pub mod telemetry;
