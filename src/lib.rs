@@ -6,4 +6,5 @@ pub mod domain;
 pub mod edna;
 pub mod gate;
 pub mod ports;
+pub mod sandbox;
 pub mod telemetry;

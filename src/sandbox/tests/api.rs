@@ -1,0 +1,142 @@
+//! What edna documents.
+
+use super::*;
+
+#[tokio::test]
+async fn a_message_gets_the_documented_answer() {
+    let bench = bench(Options::default());
+    let response = bench.send("hello").await.unwrap();
+    assert_eq!(
+        (response.status(), &response.headers()["content-type"]),
+        (StatusCode::OK, &"application/json".parse().unwrap())
+    );
+    let answer = json_of(response).await;
+    let fields: Vec<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(fields, ["agentId", "clientExternalId", "clientId", "id", "threadId"]);
+    assert_eq!((&answer["id"], &answer["clientExternalId"]), (&json!(1), &Value::Null));
+    assert_eq!(json_of(bench.send("hello").await.unwrap()).await["id"], 2);
+}
+
+#[tokio::test]
+async fn the_external_id_is_the_client_id_that_was_sent() {
+    let bench = bench(Options::default());
+    let body = json!({ "text": "m", "applicationDescriptor":
+        { "channelType": "MOBILE", "clientId": "012", "deviceAddress": "w", "appMarker": "a" } });
+    let response = bench.request(&body).send().await.unwrap();
+    assert_eq!(json_of(response).await["clientExternalId"], "012");
+}
+
+#[tokio::test]
+async fn a_client_keeps_its_number() {
+    let bench = bench(Options::default());
+    let mut numbers = Vec::new();
+    for address in ["1", "2", "1"] {
+        let response = bench.request(&message(address, "x")).send().await.unwrap();
+        numbers.push(json_of(response).await["clientId"].as_u64().unwrap());
+    }
+    assert!(numbers[0] == numbers[2] && numbers[0] != numbers[1], "{numbers:?}");
+}
+
+#[tokio::test]
+async fn malformed_bodies_are_refused_by_place_and_never_quoted() {
+    let bench = bench(Options::default());
+    let descriptor = json!({ "channelType": "C", "deviceAddress": "secret" });
+    let bodies = [
+        (json!([]), "."),
+        (json!({ "text": "secret" }), "."),
+        (json!({ "text": null, "applicationDescriptor": descriptor }), "text"),
+        (json!({ "text": 1, "applicationDescriptor": descriptor }), "text"),
+        (json!({ "text": "", "applicationDescriptor": descriptor }), "text"),
+        (json!({ "applicationDescriptor": descriptor }), "text"),
+        (json!({ "text": "secret", "extra": 1, "applicationDescriptor": descriptor }), "extra"),
+        (
+            json!({ "text": "secret", "applicationDescriptor": descriptor, "clientApplicationDescriptor": descriptor }),
+            ".",
+        ),
+        (
+            json!({ "text": "secret", "applicationDescriptor": { "channelType": "C", "deviceAddress": "" } }),
+            "deviceAddress",
+        ),
+        (
+            json!({ "text": "secret", "applicationDescriptor": { "channelType": "", "deviceAddress": "secret" } }),
+            "channelType",
+        ),
+        (
+            json!({ "text": "secret", "applicationDescriptor": { "channelType": "C", "deviceAddress": "secret", "clientId": null } }),
+            "clientId",
+        ),
+        (json!({ "attachments": [{ "url": "" }], "applicationDescriptor": descriptor }), "url"),
+        (
+            json!({ "attachments": [{ "url": "secret", "size": -1 }], "applicationDescriptor": descriptor }),
+            "attachments[0].size",
+        ),
+    ];
+    for (body, place) in bodies {
+        let response = bench.request(&body).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{body}");
+        let answer = response.text().await.unwrap();
+        assert!(answer.contains(place) && !answer.contains("secret"), "{body}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn attachments_alone_are_a_message() {
+    let bench = bench(Options::default());
+    let body = json!({ "attachments": [{ "url": "https://a/b.jpg", "name": "b.jpg", "type": "image/jpeg", "size": 1 }],
+        "clientApplicationDescriptor": { "channelType": "C", "deviceAddress": "1" } });
+    assert_eq!(bench.request(&body).send().await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_token_needs_exactly_one_prefix() {
+    let bench = bench(Options { token: Some("t".into()), ..Options::default() });
+    for (header, status) in [
+        ("Bearer t", 200),
+        ("Bearer Bearer t", 401),
+        ("t", 401),
+        ("Bearer other", 401),
+        ("Bearer ", 401),
+        ("bearer t", 401),
+    ] {
+        let request =
+            bench.post(super::super::DEFAULT_PATH, &message("1", "x")).header("content-type", "application/json");
+        let response = request.header("authorization", header).send().await.unwrap();
+        assert_eq!(response.status(), status, "{header}");
+    }
+    let without = bench.post(super::super::DEFAULT_PATH, &message("1", "x")).send().await.unwrap();
+    assert_eq!(without.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn content_type_size_path_and_method_are_checked() {
+    let bench = bench(Options { path: "/send".to_owned(), ..Options::default() });
+    let post = |path: &str, kind: &str, body: String| {
+        let request = bench.client.post(bench.url(path)).header("authorization", "Bearer t");
+        request.header("content-type", kind).body(body).send()
+    };
+    let good = message("1", "x").to_string();
+    assert_eq!(post("/send", "application/json; charset=utf-8", good.clone()).await.unwrap().status(), 200);
+    assert_eq!(post("/send", "text/plain", good.clone()).await.unwrap().status(), 415);
+    assert_eq!(post("/send", "application/json", "x".repeat(600_000)).await.unwrap().status(), 413);
+    assert_eq!(post(super::super::DEFAULT_PATH, "application/json", good).await.unwrap().status(), 404);
+    assert_eq!(bench.client.get(bench.url("/send")).send().await.unwrap().status(), 405);
+}
+
+#[tokio::test]
+async fn a_login_gets_a_token_that_is_then_accepted() {
+    let login = Some(("me".to_owned(), "pass".into()));
+    let bench = bench(Options { token: Some("first".into()), login, ..Options::default() });
+    let log_in = |body: Value| bench.post("/api/auth/login", &body).send();
+    assert_eq!(log_in(json!({ "login": "me", "password": "wrong" })).await.unwrap().status(), 401);
+    assert_eq!(log_in(json!({ "login": "me" })).await.unwrap().status(), 400);
+
+    let response = log_in(json!({ "login": "me", "password": "pass", "locale": "en" })).await.unwrap();
+    let header = response.headers()["authorization"].to_str().unwrap().to_owned();
+    let answer = json_of(response).await;
+    let token = answer["token"].as_str().unwrap().to_owned();
+    assert!(token.starts_with("Bearer ") && header == format!("Bearer {token}"), "{header}");
+    assert_eq!(answer, json!({ "userId": 1, "login": null, "role": "INTEGRATOR", "token": token }));
+
+    let request = bench.post(super::super::DEFAULT_PATH, &message("1", "x")).header("content-type", "application/json");
+    assert_eq!(request.header("authorization", token).send().await.unwrap().status(), 200);
+}

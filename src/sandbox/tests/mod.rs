@@ -1,0 +1,64 @@
+//! The sandbox over HTTP, as its users meet it.
+
+mod api;
+mod control;
+mod failures;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Filter, Options, Record, Sandbox};
+
+/// A sandbox and a client of it.
+struct Bench {
+    sandbox: Sandbox,
+    client: Client,
+}
+
+fn bench(options: Options) -> Bench {
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Bench { sandbox: Sandbox::start(any_port, options).unwrap(), client: Client::new() }
+}
+
+fn message(address: &str, text: &str) -> Value {
+    json!({ "text": text, "attachments": [],
+        "clientApplicationDescriptor": { "channelType": "WHATSAPP", "deviceAddress": address } })
+}
+
+impl Bench {
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.sandbox.addr())
+    }
+
+    fn post(&self, path: &str, body: &Value) -> RequestBuilder {
+        self.client.post(self.url(path)).body(body.to_string())
+    }
+
+    /// A request as it should be, before it is sent.
+    fn request(&self, body: &Value) -> RequestBuilder {
+        let request = self.post(super::DEFAULT_PATH, body);
+        request.header("content-type", "application/json").header("authorization", "Bearer t")
+    }
+
+    async fn send(&self, text: &str) -> Result<Response, reqwest::Error> {
+        self.request(&message("1", text)).send().await
+    }
+
+    async fn status(&self, text: &str) -> StatusCode {
+        self.send(text).await.unwrap().status()
+    }
+
+    async fn script(&self, rules: Value) -> StatusCode {
+        self.post("/script", &rules).send().await.unwrap().status()
+    }
+
+    fn records(&self) -> Vec<Record> {
+        self.sandbox.received(&Filter::default()).requests
+    }
+}
+
+async fn json_of(response: Response) -> Value {
+    serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+}
