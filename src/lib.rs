@@ -2,9 +2,13 @@
 
 pub mod admin;
 pub mod amqp;
+pub mod bootstrap;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod edna;
 pub mod gate;
+pub mod pipeline;
 pub mod ports;
 pub mod sandbox;
 pub mod telemetry;

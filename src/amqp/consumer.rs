@@ -159,9 +159,9 @@ impl Link {
             tokio::select! {
                 biased;
                 Some(tag) = self.acked.recv() => session.ack(tag).await?,
-                delivery = session.subscription.next() => match session.received(delivery, &self.settings)? {
-                    Some(delivery) => drop(self.deliveries.send(delivery)),
-                    None => {}
+                delivery = session.subscription.next() => if let Some(delivery) = session.received(delivery, &self.settings)? {
+                    // Nobody takes deliveries any more: the pipeline drains, and the broker keeps them.
+                    drop(self.deliveries.send(delivery));
                 },
                 Ok(()) = self.gate.changed() => {}
                 event = events.next() => match event {
@@ -181,7 +181,8 @@ impl Link {
             session.ack(tag).await?;
         }
         let prefetch = self.settings.prefetch;
-        timed("basic.qos", session.channel.basic_qos(prefetch, BasicQosOptions::default())).await
+        timed("basic.qos", session.channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        timed("channel.close", session.channel.close(200, "done".into())).await
     }
 }
 

@@ -136,7 +136,9 @@ impl Owner {
                     return Err(SessionError::Deadline { operation: "a publish", deadline: CONFIRM_DEADLINE });
                 }
                 Some(job) = self.jobs.recv(), if has_room => flight.take_off(job),
-                () = self.stop.cancelled(), if !waiting => return Ok(()),
+                () = self.stop.cancelled(), if !waiting => {
+                    return timed("channel.close", channel.close(200, "done".into())).await;
+                }
             }
         }
     }

@@ -5,7 +5,10 @@ use reqwest::Url;
 use super::error::BuildError;
 
 /// Joins them so that a prefix in the base stays, whatever slashes are given.
-pub(super) fn join(base: &str, setting: &'static str, path: &str) -> Result<Url, BuildError> {
+///
+/// # Errors
+/// [`BuildError::Address`], which names `api.base_url` or `setting`, whichever is wrong.
+pub fn join(base: &str, setting: &'static str, path: &str) -> Result<Url, BuildError> {
     let base = check_base(base)?;
     let wrong = BuildError::Address { setting, problem: "it is not a path; write it like /api/v1/messages" };
     let joined = format!("{}/{}", base.as_str().trim_end_matches('/'), path.trim_start_matches('/'));

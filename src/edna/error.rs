@@ -40,9 +40,6 @@ pub enum BuildError {
         /// The file.
         path: PathBuf,
     },
-    /// Not the address of a proxy.
-    #[error("the API's proxy is not an address; write http://host:port")]
-    Proxy,
     /// The fixed token is unusable.
     #[error("api.token: {0}")]
     Token(TokenError),

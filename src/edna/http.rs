@@ -8,11 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use reqwest::{
-    Certificate, Method, Proxy, Request, Response, Url,
+    Certificate, Method, Request, Response, Url,
     header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
     redirect, retry,
 };
-use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
 
 use super::{error::BuildError, retry_after, settings::Settings};
@@ -48,9 +47,6 @@ impl Http {
             .timeout(timeout)
             .pool_idle_timeout(settings.pool_idle_timeout)
             .pool_max_idle_per_host(settings.pool_max_idle);
-        if let Some(proxy) = &settings.proxy {
-            builder = builder.proxy(Proxy::all(proxy.expose_secret()).map_err(|_| BuildError::Proxy)?);
-        }
         if settings.ca_file.is_some() {
             builder = builder.tls_certs_merge(certificates(settings)?);
         }

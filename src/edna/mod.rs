@@ -14,6 +14,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
+pub use address::join;
 pub use client::Client;
 pub use credential::{Credentials, OnRefresh};
 pub use error::{BuildError, RefreshError, TokenError};

@@ -2,8 +2,6 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use secrecy::SecretString;
-
 /// Where the API is and how long we are patient with it.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -21,8 +19,6 @@ pub struct Settings {
     pub pool_max_idle: usize,
     /// `api.ca_file`: PEM certificates trusted besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// An HTTP proxy, only when asked for: the environment's is ignored. Secret, as it may hold a password.
-    pub proxy: Option<SecretString>,
     /// `api.unauthorized_statuses`: the answers after which the credential is renewed.
     pub unauthorized_statuses: Vec<u16>,
 }
@@ -37,7 +33,6 @@ impl Default for Settings {
             pool_idle_timeout: Duration::from_secs(15),
             pool_max_idle: 256,
             ca_file: None,
-            proxy: None,
             unauthorized_statuses: vec![401, 403, 407],
         }
     }

@@ -1,8 +1,8 @@
 //! Log lines on standard error: text for a person at a terminal, JSON for everything else.
 //!
 //! No configuration can make a log leak a payload. Only our own code may speak below `info`: at `debug` and `trace` the
-//! libraries print frames, headers and bodies, and their spans would add fields to our lines. And lapin prints each
-//! returned message whole, at `warn`, so that is off.
+//! libraries print frames, headers and bodies, and their spans would add fields to our lines. And lapin is off: at `warn`
+//! it prints each returned message whole, and its errors reach us as values, which are told once, where they are handled.
 
 use std::io::{self, IsTerminal};
 
@@ -22,8 +22,8 @@ use tracing_subscriber::{
 /// The target of all of our own lines.
 const OURS: &str = env!("CARGO_CRATE_NAME");
 
-/// Where lapin logs returned messages with their payload.
-const RETURNED_MESSAGES: &str = "lapin::returned_messages";
+/// The AMQP client.
+const LAPIN: &str = "lapin";
 
 /// The setting `log.format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -124,7 +124,7 @@ fn may_speak(line: &Metadata<'_>) -> bool {
     let is_from = |module: &str| {
         line.target().strip_prefix(module).is_some_and(|inner| inner.is_empty() || inner.starts_with("::"))
     };
-    let is_harmless = line.is_event() && *line.level() <= Level::INFO && !is_from(RETURNED_MESSAGES);
+    let is_harmless = line.is_event() && *line.level() <= Level::INFO && !is_from(LAPIN);
     is_from(OURS) || is_harmless
 }
 

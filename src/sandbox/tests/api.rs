@@ -99,11 +99,11 @@ async fn the_token_needs_exactly_one_prefix() {
         ("bearer t", 401),
     ] {
         let request =
-            bench.post(super::super::DEFAULT_PATH, &message("1", "x")).header("content-type", "application/json");
+            bench.post(crate::sandbox::DEFAULT_PATH, &message("1", "x")).header("content-type", "application/json");
         let response = request.header("authorization", header).send().await.unwrap();
         assert_eq!(response.status(), status, "{header}");
     }
-    let without = bench.post(super::super::DEFAULT_PATH, &message("1", "x")).send().await.unwrap();
+    let without = bench.post(crate::sandbox::DEFAULT_PATH, &message("1", "x")).send().await.unwrap();
     assert_eq!(without.status(), StatusCode::UNAUTHORIZED);
 }
 
@@ -118,7 +118,7 @@ async fn content_type_size_path_and_method_are_checked() {
     assert_eq!(post("/send", "application/json; charset=utf-8", good.clone()).await.unwrap().status(), 200);
     assert_eq!(post("/send", "text/plain", good.clone()).await.unwrap().status(), 415);
     assert_eq!(post("/send", "application/json", "x".repeat(600_000)).await.unwrap().status(), 413);
-    assert_eq!(post(super::super::DEFAULT_PATH, "application/json", good).await.unwrap().status(), 404);
+    assert_eq!(post(crate::sandbox::DEFAULT_PATH, "application/json", good).await.unwrap().status(), 404);
     assert_eq!(bench.client.get(bench.url("/send")).send().await.unwrap().status(), 405);
 }
 
@@ -137,6 +137,7 @@ async fn a_login_gets_a_token_that_is_then_accepted() {
     assert!(token.starts_with("Bearer ") && header == format!("Bearer {token}"), "{header}");
     assert_eq!(answer, json!({ "userId": 1, "login": null, "role": "INTEGRATOR", "token": token }));
 
-    let request = bench.post(super::super::DEFAULT_PATH, &message("1", "x")).header("content-type", "application/json");
+    let request =
+        bench.post(crate::sandbox::DEFAULT_PATH, &message("1", "x")).header("content-type", "application/json");
     assert_eq!(request.header("authorization", token).send().await.unwrap().status(), 200);
 }

@@ -118,7 +118,7 @@ fn nothing_shows_texts_addresses_or_secrets() {
         device_address: Some("secret".to_owned()),
     };
     let filter = Filter { device_address: Some("secret".to_owned()), text: Some("secret".to_owned()), limit: None };
-    let rule = super::super::Rule::new(StatusCode::OK).to_device("secret").with_text("secret");
+    let rule = crate::sandbox::Rule::new(StatusCode::OK).to_device("secret").with_text("secret");
     let options =
         Options { token: Some("secret".into()), login: Some(("l".into(), "secret".into())), ..Options::default() };
     let shown = format!("{record:?} {filter:?} {rule:?} {options:?}");

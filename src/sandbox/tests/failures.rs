@@ -114,7 +114,7 @@ async fn a_token_is_refused_until_there_is_a_new_one() {
     let login = bench.post("/api/auth/login", &json!({ "login": "l", "password": "p" })).send().await.unwrap();
     let new = json_of(login).await["token"].as_str().unwrap().to_owned();
     let post = |token: String| {
-        let request = bench.post(super::super::DEFAULT_PATH, &message("1", "x"));
+        let request = bench.post(crate::sandbox::DEFAULT_PATH, &message("1", "x"));
         request.header("content-type", "application/json").header("authorization", token).send()
     };
     assert_eq!(post(new.clone()).await.unwrap().status(), StatusCode::OK);

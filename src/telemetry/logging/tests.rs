@@ -44,7 +44,7 @@ fn libraries_speak() {
     error!(target: "lapin::returned_messages::inner", "SECRET");
     let span = tracing::info_span!(target: "lapin", "connect", uri = "SECRET");
     let _inside = span.enter();
-    info!(target: "lapin::io_loop", "told: info of a library");
+    info!(target: "hyper::client", "told: info of a library");
     trace!(target: "edna_courier::pipeline", "told: trace of our own");
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{OwnDir, SOON, broker::output, eventually::eventually, metrics::Metrics, queues::Queues};
 
-/// How a daemon is started; starting again from the same setup finds the same journal.
+/// How a daemon is started, in a working directory of its own.
 #[derive(Debug)]
 pub(crate) struct Setup {
     program: String,
@@ -35,11 +35,9 @@ impl Setup {
     pub(crate) fn of(program: &str, args: &[&str]) -> Self {
         let dir = Arc::new(OwnDir::new("edna-courier-test-daemon"));
         let args = args.iter().map(ToString::to_string).collect();
-        let journal = dir.path().join("journal").display().to_string();
         Self { program: program.to_owned(), args, env: BTreeMap::new(), dir }
             .set("admin.listen", "127.0.0.1:0")
             .set("log.format", "json")
-            .set("journal.dir", &journal)
     }
 
     /// On these queues.

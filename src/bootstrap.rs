@@ -1,0 +1,249 @@
+//! The composition root: from a [`Config`] to a running daemon. The one place that names every adapter.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    admin::Admin,
+    amqp::{
+        Acks, Broker, Consumer, Deliveries, Publisher,
+        topology::{Names, Topology},
+    },
+    config::{self, Config},
+    domain::decode,
+    edna::{self, Client},
+    gate::{Gate, GateReason},
+    pipeline::{Drained, Pipeline, Rules},
+    ports::{Clock, Ports, Random},
+    telemetry::{Limits, Telemetry, events::CredentialRefresh},
+};
+
+/// For the sessions to settle, flush and close; each of their steps has a deadline of its own as well.
+const CLOSING: Duration = Duration::from_secs(15);
+
+/// Why a daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A metric is registered twice: a mistake of ours.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The API client cannot be built from the settings.
+    #[error(transparent)]
+    Client(#[from] edna::BuildError),
+    /// The admin server cannot start.
+    #[error(transparent)]
+    Admin(#[from] io::Error),
+}
+
+/// A daemon that is ready to run.
+pub struct App {
+    config: Config,
+    gate: Gate,
+    telemetry: Telemetry,
+    client: Client,
+    admin: Admin,
+}
+
+impl App {
+    /// Builds everything that can fail for good; nothing is connected yet.
+    ///
+    /// # Errors
+    /// What stands in the way, and what to do.
+    pub fn new(config: Config) -> Result<Self, StartError> {
+        let gate = Gate::default();
+        let limits = Limits { max_in_flight: config.limits.max_in_flight.into(), prefetch: config.limits.prefetch() };
+        let telemetry = Telemetry::new(gate.clone(), limits)?;
+        let client = client(&config, &telemetry)?;
+        let admin = Admin::bind(config.admin.listen)?;
+        Ok(Self { config, gate, telemetry, client, admin })
+    }
+
+    /// Where metrics and probes are served.
+    #[must_use]
+    pub const fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// Runs until `shutdown` resolves, then drains: takes nothing more, finishes what is in hand, flushes confirms and
+    /// acknowledgements.
+    ///
+    /// # Errors
+    /// When the admin server's thread cannot be made.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, StartError> {
+        let Self { config, gate, telemetry, client, admin } = self;
+        let admin_address = admin.address().to_string();
+        let ended = CancellationToken::new();
+        let serving = admin.serve(telemetry.clone(), ended.clone().cancelled_owned())?;
+        info!(admin_address, "metrics and probes are served on http://{admin_address}");
+        warn!("no journal: after a crash or a lost connection, what was in flight may be sent twice");
+        let mut background = JoinSet::new();
+        background.spawn(telemetry.clone().heartbeat());
+
+        let drain = CancellationToken::new();
+        let links = Links::start(&config, &gate, &telemetry);
+        let world = World { client, publisher: links.publisher, acks: links.acks };
+        let pipeline = Pipeline::new(rules(&config), world, gate, telemetry.clone(), drain.clone());
+        let mut work = JoinSet::new();
+        work.spawn(pipeline.run(links.deliveries));
+
+        let drained = tokio::select! {
+            () = shutdown => {
+                let closed = telemetry.close_gate(GateReason::Drain, "the daemon was asked to stop");
+                drain.cancel();
+                let drained = joined(&mut work).await;
+                links.sessions.close().await;
+                drop(closed);
+                drained
+            }
+            drained = joined(&mut work) => drained,
+        };
+        ended.cancel();
+        if let Err(problem) = serving.ended().await {
+            warn!(%problem, "the admin server ended badly");
+        }
+        Ok(drained)
+    }
+}
+
+/// A task of ours that does not come back by itself has panicked.
+async fn joined(work: &mut JoinSet<Drained>) -> Drained {
+    work.join_next().await.and_then(Result::ok).unwrap_or(Drained::Panicked)
+}
+
+/// Both connections to the broker.
+struct Links {
+    deliveries: Deliveries,
+    acks: Acks,
+    publisher: Publisher,
+    sessions: Sessions,
+}
+
+/// Their tasks. Acknowledgements are flushed last, when nothing is published any more.
+struct Sessions {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Links {
+    fn start(config: &Config, gate: &Gate, telemetry: &Telemetry) -> Self {
+        let config::Broker { uris, tls, prefix, declare } = config.broker.clone();
+        let (broker, names, stop) = (Arc::new(Broker::new(uris, tls)), Names::new(&prefix), CancellationToken::new());
+        let (publisher, publishing) =
+            Publisher::new(broker.clone(), names.clone(), gate.clone(), telemetry.clone(), System, stop.clone());
+        let consumer = Consumer {
+            declare: declare.then(|| Topology::new(&names, config.events.default_queue)),
+            names,
+            prefetch: config.limits.prefetch(),
+            gate: gate.clone(),
+            telemetry: telemetry.clone(),
+        };
+        let (deliveries, acks, consuming) = consumer.start(broker, System, stop.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(publishing);
+        tasks.spawn(consuming);
+        Self { deliveries, acks, publisher, sessions: Sessions { tasks, stop } }
+    }
+}
+
+impl Sessions {
+    async fn close(mut self) {
+        self.stop.cancel();
+        let closing = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(CLOSING, closing).await.is_err() {
+            warn!("the connections to the broker did not close in time; what was not acknowledged is redelivered");
+        }
+    }
+}
+
+fn client(config: &Config, telemetry: &Telemetry) -> Result<Client, edna::BuildError> {
+    let api = &config.api;
+    let settings = edna::Settings {
+        base_url: api.base_url.clone(),
+        path: api.path.clone(),
+        timeout: api.timeout,
+        connect_timeout: api.connect_timeout,
+        pool_idle_timeout: api.keep_alive,
+        pool_max_idle: config.limits.max_in_flight.into(),
+        ca_file: api.ca_file.clone(),
+        unauthorized_statuses: api.statuses.unauthorized.clone(),
+    };
+    let telemetry = telemetry.clone();
+    let on_refresh = move |result: Result<(), &edna::RefreshError>| match result {
+        Ok(()) => telemetry.record(CredentialRefresh { result: Ok(()) }),
+        Err(error) => telemetry.record(CredentialRefresh { result: Err(&error.to_string()) }),
+    };
+    Client::with_refresh(&settings, api.credentials.clone(), Arc::new(on_refresh))
+}
+
+fn rules(config: &Config) -> Rules {
+    let delivery = &config.delivery;
+    Rules {
+        limits: decode::Limits {
+            max_body: delivery.max_body,
+            max_text: delivery.max_text,
+            channel_types: config.api.channel_types.clone(),
+            unknown_fields: delivery.unknown_fields,
+            missing_id: delivery.missing_id,
+        },
+        descriptor_field: config.api.descriptor_field.clone(),
+        statuses: config.api.statuses.clone(),
+        max_attempts: delivery.max_attempts,
+        on_uncertain: delivery.on_uncertain,
+        default_ttl: delivery.default_ttl,
+        event_format: config.events.format,
+        replies: config.events.replies,
+        max_in_flight: config.limits.max_in_flight.into(),
+        drain: delivery.drain,
+    }
+}
+
+/// The real adapters behind the pipeline's ports.
+struct World {
+    client: Client,
+    publisher: Publisher,
+    acks: Acks,
+}
+
+impl Ports for World {
+    type Sender = Client;
+    type Outbox = Publisher;
+    type Settler = Acks;
+    type Clock = System;
+    type Random = System;
+
+    fn sender(&self) -> &Client {
+        &self.client
+    }
+    fn outbox(&self) -> &Publisher {
+        &self.publisher
+    }
+    fn settler(&self) -> &Acks {
+        &self.acks
+    }
+    fn clock(&self) -> &System {
+        &System
+    }
+    fn random(&self) -> &System {
+        &System
+    }
+}
+
+/// The system's clock and randomness.
+#[derive(Clone, Copy)]
+struct System;
+
+impl Clock for System {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+impl Random for System {
+    fn dice(&self) -> f64 {
+        fastrand::f64()
+    }
+}

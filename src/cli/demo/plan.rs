@@ -1,0 +1,97 @@
+//! The commands that the demo sends: mostly plain ones, and of every trouble some, each with the end that it must reach.
+
+use serde_json::{Value, json};
+
+use crate::domain::reason::{Outcome, Reason};
+
+/// One message to send, and what must become of it.
+#[derive(Clone, Debug)]
+pub(super) struct Planned {
+    pub(super) body: Vec<u8>,
+    pub(super) content_type: &'static str,
+    pub(super) expected: Expected,
+}
+
+/// An end. An event tells it unless no id can be read; a dead letter tells it unless it is a success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expected {
+    /// `None` for a success.
+    pub(super) reason: Option<Reason>,
+    /// Whether there is an event.
+    pub(super) event: bool,
+}
+
+impl Expected {
+    const SUCCESS: Self = Self { reason: None, event: true };
+
+    const fn dead(reason: Reason) -> Self {
+        Self { reason: Some(reason), event: true }
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
+        self.reason.map_or(Outcome::Succeeded, Reason::outcome)
+    }
+}
+
+const JSON: &str = "application/json";
+const CLOUD_EVENT: &str = "application/cloudevents+json";
+/// Of so many commands in a row, each kind of trouble occurs once or twice.
+const CYCLE: usize = 50;
+
+/// The `index`th message of the demo; markers in the text tell the sandbox how to misbehave.
+pub(super) fn planned(index: usize) -> Planned {
+    let text = format!("Your order {index} is ready");
+    let with = |text: String, more: Value| json_message(command(index, &text, &more), Expected::SUCCESS);
+    match index % CYCLE {
+        4 => Planned { body: b"{\"text\": \"cut off".to_vec(), content_type: JSON, expected: unreadable() },
+        9 => json_message(command(index, &text, &json!({"txet": "a typo"})), Expected::dead(Reason::Malformed)),
+        14 => json_message(
+            command(index, &format!("{text} [[status=400]]"), &json!({})),
+            Expected::dead(Reason::Rejected),
+        ),
+        19 => {
+            let parked = command(index, &format!("{text} [[cut]]"), &json!({"onUncertain": "park"}));
+            json_message(parked, Expected::dead(Reason::Uncertain))
+        }
+        24 => json_message(
+            command(index, &text, &json!({"expiresAt": "2020-01-01T00:00:00Z"})),
+            Expected::dead(Reason::Expired),
+        ),
+        29 | 39 => with(format!("{text} [[status=503,times=2]]"), json!({})),
+        34 => with(text, json!({"attachments": [{"url": "https://example.org/receipt.pdf", "name": "receipt.pdf"}]})),
+        44 => Planned { body: cloud_event(index, &text), content_type: CLOUD_EVENT, expected: Expected::SUCCESS },
+        _ => with(text, json!({})),
+    }
+}
+
+fn unreadable() -> Expected {
+    Expected { reason: Some(Reason::Malformed), event: false }
+}
+
+fn command(index: usize, text: &str, more: &Value) -> Value {
+    let (channel, address) = if index.is_multiple_of(3) {
+        ("MOBILE", format!("device{index:028}"))
+    } else {
+        ("WHATSAPP", format!("7900{index:07}"))
+    };
+    let mut command = json!({
+        "commandId": format!("demo-{index}"), "text": text, "channelType": channel, "deviceAddress": address,
+        "metadata": {"index": index},
+    });
+    if let (Some(command), Some(more)) = (command.as_object_mut(), more.as_object()) {
+        command.extend(more.clone());
+    }
+    command
+}
+
+fn json_message(command: Value, expected: Expected) -> Planned {
+    Planned { body: command.to_string().into_bytes(), content_type: JSON, expected }
+}
+
+fn cloud_event(index: usize, text: &str) -> Vec<u8> {
+    let event = json!({
+        "specversion": "1.0", "id": format!("demo-{index}"), "source": "/shop", "type": "send",
+        "data": {"text": text, "channelType": "WHATSAPP", "deviceAddress": format!("7900{index:07}")},
+    });
+    event.to_string().into_bytes()
+}

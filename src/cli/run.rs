@@ -1,0 +1,80 @@
+//! `edna-courier run`
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::{Exit, configured, output, runtime};
+use crate::{bootstrap::App, config::Sources, pipeline::Drained, telemetry::logging};
+
+pub(super) fn execute(sources: &Sources) -> Exit {
+    start(sources).unwrap_or_else(|exit| exit)
+}
+
+fn start(sources: &Sources) -> Result<Exit, Exit> {
+    let config = configured(sources)?;
+    logging::init(&config.log.level, config.log.format).map_err(failed)?;
+    let runtime = runtime()?;
+    let app = App::new(config).map_err(failed)?;
+    let exit = runtime.block_on(async {
+        let mut stop = Stop::listen().map_err(failed)?;
+        let running = app.run(async { stop.asked().await });
+        let drained = tokio::select! {
+            drained = running => drained.map_err(failed)?,
+            // The drain is under way; who asks twice does not want to wait for it.
+            () = asked_twice() => return Ok(Exit::OutOfTime),
+        };
+        Ok(told(drained))
+    });
+    runtime.shutdown_background();
+    exit
+}
+
+fn told(drained: Drained) -> Exit {
+    match drained {
+        Drained::Complete => {
+            info!("stopped: everything in hand is settled or back in the queue");
+            Exit::Done
+        }
+        Drained::OutOfTime(left) => {
+            warn!(left, "the drain ran out of time with {left} commands in hand; the broker hands them out again");
+            Exit::OutOfTime
+        }
+        Drained::Panicked => {
+            error!("stopped by a bug: the work on a command panicked; the command is back in the queue");
+            Exit::Failed
+        }
+    }
+}
+
+fn failed(problem: impl std::fmt::Display) -> Exit {
+    output::problem(&problem);
+    Exit::Failed
+}
+
+/// SIGTERM or SIGINT.
+pub(super) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    pub(super) async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Resolves with the second signal.
+async fn asked_twice() {
+    let Ok(mut stop) = Stop::listen() else { return std::future::pending().await };
+    stop.asked().await;
+    stop.asked().await;
+}

@@ -1,0 +1,93 @@
+//! `[broker]`
+
+use std::fmt;
+
+use lapin::{
+    tcp::{OwnedIdentity, OwnedTLSConfig},
+    uri::AMQPUri,
+};
+use secrecy::ExposeSecret;
+
+use super::reader::Reader;
+
+const MAX_PREFIX_BYTES: usize = 64;
+
+/// How to reach the broker, and what belongs to us there.
+#[derive(Clone)]
+pub struct Broker {
+    /// In the order of preference, at least one; with passwords.
+    pub uris: Vec<AMQPUri>,
+    /// Certificates.
+    pub tls: OwnedTLSConfig,
+    /// What our names start with.
+    pub prefix: String,
+    /// Whether `run` declares the topology.
+    pub declare: bool,
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts: Vec<_> = self.uris.iter().map(|uri| &uri.authority.host).collect();
+        f.debug_struct("Broker").field("hosts", &hosts).field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        Self {
+            uris: uris(reader),
+            tls: tls(reader),
+            prefix: reader.value("broker.prefix", prefix).unwrap_or_default(),
+            declare: reader.flag("broker.declare"),
+        }
+    }
+}
+
+fn uris(reader: &mut Reader) -> Vec<AMQPUri> {
+    let uris = if reader.is_set("broker.url_file") {
+        let text = reader.secret("broker.url").map(|secret| secret.expose_secret().to_owned()).unwrap_or_default();
+        let parsed: Result<Vec<_>, _> = text.split([',', '\n']).map(|url| uri(url.trim())).collect();
+        parsed.unwrap_or_else(|problem| {
+            reader.mistake("broker.url_file", problem);
+            Vec::new()
+        })
+    } else {
+        reader.list("broker.url", uri)
+    };
+    if uris.is_empty() {
+        reader.mistake("broker.url", "names no broker; write amqp://user:password@host:5672/vhost");
+    }
+    uris
+}
+
+/// The library reads an IPv6 address as `localhost`, silently; that must not happen to anybody.
+fn uri(text: &str) -> Result<AMQPUri, String> {
+    if text.contains('[') {
+        return Err("holds an IPv6 address, which is not supported; use a host name".to_owned());
+    }
+    let uri: Result<AMQPUri, _> = text.parse();
+    uri.map_err(|_| {
+        "is not a broker's URL; write amqp://user:password@host:5672/vhost (%2f is the default vhost)".to_owned()
+    })
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    let fits = (1..=MAX_PREFIX_BYTES).contains(&text.len());
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    if fits && plain && text != "amq" && !text.starts_with("amq.") {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "must be 1 to {MAX_PREFIX_BYTES} letters, digits, dots, dashes or underscores, and not start with amq."
+    ))
+}
+
+fn tls(reader: &mut Reader) -> OwnedTLSConfig {
+    if reader.is_set("broker.cert_file") != reader.is_set("broker.key_file") {
+        reader.mistake("broker.cert_file", "goes with broker.key_file; set both or none");
+    }
+    let cert_chain = reader.file("broker.ca_file");
+    let identity = reader.file("broker.cert_file").zip(reader.file("broker.key_file"));
+    let identity = identity.map(|(cert, key)| OwnedIdentity::PKCS8 { pem: cert.into_bytes(), key: key.into_bytes() });
+    OwnedTLSConfig { identity, cert_chain }
+}

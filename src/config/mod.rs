@@ -1,0 +1,65 @@
+//! The settings: one TOML file under environment variables `EDNA_COURIER__SECTION__KEY`.
+//!
+//! Everything is checked here, at once, and reported in one go; what comes out needs no further check. A value's default
+//! stands in [`reference`] and nowhere else.
+
+mod api;
+mod broker;
+mod daemon;
+mod parse;
+mod reader;
+mod reference;
+mod report;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use self::reader::Reader;
+pub use self::{
+    api::Api,
+    broker::Broker,
+    daemon::{Admin, Delivery, Events, Limits, Log},
+    reference::{Setting, reference},
+    report::{Mistake, Mistakes},
+    sources::Sources,
+};
+
+/// All settings, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How to reach the broker, and what belongs to us there.
+    pub broker: Broker,
+    /// How to reach the API.
+    pub api: Api,
+    /// What a command may look like and how often it is attempted.
+    pub delivery: Delivery,
+    /// How much may be under way at once.
+    pub limits: Limits,
+    /// What is told of an outcome, and where.
+    pub events: Events,
+    /// The server for probes and metrics.
+    pub admin: Admin,
+    /// How to log.
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads and checks all settings.
+    ///
+    /// # Errors
+    /// Every mistake that was found, not only the first.
+    pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
+        let mut reader = Reader::new(sources)?;
+        let config = Self {
+            broker: Broker::read(&mut reader),
+            api: Api::read(&mut reader),
+            delivery: Delivery::read(&mut reader),
+            limits: Limits::read(&mut reader),
+            events: Events::read(&mut reader),
+            admin: Admin::read(&mut reader),
+            log: Log::read(&mut reader),
+        };
+        daemon::read_journal(&mut reader);
+        reader.finish(config)
+    }
+}

@@ -1,0 +1,177 @@
+//! The whole configuration, from sources to settings or mistakes.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use secrecy::ExposeSecret;
+
+use super::{Config, Mistakes, Sources, reference};
+use crate::{domain::command::OnUncertain, edna::Credentials};
+
+const MINIMAL: [(&str, &str); 2] = [("API__BASE_URL", "http://localhost:8080"), ("API__TOKEN", "s3cret-token")];
+
+/// A folder of one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("edna-config-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn sources(file: Option<&str>, variables: &[(&str, &str)]) -> Sources {
+    let environment = variables.iter().map(|(key, value)| (format!("EDNA_COURIER__{key}"), (*value).to_owned()));
+    Sources { file: file.map(PathBuf::from), environment: environment.collect() }
+}
+
+fn load(variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+    Config::load(&sources(None, &[&MINIMAL, variables].concat()))
+}
+
+/// The mistakes, one text each.
+fn mistakes(result: Result<Config, Mistakes>) -> Vec<String> {
+    result.unwrap_err().0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_address_and_a_token_are_enough() {
+    let config = load(&[]).unwrap();
+    assert_eq!(config.broker.uris[0].authority.port, 5_672);
+    assert_eq!((config.broker.uris[0].vhost.as_str(), config.broker.prefix.as_str()), ("/", "edna"));
+    assert_eq!((config.delivery.max_attempts, config.delivery.on_uncertain), (8, OnUncertain::Resend));
+    assert_eq!((config.limits.max_in_flight, config.limits.prefetch()), (64, 80));
+    assert_eq!(config.api.timeout, Duration::from_secs(30));
+    assert_eq!(config.api.statuses, crate::domain::verdict::StatusLists::default());
+    assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9464");
+    assert!(matches!(config.api.credentials, Credentials::Token(token) if token.expose_secret() == "s3cret-token"));
+}
+
+#[test]
+fn every_default_of_the_reference_is_accepted_where_it_stands() {
+    let defaults = reference().iter().filter_map(|setting| Some((setting.path, setting.default?)));
+    for (path, default) in defaults.filter(|(_, default)| !default.is_empty()) {
+        let key = path.to_uppercase().replace('.', "__");
+        if path != "api.login_path" {
+            assert!(load(&[(&key, default)]).is_ok(), "{path} = {default}");
+        }
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_an_empty_variable_is_none() {
+    let folder = Folder::new();
+    let file = folder.file(
+        "a.toml",
+        "[api]\nbase_url = \"http://file\"\ntoken = \"t\"\ntimeout = \"1m\"\nchannel_types = [\"A\", \"B\"]\n\
+         [broker]\nurl = [\"amqp://one\", \"amqps://two/v\"]\n[delivery]\nmax_attempts = 3\n",
+    );
+    let variables =
+        [("API__BASE_URL", "http://environment"), ("API__TIMEOUT", ""), ("API__UNCERTAIN_STATUSES", "500, 599")];
+    let config = Config::load(&sources(Some(&file), &variables)).unwrap();
+    assert_eq!(config.api.base_url, "http://environment");
+    assert_eq!(config.api.timeout, Duration::from_secs(60));
+    assert_eq!(config.api.channel_types, ["A", "B"]);
+    assert_eq!(config.api.statuses.uncertain, [500, 599]);
+    assert_eq!(config.broker.uris.iter().map(|uri| uri.authority.port).collect::<Vec<_>>(), [5_672, 5_671]);
+    assert_eq!(config.delivery.max_attempts, 3);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_their_place_and_remedy() {
+    let folder = Folder::new();
+    let file =
+        folder.file("a.toml", "[api]\ntimout = \"5s\"\n[delivry]\ndrain = \"5s\"\n[limits]\nmax_in_flight = 0\n");
+    let variables = [
+        ("API__TIMEOUT", "5 lightyears"),
+        ("API__UNCERTAIN_STATUSES", "500,503"),
+        ("BROKER__URL", "http://x"),
+        ("BROKER__PREFX", "a"),
+        ("DELIVERY__ON_UNCERTAIN", "maybe"),
+        ("DELIVERY__ORDER", "device"),
+        ("EVENTS__REPLIES", "yes"),
+        ("ADMIN__LISTEN", "nine"),
+        ("LOG__LEVEL", "loud"),
+    ];
+    let told = mistakes(Config::load(&sources(Some(&file), &variables)));
+    for expected in [
+        &format!("api.timout ({file}): is not a setting; the nearest is api.timeout"),
+        &format!("delivry.drain ({file}): is not a setting; the nearest is delivery.drain"),
+        "broker.prefx (environment variable EDNA_COURIER__BROKER__PREFX): is not a setting; the nearest is broker.prefix",
+        &format!("limits.max_in_flight = \"0\" ({file}): must be a whole number from 1 to 1600"),
+        "api.timeout = \"5 lightyears\" (environment variable EDNA_COURIER__API__TIMEOUT): is not a duration; \
+         write 500ms, 5s, 2m, 1h or 3d",
+        "api.retry_statuses: lists 503, and so does api.uncertain_statuses; a status means one thing",
+        "delivery.on_uncertain = \"maybe\" (environment variable EDNA_COURIER__DELIVERY__ON_UNCERTAIN): \
+         must be resend or park",
+        "api.base_url: is required: where the API is, as in https://name.edna.io",
+        "api.token: is required: set api.token, api.token_file, or api.login and api.password",
+    ] {
+        assert!(told.iter().any(|mistake| mistake == expected), "missing: {expected}\nin: {told:#?}");
+    }
+    for path in ["broker.url", "delivery.order", "events.replies", "admin.listen", "log.level"] {
+        assert!(told.iter().any(|mistake| mistake.starts_with(path)), "{path} is missing in {told:#?}");
+    }
+}
+
+#[test]
+fn a_secret_is_read_from_its_file_and_shown_nowhere() {
+    let folder = Folder::new();
+    let (token, url) = (folder.file("token", "s3cret-token\n"), folder.file("url", "amqp://me:s3cret-pass@host\n"));
+    let variables = [("API__BASE_URL", "http://h"), ("API__TOKEN_FILE", &token), ("BROKER__URL_FILE", &url)];
+    let config = Config::load(&sources(None, &variables)).unwrap();
+    assert_eq!(config.broker.uris[0].authority.userinfo.password, "s3cret-pass");
+    assert!(matches!(&config.api.credentials, Credentials::TokenFile(path) if path.display().to_string() == token));
+    assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
+    let login = [("API__BASE_URL", "http://h"), ("API__LOGIN", "me"), ("API__PASSWORD", "s3cret-pass")];
+    let config = Config::load(&sources(None, &login)).unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
+}
+
+#[test]
+fn a_mistake_about_a_secret_does_not_tell_it() {
+    let folder = Folder::new();
+    let (empty, broken) = (folder.file("empty", "\n"), folder.file("a.toml", "[api]\ntoken = \"s3cret\n"));
+    for (result, path) in [
+        (load(&[("BROKER__URL", "ampq://me:s3cret@host")]), "broker.url"),
+        (load(&[("BROKER__URL", "amqp://me:s3cret@[::1]")]), "broker.url"),
+        (load(&[("API__PASSWORD", "s3cret")]), "api.token"),
+        (load(&[("API__TOKEN_FILE", &empty)]), "api.token"),
+        (load(&[("API__BASE_URL", "http://me:s3cret@host")]), "api.base_url"),
+        (Config::load(&sources(Some(&broken), &MINIMAL)), broken.as_str()),
+    ] {
+        let told = mistakes(result);
+        assert!(told.iter().any(|mistake| mistake.starts_with(path)), "{path}: {told:?}");
+        assert!(!told.concat().contains("s3cret"), "{told:?}");
+    }
+}
+
+#[test]
+fn files_must_be_there_and_belong_together() {
+    let folder = Folder::new();
+    let cert = folder.file("cert.pem", "x");
+    let absent = folder.0.join("absent").display().to_string();
+    for (variables, path) in [
+        (vec![("BROKER__CERT_FILE", cert.as_str())], "broker.cert_file"),
+        (vec![("BROKER__CA_FILE", absent.as_str())], "broker.ca_file"),
+        (vec![("API__CA_FILE", absent.as_str())], "api.ca_file"),
+        (vec![("API__TOKEN_FILE", absent.as_str())], "api.token"),
+    ] {
+        let told = mistakes(load(&variables));
+        assert!(told.iter().any(|mistake| mistake.starts_with(path)), "{path}: {told:?}");
+    }
+    let told = mistakes(Config::load(&sources(Some(&absent), &MINIMAL)));
+    assert!(told[0].starts_with(&absent) && told[0].contains("--config"), "{told:?}");
+}

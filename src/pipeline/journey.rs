@@ -1,0 +1,103 @@
+//! What is known of a command while it is in hand.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        event::{Circumstances, Timing},
+        properties::header,
+        verdict::Verdict,
+    },
+    ports::Delivery,
+};
+
+/// A command's journey so far: what its event and its dead letter tell of it.
+pub(super) struct Journey {
+    /// When a daemon first saw it.
+    pub(super) first_seen: Timestamp,
+    /// When its producer made it, if the message is dated.
+    pub(super) made_at: Option<Timestamp>,
+    /// Counted attempts.
+    pub(super) attempts: u32,
+    /// How often an operator replayed it.
+    pub(super) replay: u32,
+    /// A request that nobody can account for may have reached the API before the last one.
+    pub(super) possible_duplicate: bool,
+    /// The same, before the next one.
+    uncertain_so_far: bool,
+    /// From the first sight to the start of the last attempt.
+    waited: Option<Duration>,
+    /// The last attempt.
+    api: Duration,
+}
+
+impl Journey {
+    /// Reads what earlier daemons wrote into the headers. A redelivered command may have been posted by an owner that is
+    /// gone, and without a journal nobody can tell: it counts as a possible duplicate.
+    pub(super) fn begin(delivery: &Delivery, now: Timestamp) -> Self {
+        let count = |name| delivery.properties.int(name).and_then(|int| u32::try_from(int).ok()).unwrap_or(0);
+        let first_seen = delivery.properties.int(header::FIRST_SEEN);
+        let made_at = delivery.properties.timestamp_s.and_then(|seconds| i64::try_from(seconds).ok());
+        Self {
+            first_seen: first_seen.and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(now),
+            made_at: made_at.and_then(|seconds| Timestamp::from_second(seconds).ok()),
+            attempts: count(header::ATTEMPT),
+            replay: count(header::REPLAY),
+            possible_duplicate: false,
+            uncertain_so_far: delivery.redelivered,
+            waited: None,
+            api: Duration::ZERO,
+        }
+    }
+
+    /// The time in the queue before we first saw it.
+    pub(super) fn queued(&self) -> Option<Duration> {
+        self.made_at.map(|made_at| since(made_at, self.first_seen))
+    }
+
+    /// An attempt starts.
+    pub(super) fn attempt_started(&mut self, now: Timestamp) {
+        self.waited = Some(self.age(now));
+        self.possible_duplicate = self.uncertain_so_far;
+    }
+
+    /// An attempt ended with this verdict after this time.
+    pub(super) fn attempt_ended(&mut self, verdict: Verdict, took: Duration) {
+        self.api = took;
+        self.attempts = self.attempts.saturating_add(u32::from(verdict.counts()));
+        self.uncertain_so_far |= verdict == Verdict::Uncertain;
+    }
+
+    /// From the first sight to now.
+    pub(super) fn age(&self, now: Timestamp) -> Duration {
+        since(self.first_seen, now)
+    }
+
+    /// What the event tells besides the command and its ending.
+    pub(super) fn circumstances(&self, now: Timestamp) -> Circumstances {
+        let total = self.age(now);
+        let timing = Timing {
+            waited_ms: millis(self.waited.unwrap_or(total)),
+            api_ms: millis(self.api),
+            total_ms: millis(total),
+        };
+        Circumstances {
+            replay: self.replay,
+            occurred_at: now,
+            attempts: self.attempts,
+            possible_duplicate: self.possible_duplicate,
+            timing,
+        }
+    }
+}
+
+/// Clocks of producers may be ahead of ours: never negative.
+fn since(earlier: Timestamp, later: Timestamp) -> Duration {
+    Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

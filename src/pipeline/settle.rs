@@ -1,0 +1,96 @@
+//! Tells what became of a command, waits until the broker has stored that, and only then acknowledges it.
+//!
+//! The only file that acknowledges. Once a command has an ending, only the publishing is tried again, never the POST.
+
+use super::{Pipeline, Shared, journey::Journey};
+use crate::{
+    domain::{
+        command::{Command, CommandId},
+        dead_letter::DeadLetter,
+        decode::Malformed,
+        event::{Ending, Event, Failure},
+        message::{Message, Target},
+        reason::Reason,
+        retry,
+    },
+    gate::GateReason,
+    ports::{Clock, Delivery, Outbox, Ports, Random, Settler},
+    telemetry::events::CommandFinished,
+};
+
+impl<P: Ports> Pipeline<P> {
+    /// Settles a command that reached an ending.
+    pub(super) async fn settle(&self, delivery: &Delivery, command: &Command, journey: &Journey, ending: Ending) {
+        let now = self.shared.ports.clock().now();
+        let event = Event::of_command(command, ending, &journey.circumstances(now));
+        let failure = event.failure.clone();
+        self.shared.tell(delivery, journey, Some(&event), failure.as_ref()).await;
+        self.shared.finished(Some(&command.id), journey, failure.as_ref());
+    }
+
+    /// Settles a message that is no command: a dead letter, and an event when an id could be read.
+    pub(super) async fn settle_malformed(&self, delivery: &Delivery, journey: &Journey, malformed: &Malformed) {
+        let now = self.shared.ports.clock().now();
+        let event = Event::of_malformed(malformed, &journey.circumstances(now));
+        let failure = Failure { reason: Reason::Malformed, http_status: None, detail: malformed.detail() };
+        self.shared.tell(delivery, journey, event.as_ref(), Some(&failure)).await;
+        self.shared.finished(malformed.id.as_ref(), journey, Some(&failure));
+    }
+}
+
+impl<P: Ports> Shared<P> {
+    /// The one way to an acknowledgement: everything that must be stored is stored. A reply is a courtesy to somebody
+    /// who may have stopped listening: it is tried once.
+    async fn tell(&self, delivery: &Delivery, journey: &Journey, event: Option<&Event>, failure: Option<&Failure>) {
+        let properties = &delivery.properties;
+        let event = event.map(|event| event.to_message(self.rules.event_format, journey.replay, properties));
+        let reply_to = properties.reply_to.as_ref().filter(|_| self.rules.replies);
+        let reply = event.as_ref().zip(reply_to);
+        let reply = reply.map(|(event, queue)| event.redirected(Target::Reply(queue.clone())));
+        let dead_letter = failure.map(|failure| dead_letter(delivery, journey, failure));
+        let courtesy = async {
+            if let Some(reply) = reply {
+                let _ = self.ports.outbox().publish(reply).await;
+            }
+        };
+        tokio::join!(self.store(event), self.store(dead_letter), courtesy);
+        self.ports.settler().ack(delivery.tag);
+    }
+
+    /// Publishes until the broker has stored the message. While it cannot, the gate is closed: an outcome that cannot be
+    /// recorded must not be created.
+    async fn store(&self, message: Option<Message>) {
+        let Some(message) = message else { return };
+        let mut gate = None;
+        let mut failures = 0;
+        while let Err(error) = self.ports.outbox().publish(message.clone()).await {
+            failures += 1;
+            gate.get_or_insert_with(|| self.telemetry.close_gate(GateReason::Blocked, &error.to_string()));
+            tokio::time::sleep(retry::back_off(failures, self.ports.random().dice())).await;
+        }
+    }
+
+    fn finished(&self, command_id: Option<&CommandId>, journey: &Journey, failure: Option<&Failure>) {
+        self.telemetry.record(CommandFinished {
+            command_id,
+            reason: failure.map(|failure| failure.reason),
+            detail: failure.map(|failure| failure.detail.as_str()),
+            attempts: journey.attempts,
+            age: journey.age(self.ports.clock().now()),
+            possible_duplicate: journey.possible_duplicate,
+        });
+    }
+}
+
+fn dead_letter(delivery: &Delivery, journey: &Journey, failure: &Failure) -> Message {
+    let letter = DeadLetter {
+        reason: failure.reason,
+        http_status: failure.http_status,
+        detail: failure.detail.clone(),
+        attempts: journey.attempts,
+        first_seen_ms: journey.first_seen.as_millisecond(),
+        source: delivery.source.clone(),
+        replay: journey.replay,
+    };
+    letter.to_message(delivery.body.clone(), &delivery.properties)
+}

@@ -1,0 +1,315 @@
+//! A world without a broker and an API: every port is a fake that the test scripts and then questions.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{
+        command::OnUncertain,
+        decode::Limits,
+        event::EventFormat,
+        evidence::{Answer, Evidence},
+        message::{Message, Target},
+        properties::Properties,
+        verdict::StatusLists,
+    },
+    gate::{Gate, GateState},
+    pipeline::{Drained, Pipeline, Rules},
+    ports::{Clock, Delivery, Inbox, Outbox, Ports, PublishError, Random, Sender, Settler, Tag},
+    telemetry::{self, Telemetry},
+};
+
+/// What a test sees and sets.
+#[derive(Clone)]
+pub(super) struct World {
+    state: Arc<Mutex<State>>,
+    /// Publishes wait until this is true.
+    confirms: watch::Sender<bool>,
+    /// POSTs wait until this is true.
+    answers: watch::Sender<bool>,
+    started: tokio::time::Instant,
+}
+
+#[derive(Default)]
+struct State {
+    script: VecDeque<Evidence>,
+    posts: Vec<String>,
+    publish_errors: VecDeque<PublishError>,
+    stored: Vec<Message>,
+    acked: Vec<u64>,
+    /// What was stored when each ack came.
+    stored_at_ack: Vec<usize>,
+    stale: bool,
+    in_flight: usize,
+    most_in_flight: usize,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let state = Arc::default();
+        let started = tokio::time::Instant::now();
+        Self { state, confirms: watch::Sender::new(true), answers: watch::Sender::new(true), started }
+    }
+
+    /// The evidence of the next attempts; when it is used up, the API answers 200.
+    pub(super) fn script(&self, evidence: impl IntoIterator<Item = Evidence>) {
+        self.state().script.extend(evidence);
+    }
+
+    /// The next publishes fail like this.
+    pub(super) fn refuse(&self, errors: impl IntoIterator<Item = PublishError>) {
+        self.state().publish_errors.extend(errors);
+    }
+
+    pub(super) fn withhold_confirms(&self, withheld: bool) {
+        self.confirms.send_replace(!withheld);
+    }
+
+    pub(super) fn withhold_answers(&self, withheld: bool) {
+        self.answers.send_replace(!withheld);
+    }
+
+    /// The session that brought the deliveries is gone.
+    pub(super) fn lose_session(&self) {
+        self.state().stale = true;
+    }
+
+    pub(super) fn posts(&self) -> usize {
+        self.state().posts.len()
+    }
+
+    pub(super) fn acked(&self) -> Vec<u64> {
+        self.state().acked.clone()
+    }
+
+    pub(super) fn stored_at_ack(&self) -> Vec<usize> {
+        self.state().stored_at_ack.clone()
+    }
+
+    pub(super) fn most_in_flight(&self) -> usize {
+        self.state().most_in_flight
+    }
+
+    /// The stored events, parsed.
+    pub(super) fn events(&self) -> Vec<serde_json::Value> {
+        self.bodies(|target| matches!(target, Target::Event { .. }))
+    }
+
+    /// The stored dead letters.
+    pub(super) fn dead_letters(&self) -> Vec<Message> {
+        self.state().stored.iter().filter(|message| matches!(message.target, Target::Dead(_))).cloned().collect()
+    }
+
+    /// The stored replies, parsed.
+    pub(super) fn replies(&self) -> Vec<serde_json::Value> {
+        self.bodies(|target| matches!(target, Target::Reply(_)))
+    }
+
+    fn bodies(&self, wanted: impl Fn(&Target) -> bool) -> Vec<serde_json::Value> {
+        let state = self.state();
+        let messages = state.stored.iter().filter(|message| wanted(&message.target));
+        messages.map(|message| serde_json::from_slice(&message.body).unwrap()).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl Sender for World {
+    async fn send(&self, body: Bytes) -> (Evidence, Duration) {
+        let evidence = {
+            let mut state = self.state();
+            let request: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            state.posts.push(request["text"].as_str().unwrap_or_default().to_owned());
+            state.in_flight += 1;
+            state.most_in_flight = state.most_in_flight.max(state.in_flight);
+            state.script.pop_front().unwrap_or_else(ok)
+        };
+        self.answers.subscribe().wait_for(|answering| *answering).await.unwrap();
+        self.state().in_flight -= 1;
+        (evidence, Duration::from_millis(20))
+    }
+}
+
+impl Outbox for World {
+    async fn publish(&self, message: Message) -> Result<(), PublishError> {
+        self.confirms.subscribe().wait_for(|confirming| *confirming).await.unwrap();
+        let mut state = self.state();
+        match state.publish_errors.pop_front() {
+            Some(error) => Err(error),
+            None => {
+                state.stored.push(message);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Settler for World {
+    fn ack(&self, tag: Tag) {
+        let mut state = self.state();
+        let stored = state.stored.len();
+        state.acked.push(tag.number);
+        state.stored_at_ack.push(stored);
+    }
+
+    fn is_current(&self, _tag: Tag) -> bool {
+        !self.state().stale
+    }
+}
+
+/// Follows the paused clock of the test.
+impl Clock for World {
+    fn now(&self) -> Timestamp {
+        START + self.started.elapsed()
+    }
+}
+
+impl Random for World {
+    fn dice(&self) -> f64 {
+        0.5
+    }
+}
+
+impl Ports for World {
+    type Sender = Self;
+    type Outbox = Self;
+    type Settler = Self;
+    type Clock = Self;
+    type Random = Self;
+
+    fn sender(&self) -> &Self {
+        self
+    }
+    fn outbox(&self) -> &Self {
+        self
+    }
+    fn settler(&self) -> &Self {
+        self
+    }
+    fn clock(&self) -> &Self {
+        self
+    }
+    fn random(&self) -> &Self {
+        self
+    }
+}
+
+struct Queue(mpsc::UnboundedReceiver<Delivery>);
+
+impl Inbox for Queue {
+    async fn next(&mut self) -> Option<Delivery> {
+        self.0.recv().await
+    }
+}
+
+/// 2026-11-22T12:00:00Z.
+const START: Timestamp = Timestamp::constant(1_795_348_800, 0);
+
+/// A pipeline at work in a [`World`].
+pub(super) struct Daemon {
+    pub(super) world: World,
+    pub(super) gate: Gate,
+    drain: CancellationToken,
+    queue: mpsc::UnboundedSender<Delivery>,
+    working: tokio::task::JoinHandle<Drained>,
+    sent: u64,
+}
+
+impl Daemon {
+    pub(super) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub(super) fn start_with(change: impl FnOnce(&mut Rules)) -> Self {
+        let mut rules = Rules {
+            limits: Limits::default(),
+            descriptor_field: "clientApplicationDescriptor".to_owned(),
+            statuses: StatusLists::default(),
+            max_attempts: 8,
+            on_uncertain: OnUncertain::Resend,
+            default_ttl: None,
+            event_format: EventFormat::Plain,
+            replies: false,
+            max_in_flight: 4,
+            drain: Duration::from_secs(30),
+        };
+        change(&mut rules);
+        let (world, gate, drain) = (World::new(), Gate::default(), CancellationToken::new());
+        let telemetry = Telemetry::new(gate.clone(), telemetry::Limits { max_in_flight: 4, prefetch: 5 }).unwrap();
+        let (queue, inbox) = mpsc::unbounded_channel();
+        let pipeline = Pipeline::new(rules, world.clone(), gate.clone(), telemetry, drain.clone());
+        let working = tokio::spawn(pipeline.run(Queue(inbox)));
+        Self { world, gate, drain, queue, working, sent: 0 }
+    }
+
+    /// Delivers a command of the given text, with the other fields of `more`.
+    pub(super) fn deliver(&mut self, text: &str, more: serde_json::Value) {
+        let mut body = serde_json::json!({
+            "commandId": format!("c-{}", self.sent + 1), "text": text,
+            "channelType": "WHATSAPP", "deviceAddress": "89000000000",
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            body[key] = value.clone();
+        }
+        self.deliver_raw(body.to_string().into_bytes(), |_| {});
+    }
+
+    pub(super) fn deliver_raw(&mut self, body: Vec<u8>, change: impl FnOnce(&mut Delivery)) {
+        self.sent += 1;
+        let mut delivery = Delivery {
+            tag: Tag { generation: 1, number: self.sent },
+            body: body.into(),
+            properties: Properties::default(),
+            redelivered: false,
+            source: "edna.commands/send".to_owned(),
+        };
+        change(&mut delivery);
+        self.queue.send(delivery).unwrap();
+    }
+
+    /// Lets everything happen that can happen within this time of the paused clock.
+    pub(super) async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    pub(super) fn begin_drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Drains, and tells how it ended.
+    pub(super) async fn drain(self) -> Drained {
+        self.drain.cancel();
+        self.working.await.unwrap()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        GateState::is_open(&self.gate.state())
+    }
+}
+
+/// 200 with the documented answer.
+pub(super) fn ok() -> Evidence {
+    let body = br#"{"id": 1, "threadId": 2, "clientId": 1, "clientExternalId": null, "agentId": 3}"#;
+    Evidence::Answer(Answer { status: 200, retry_after: None, body: Some(body.to_vec()) })
+}
+
+/// An answer with this status.
+pub(super) fn status(status: u16) -> Evidence {
+    Evidence::Answer(Answer { status, retry_after: None, body: Some(Vec::new()) })
+}
+
+/// 429 with this `Retry-After`.
+pub(super) fn too_many(retry_after_s: u64) -> Evidence {
+    let retry_after = Some(Duration::from_secs(retry_after_s));
+    Evidence::Answer(Answer { status: 429, retry_after, body: Some(Vec::new()) })
+}
