@@ -2,10 +2,15 @@
 //! bytes, time and dice come in as arguments, so everything here can be tested row by row.
 
 pub mod command;
+pub mod decode;
 pub mod detail;
 pub mod evidence;
+mod json;
 pub mod message;
 pub mod properties;
 pub mod reason;
+pub mod request;
 pub mod retry;
+#[cfg(test)]
+mod samples;
 pub mod verdict;

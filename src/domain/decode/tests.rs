@@ -1,0 +1,242 @@
+//! Decoding and rendering, by the cases of `tests/data/` (see `samples` for their form), at the fixed limits, and for
+//! arbitrary input (`properties`).
+
+mod properties;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::{
+    request::render,
+    samples::{CLOUDEVENTS, COMMANDS, Case, MALFORMED, cases},
+};
+
+const DESCRIPTOR: &str = "clientApplicationDescriptor";
+
+fn check(case: &Case) {
+    let name = &case.name;
+    match (&case.request, &case.malformed_field, case.decode()) {
+        (Some(request), None, Ok(command)) => check_command(case, request, &command),
+        (None, Some(field), Err(malformed)) => check_malformed(case, field, &malformed),
+        (Some(_), None, Err(malformed)) => panic!("{name}: {malformed}"),
+        (None, Some(field), Ok(_)) => panic!("{name}: accepted in spite of {field}"),
+        _ => panic!("{name}: say either what it becomes or what is wrong with it"),
+    }
+}
+
+fn check_command(case: &Case, request: &Value, command: &Command) {
+    let name = &case.name;
+    let rendered: Value = serde_json::from_slice(&render(command, DESCRIPTOR)).unwrap();
+    assert_eq!(&rendered, request, "{name}");
+    assert_eq!(Some(command.id.as_str()), case.id.as_deref(), "{name}");
+    assert_eq!(command.expires_at.map(|time| time.to_string()), case.expires_at, "{name}");
+    assert_eq!(command.order_key, case.order_key, "{name}");
+    assert_eq!(command.on_uncertain, case.on_uncertain, "{name}");
+    assert_eq!(command.metadata.as_ref().map(|raw| raw.get()), case.metadata.as_deref(), "{name}");
+}
+
+fn check_malformed(case: &Case, field: &str, malformed: &Malformed) {
+    let name = &case.name;
+    let detail = malformed.detail();
+    assert_eq!(malformed.field(), field, "{name}: {detail}");
+    let part = case.detail.as_deref().unwrap_or_else(|| panic!("{name}: what does it say?"));
+    assert!(detail.as_str().contains(part), "{name}: {detail}");
+    assert_eq!(malformed.id.as_ref().map(CommandId::as_str), case.id.as_deref(), "{name}: id");
+    assert_eq!(malformed.channel_type, case.channel_type, "{name}: channel");
+}
+
+#[test]
+fn commands_become_their_requests() {
+    cases(COMMANDS).iter().for_each(check);
+}
+
+#[test]
+fn cloudevents_become_their_requests() {
+    cases(CLOUDEVENTS).iter().for_each(check);
+}
+
+#[test]
+fn malformed_messages_name_field_and_problem() {
+    cases(MALFORMED).iter().for_each(check);
+}
+
+/// Every fixed limit: the field, a text that just fits, and the same with one more character.
+#[test]
+fn a_field_may_be_as_long_as_its_limit_and_no_longer() {
+    let limits = [
+        ("/commandId", "commandId", "é", 64, "129 bytes, at most 128"),
+        ("/text", "text", "é", 2_000, "2001 characters, at most 2000"),
+        ("/channelType", "channelType", "é", 32, "65 bytes, at most 64"),
+        ("/deviceAddress", "deviceAddress", "é", 256, "513 bytes, at most 512"),
+        ("/clientId", "clientId", "é", 256, "513 bytes, at most 512"),
+        ("/unauthorizedClientId", "unauthorizedClientId", "é", 256, "513 bytes, at most 512"),
+        ("/appMarker", "appMarker", "é", 256, "513 bytes, at most 512"),
+        ("/orderKey", "orderKey", "é", 256, "513 bytes, at most 512"),
+        ("/attachments/0/url", "attachments[0].url", "é", 4_000, "4001 characters, at most 4000"),
+        ("/attachments/0/name", "attachments[0].name", "é", 1_000, "1001 characters, at most 1000"),
+        ("/attachments/0/type", "attachments[0].type", "é", 256, "257 characters, at most 256"),
+        ("/metadata/k", "metadata", "e", 4_096 - r#"{"k":""}"#.len(), "4097 bytes, at most 4096"),
+    ];
+    for (pointer, field, character, most, problem) in limits {
+        let decode_with = |text: String| {
+            let mut command = every_field();
+            *command.pointer_mut(pointer).unwrap() = Value::String(text);
+            decode_plain(&command)
+        };
+        assert!(decode_with(character.repeat(most)).is_ok(), "{field}");
+        let malformed = decode_with(character.repeat(most) + "e").unwrap_err();
+        assert_eq!(malformed.to_string(), format!("`{field}` has {problem} are allowed"));
+    }
+}
+
+#[test]
+fn a_body_may_be_as_long_as_its_limit_and_no_longer() {
+    let mut body = every_field().to_string().into_bytes();
+    body.resize(256 * 1024, b' ');
+    let decode = |body: &[u8]| decode(body, &Properties::default(), &Limits::default(), String::new);
+    assert!(decode(&body).is_ok());
+    body.push(b' ');
+    assert_eq!(decode(&body).unwrap_err().to_string(), "`body` has 262145 bytes, at most 262144 are allowed");
+}
+
+#[test]
+fn a_message_id_has_the_limit_of_an_id() {
+    let mut command = every_field();
+    command["commandId"] = Value::Null;
+    let body = command.to_string();
+    let decode_with = |message_id: String| {
+        let properties = Properties { message_id: Some(message_id), ..Properties::default() };
+        decode(body.as_bytes(), &properties, &Limits::default(), String::new)
+    };
+    assert!(decode_with("m".repeat(128)).is_ok());
+    let malformed = decode_with("m".repeat(129)).unwrap_err();
+    assert_eq!((malformed.field(), malformed.id.clone()), ("message_id", None));
+}
+
+/// Nobody but the settings makes an id up, and what makes it up is not trusted either.
+#[test]
+fn a_generated_id_is_checked_like_any_other() {
+    let limits = Limits { missing_id: MissingId::Generate, ..Limits::default() };
+    let mut command = every_field();
+    command["commandId"] = Value::Null;
+    let body = command.to_string();
+    let malformed = decode(body.as_bytes(), &Properties::default(), &limits, String::new).unwrap_err();
+    assert_eq!(malformed.field(), "commandId");
+}
+
+#[test]
+fn expires_at_is_rfc_3339_and_nothing_else() {
+    let decode_with = |time: &str| {
+        let mut command = every_field();
+        command["expiresAt"] = Value::from(time);
+        decode_plain(&command)
+    };
+    for good in [
+        "2026-11-22T12:00:00Z",
+        "2026-11-22T12:00:00z",
+        "2026-11-22T12:00:00.5+23:59",
+        "2026-11-22T12:00:00.123456789-00:00",
+        "2024-02-29T23:59:60Z",
+        "0000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999Z",
+    ] {
+        assert!(decode_with(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "",
+        "2026-11-22",
+        "2026-11-22T12:00Z",
+        "2026-11-22 12:00:00Z",
+        "20261122T120000Z",
+        "2026-11-22T12:00:00",
+        "2026-11-22T12:00:00.Z",
+        "2026-11-22T12:00:00+03",
+        "2026-11-22T12:00:00+0300",
+        "2026-11-22T12:00:00+03:00[Europe/Moscow]",
+        "2026-02-29T12:00:00Z",
+        "2026-11-22T25:00:00Z",
+        "9999-12-32T00:00:00Z",
+        "+002026-11-22T12:00:00Z",
+        " 2026-11-22T12:00:00Z",
+        "2026-11-22T12:00:0éZ",
+        "1795348800",
+    ] {
+        assert_eq!(
+            decode_with(bad).err().map(|malformed| malformed.field().to_owned()).as_deref(),
+            Some("expiresAt"),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn a_hint_names_the_nearest_field_or_none() {
+    for (unknown, hint) in [
+        ("Text", Some("text")),
+        ("device_address", Some("deviceAddress")),
+        ("unauthorisedClientID", Some("unauthorizedClientId")),
+        ("attachment", Some("attachments")),
+        ("priority", None),
+        ("to", None),
+        ("id", None),
+        ("", None),
+    ] {
+        assert_eq!(malformed::nearest(unknown, <WireCommand<'_> as object::Fields<'_>>::NAMES), hint, "{unknown}");
+    }
+}
+
+/// An attacker's many unknown names cost no more than reading them.
+#[test]
+fn a_hint_looks_at_the_start_of_a_name_only() {
+    let body = format!(r#"{{"{}":1}}"#, "t".repeat(200_000));
+    let malformed = decode(body.as_bytes(), &Properties::default(), &Limits::default(), String::new).unwrap_err();
+    assert_eq!(malformed.to_string(), format!("`{}` is not a known field", "t".repeat(64)));
+}
+
+#[test]
+fn a_detail_is_bounded() {
+    let channel_types = (0..1_000).map(|number| format!("CHANNEL-{number}")).collect();
+    let limits = Limits { channel_types, ..Limits::default() };
+    let body = every_field().to_string();
+    let malformed = decode(body.as_bytes(), &Properties::default(), &limits, String::new).unwrap_err();
+    assert_eq!(malformed.detail().as_str().len(), 512);
+}
+
+#[test]
+fn the_settings_are_written_in_lower_case() {
+    let read = |json: Value| serde_json::from_value::<UnknownFields>(json);
+    assert_eq!(read(json!("reject")).unwrap(), UnknownFields::Reject);
+    assert_eq!(read(json!("ignore")).unwrap(), UnknownFields::Ignore);
+    assert!(read(json!("Ignore")).is_err());
+    let read = |json: Value| serde_json::from_value::<MissingId>(json);
+    assert_eq!(read(json!("reject")).unwrap(), MissingId::Reject);
+    assert_eq!(read(json!("generate")).unwrap(), MissingId::Generate);
+}
+
+/// Each name that a hint may offer is one that is read.
+#[test]
+fn the_known_names_are_the_names_that_are_read() {
+    use crate::domain::decode::{object::Fields, wire::WireAttachment};
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let sorted = |names: &[&str]| {
+        let mut names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(keys(&every_field()), sorted(WireCommand::NAMES));
+    assert_eq!(keys(&every_field()["attachments"][0]), sorted(WireAttachment::NAMES));
+    assert!(decode_plain(&every_field()).is_ok());
+}
+
+fn decode_plain(command: &Value) -> Result<Command, Malformed> {
+    decode(command.to_string().as_bytes(), &Properties::default(), &Limits::default(), String::new)
+}
+
+fn every_field() -> Value {
+    json!({
+        "commandId": "c", "text": "t", "channelType": "C", "deviceAddress": "d", "clientId": "a",
+        "unauthorizedClientId": "u", "appMarker": "m", "orderKey": "o", "onUncertain": "park",
+        "attachments": [{"url": "u", "name": "n", "type": "image/png", "size": 1}],
+        "expiresAt": "2026-11-22T12:00:00Z", "metadata": {"k": "v"},
+    })
+}

@@ -1,0 +1,213 @@
+//! What holds for any input.
+
+use proptest::{collection::vec, option, prelude::*, sample};
+use serde_json::{Map, Value, json};
+
+use super::{DESCRIPTOR, decode_plain, every_field};
+use crate::domain::{
+    command::Command,
+    decode::{Limits, MissingId, UnknownFields, decode},
+    properties::Properties,
+    request::render,
+};
+
+/// Stands for what must never be told. No part of a field's name, so that finding it means a leak.
+const SECRET: &str = "s3cr3t-Zq";
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_request_keeps_every_field(command in any_command()) {
+        let decoded = decode_plain(&command).map_err(|malformed| TestCaseError::fail(malformed.to_string()))?;
+        let request: Value = serde_json::from_slice(&render(&decoded, DESCRIPTOR)).unwrap();
+        prop_assert_eq!(&request, &expected_request(&command));
+        prop_assert_eq!(Some(decoded.id.as_str()), command["commandId"].as_str());
+        prop_assert_eq!(decoded.order_key.as_deref(), command["orderKey"].as_str());
+        let metadata = command["metadata"].as_object().map(|object| serde_json::to_string(object).unwrap());
+        prop_assert_eq!(decoded.metadata.as_ref().map(|raw| raw.get()), metadata.as_deref());
+    }
+
+    #[test]
+    fn a_debug_print_tells_nothing(mut command in any_command()) {
+        for field in ["text", "deviceAddress", "clientId", "unauthorizedClientId", "appMarker", "orderKey"] {
+            command[field] = SECRET.into();
+        }
+        command["attachments"] = json!([{"url": SECRET, "name": SECRET, "type": SECRET}]);
+        command["metadata"] = json!({ "token": SECRET });
+        let decoded: Command = decode_plain(&command).map_err(|malformed| TestCaseError::fail(malformed.to_string()))?;
+        let printed = format!("{decoded:?} {:?}", decoded.attachments);
+        prop_assert!(!printed.contains(SECRET), "{}", printed);
+    }
+
+    #[test]
+    fn arbitrary_bytes_do_no_harm(body in vec(any::<u8>(), 0..200), properties in any_properties(), limits in any_limits()) {
+        check_harmless(&body, &properties, &limits);
+    }
+
+    #[test]
+    fn mutated_commands_do_no_harm(
+        body in mutated(), properties in any_properties(), limits in any_limits(),
+    ) {
+        check_harmless(&body, &properties, &limits);
+    }
+
+    /// One value of a wrong kind, or one byte changed, in a command full of secrets, in each of the three forms.
+    #[test]
+    fn no_value_is_ever_told(
+        pointer in sample::select(PLACES), value in sample::select(wrong_values()),
+        change in option::of((any::<sample::Index>(), any::<u8>())), properties in any_properties(),
+    ) {
+        let mut envelope = json!({"specversion": "1.0", "id": SECRET_ID, "expirytime": SECRET, "data": secrets()});
+        *envelope["data"].pointer_mut(pointer).unwrap() = value;
+        for message in [&envelope["data"], &envelope] {
+            let mut body = message.to_string().into_bytes();
+            if let Some((index, byte)) = change {
+                let index = index.index(body.len());
+                body[index] = byte;
+            }
+            if let Err(mut malformed) = decode(&body, &properties, &Limits::default(), String::new) {
+                // Whose message it was is what these two are for.
+                (malformed.id, malformed.channel_type) = (None, None);
+                for told in [malformed.to_string(), format!("{malformed:?}"), malformed.detail().to_string()] {
+                    prop_assert!(!told.contains(SECRET), "{}", told);
+                }
+            }
+        }
+    }
+}
+
+const SECRET_ID: &str = "order-1";
+
+const PLACES: &[&str] = &[
+    "/commandId",
+    "/text",
+    "/channelType",
+    "/deviceAddress",
+    "/clientId",
+    "/attachments",
+    "/attachments/0",
+    "/attachments/0/url",
+    "/attachments/0/size",
+    "/expiresAt",
+    "/orderKey",
+    "/onUncertain",
+    "/metadata",
+];
+
+/// Of every kind, each with a secret in it.
+fn wrong_values() -> Vec<Value> {
+    let long = SECRET.repeat(500);
+    vec![json!(SECRET), json!(long), json!([SECRET]), json!({ "url": SECRET }), json!(format!("{SECRET}\u{0}"))]
+}
+
+fn secrets() -> Value {
+    json!({
+        "commandId": SECRET_ID, "text": SECRET, "channelType": "C", "deviceAddress": SECRET, "clientId": SECRET,
+        "attachments": [{"url": SECRET, "name": SECRET, "size": 1}], "expiresAt": "2026-11-22T12:00:00Z",
+        "orderKey": SECRET, "onUncertain": "park", "metadata": {"token": SECRET},
+    })
+}
+
+/// Decodes for the sake of its promises: no panic, a bounded and clean detail, an id and a channel that can be used.
+fn check_harmless(body: &[u8], properties: &Properties, limits: &Limits) {
+    match decode(body, properties, limits, || "generated".to_owned()) {
+        Ok(command) => {
+            assert!(command.text.is_some_and(|text| !text.is_empty()) || !command.attachments.is_empty());
+            assert!(!command.channel_type.is_empty() && !command.device_address.is_empty());
+        }
+        Err(malformed) => {
+            assert!(
+                malformed.detail().as_str().len() <= 512 && !malformed.detail().as_str().contains(char::is_control)
+            );
+            assert!(!malformed.field().is_empty());
+            assert!(malformed.channel_type.is_none_or(|channel| !channel.contains(['.', '*', '#'])));
+        }
+    }
+}
+
+fn name() -> impl Strategy<Value = String> {
+    "[^\\p{Cc}]{1,40}"
+}
+
+fn any_command() -> impl Strategy<Value = Value> {
+    let names = (name(), name(), option::of(name()), option::of(name()), option::of(name()), option::of(name()));
+    let rest = (any::<String>(), "[^\\p{Cc}\\s.*#]{1,16}", vec(any_attachment(), 0..3), option::of(any_metadata()));
+    (names, rest).prop_map(|((id, address, client, unauthorized, marker, order), (text, channel, files, metadata))| {
+        json!({
+            "commandId": id, "text": format!("t{text}"), "channelType": channel, "deviceAddress": address,
+            "clientId": client, "unauthorizedClientId": unauthorized, "appMarker": marker, "orderKey": order,
+            "attachments": files, "metadata": metadata,
+        })
+    })
+}
+
+fn any_attachment() -> impl Strategy<Value = Value> {
+    (".{1,50}", option::of(".{0,20}"), option::of(".{0,20}"), option::of(any::<u64>()))
+        .prop_map(|(url, name, mime_type, size)| json!({"url": url, "name": name, "type": mime_type, "size": size}))
+}
+
+fn any_metadata() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![any::<i64>().prop_map(Value::from), ".{0,8}".prop_map(Value::from), Just(Value::Null)];
+    let value = leaf.prop_recursive(4, 16, 4, |inner| vec(inner, 0..4).prop_map(Value::from));
+    vec((".{0,8}", value), 0..4).prop_map(|entries| Value::Object(entries.into_iter().collect()))
+}
+
+/// The command without `null`s, in the API's shape.
+fn expected_request(command: &Value) -> Value {
+    let attachments = command["attachments"].as_array().unwrap().iter().map(without_nulls).collect::<Vec<_>>();
+    let descriptor = ["channelType", "deviceAddress", "clientId", "unauthorizedClientId", "appMarker"];
+    let descriptor = Value::from_iter(descriptor.map(|field| (field, command[field].clone())));
+    json!({"text": command["text"], "attachments": attachments, DESCRIPTOR: without_nulls(&descriptor)})
+}
+
+fn without_nulls(object: &Value) -> Value {
+    let mut object: Map<String, Value> = object.as_object().unwrap().clone();
+    object.retain(|_, value| !value.is_null());
+    object.into()
+}
+
+/// A sound command, cut or with some bytes changed, put in or left out; never so many that none is left to change.
+fn mutated() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = prop_oneof![any::<u8>(), sample::select(&br#"{}[]",:\0e-"#[..])];
+    let sound = json!({"specversion": "1.0", "id": "c", "data": every_field()});
+    let sound = sample::select(vec![every_field().to_string(), sound.to_string()]);
+    (sound, vec((any::<sample::Index>(), bytes, 0..4), 1..5)).prop_map(|(sound, changes)| {
+        let mut body = sound.into_bytes();
+        for (index, byte, kind) in changes {
+            let index = index.index(body.len());
+            match kind {
+                0 => body[index] = byte,
+                1 => body.insert(index, byte),
+                2 => drop(body.remove(index)),
+                _ => body.truncate(index.max(4)),
+            }
+        }
+        body
+    })
+}
+
+/// None, those of a CloudEvent, and a half of those.
+const HEADERS: &[&[(&str, &str)]] =
+    &[&[], &[("cloudEvents_specversion", "1.0"), ("cloudEvents_id", "c")], &[("cloudEvents:id", "")]];
+
+fn any_properties() -> impl Strategy<Value = Properties> {
+    let content_type = sample::select(&[None, Some("application/json"), Some("application/cloudevents+json")][..]);
+    let headers = sample::select(HEADERS);
+    (content_type, option::of("[\\PCa\u{0}]{0,140}"), headers).prop_map(|(content_type, message_id, headers)| {
+        Properties {
+            content_type: content_type.map(str::to_owned),
+            message_id,
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect(),
+            ..Properties::default()
+        }
+    })
+}
+
+fn any_limits() -> impl Strategy<Value = Limits> {
+    (any::<bool>(), any::<bool>()).prop_map(|(ignore, generate)| Limits {
+        unknown_fields: if ignore { UnknownFields::Ignore } else { UnknownFields::Reject },
+        missing_id: if generate { MissingId::Generate } else { MissingId::Reject },
+        ..Limits::default()
+    })
+}

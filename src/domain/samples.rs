@@ -1,0 +1,103 @@
+//! The cases of `tests/data/`: commands with the requests and events they must become. Integration tests read the
+//! same files.
+//!
+//! A case is an object with these fields; what is absent is not looked at, or is none:
+//! - `name`: says what the case is about;
+//! - `properties`: `content_type`, `content_encoding`, `message_id`, `correlation_id`, `headers` (text or integer);
+//! - `limits`: settings other than the defaults, by the field names of `Limits`;
+//! - the body as one of: `body`, a string whose text is the body, or any other JSON that is the body byte for byte;
+//!   `body_base64`, for bytes that are no text;
+//! - for a command: `request`, compared as JSON values, and what else it must be decoded to: `id`, `expires_at`,
+//!   `order_key`, `on_uncertain`, `metadata` (a string with its exact text); an absent one must be absent;
+//! - for a malformed message: `malformed_field`, the exact path; `detail`, a part of the explanation; `id` and
+//!   `channel_type`, what must have been read all the same.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    command::{Command, OnUncertain},
+    decode::{Limits, Malformed, decode},
+    properties::{HeaderValue, Properties},
+};
+
+/// What a case's `new_id` answers.
+pub(super) const GENERATED: &str = "generated";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Case {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) properties: SampleProperties,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    body: Option<Box<RawValue>>,
+    body_base64: Option<String>,
+    pub(super) id: Option<String>,
+    pub(super) request: Option<Value>,
+    pub(super) expires_at: Option<String>,
+    pub(super) order_key: Option<String>,
+    pub(super) on_uncertain: Option<OnUncertain>,
+    pub(super) metadata: Option<String>,
+    pub(super) malformed_field: Option<String>,
+    pub(super) detail: Option<String>,
+    pub(super) channel_type: Option<String>,
+}
+
+impl Case {
+    pub(super) fn body(&self) -> Vec<u8> {
+        match (&self.body, &self.body_base64) {
+            (Some(raw), None) => {
+                serde_json::from_str::<String>(raw.get()).unwrap_or_else(|_| raw.get().to_owned()).into()
+            }
+            (None, Some(base64)) => STANDARD.decode(base64).unwrap(),
+            _ => panic!("{}: one body, please", self.name),
+        }
+    }
+
+    pub(super) fn decode(&self) -> Result<Command, Malformed> {
+        decode(&self.body(), &self.properties.read(), &self.limits, || GENERATED.to_owned())
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SampleProperties {
+    content_type: Option<String>,
+    content_encoding: Option<String>,
+    message_id: Option<String>,
+    correlation_id: Option<String>,
+    headers: BTreeMap<String, Value>,
+}
+
+impl SampleProperties {
+    pub(super) fn read(&self) -> Properties {
+        let header = |value: &Value| match value {
+            Value::String(text) => HeaderValue::Text(text.clone()),
+            value => HeaderValue::Int(value.as_i64().unwrap()),
+        };
+        Properties {
+            content_type: self.content_type.clone(),
+            content_encoding: self.content_encoding.clone(),
+            message_id: self.message_id.clone(),
+            correlation_id: self.correlation_id.clone(),
+            headers: self.headers.iter().map(|(name, value)| (name.clone(), header(value))).collect(),
+            ..Properties::default()
+        }
+    }
+}
+
+/// The cases of a theme; never none, so that a file that fell empty is noticed.
+pub(super) fn cases<T: for<'de> Deserialize<'de>>(json: &str) -> Vec<T> {
+    let cases: Vec<T> = serde_json::from_str(json).unwrap();
+    assert!(!cases.is_empty());
+    cases
+}
+
+pub(super) const COMMANDS: &str = include_str!("../../tests/data/commands.json");
+pub(super) const CLOUDEVENTS: &str = include_str!("../../tests/data/cloudevents.json");
+pub(super) const MALFORMED: &str = include_str!("../../tests/data/malformed.json");
