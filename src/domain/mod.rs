@@ -4,6 +4,7 @@
 pub mod command;
 pub mod decode;
 pub mod detail;
+pub mod event;
 pub mod evidence;
 mod json;
 pub mod message;

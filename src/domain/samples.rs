@@ -101,3 +101,4 @@ pub(super) fn cases<T: for<'de> Deserialize<'de>>(json: &str) -> Vec<T> {
 pub(super) const COMMANDS: &str = include_str!("../../tests/data/commands.json");
 pub(super) const CLOUDEVENTS: &str = include_str!("../../tests/data/cloudevents.json");
 pub(super) const MALFORMED: &str = include_str!("../../tests/data/malformed.json");
+pub(super) const EVENTS: &str = include_str!("../../tests/data/events.json");

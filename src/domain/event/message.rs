@@ -1,0 +1,148 @@
+//! The event as a message: plain, or as a CloudEvent 1.0.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Event;
+use crate::domain::{
+    json,
+    message::{Message, Target},
+    properties::{HeaderValue, Headers, Properties, header},
+};
+
+const APP_ID: &str = "edna-courier";
+const JSON: &str = "application/json";
+const CLOUDEVENTS_JSON: &str = "application/cloudevents+json";
+const SPECVERSION: &str = "1.0";
+/// The `source` of our CloudEvents; with the event's id it names the event in the whole world.
+const SOURCE: &str = "/edna-courier";
+/// The third word of the routing key when the channel could not be read.
+const UNKNOWN_CHANNEL: &str = "unknown";
+
+/// `events.format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventFormat {
+    /// The event's JSON object.
+    #[default]
+    #[serde(rename = "plain")]
+    Plain,
+    /// One JSON object with the event as `data`.
+    #[serde(rename = "cloudevents-structured")]
+    CloudEventsStructured,
+    /// The event's JSON object, CloudEvents attributes as headers.
+    #[serde(rename = "cloudevents-binary")]
+    CloudEventsBinary,
+}
+
+impl Event {
+    /// The message for `<p>.events`. `original` are the properties of the command's message, `replay` its
+    /// `courier-replay`. For the queue of `reply_to` see [`Message::redirected`].
+    #[must_use]
+    pub fn to_message(&self, format: EventFormat, replay: u32, original: &Properties) -> Message {
+        let mut headers = Headers::from([
+            (header::VERSION.to_owned(), header::VERSION_VALUE.into()),
+            (header::REPLAY.to_owned(), replay.into()),
+        ]);
+        let traceparent = original.headers.get(header::TRACEPARENT);
+        if let Some(value) = traceparent {
+            headers.insert(header::TRACEPARENT.to_owned(), value.clone());
+        }
+        let attributes = Attributes::of(self, traceparent);
+        let (content_type, body) = match format {
+            EventFormat::Plain => (JSON, json::bytes(self)),
+            EventFormat::CloudEventsStructured => (CLOUDEVENTS_JSON, json::bytes(&attributes.around(self))),
+            EventFormat::CloudEventsBinary => {
+                headers.extend(attributes.headers());
+                (JSON, json::bytes(self))
+            }
+        };
+        let properties = self.properties(content_type, &attributes, original, headers);
+        Message { target: self.target(), properties, body: Bytes::from(body) }
+    }
+
+    fn target(&self) -> Target {
+        let channel_type = self.channel_type.as_deref().unwrap_or(UNKNOWN_CHANNEL).to_owned();
+        Target::Event { outcome: self.outcome, channel_type }
+    }
+
+    fn properties(
+        &self,
+        content_type: &str,
+        attributes: &Attributes,
+        original: &Properties,
+        headers: Headers,
+    ) -> Properties {
+        let correlation_id = original.correlation_id.clone().unwrap_or_else(|| self.command_id.as_str().to_owned());
+        Properties {
+            content_type: Some(content_type.to_owned()),
+            message_id: Some(attributes.id.clone()),
+            correlation_id: Some(correlation_id),
+            kind: Some(attributes.kind.clone()),
+            app_id: Some(APP_ID.to_owned()),
+            timestamp_s: seconds(self.occurred_at),
+            headers,
+            ..Properties::default()
+        }
+    }
+}
+
+/// AMQP knows no time before 1970.
+fn seconds(time: Timestamp) -> Option<u64> {
+    u64::try_from(time.as_second()).ok()
+}
+
+/// The CloudEvents attributes of an event.
+#[derive(Serialize)]
+struct Attributes {
+    specversion: &'static str,
+    id: String,
+    source: &'static str,
+    #[serde(rename = "type")]
+    kind: String,
+    subject: String,
+    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
+}
+
+/// An event in structured mode.
+#[derive(Serialize)]
+struct Structured<'a> {
+    #[serde(flatten)]
+    attributes: &'a Attributes,
+    datacontenttype: &'static str,
+    data: &'a Event,
+}
+
+impl Attributes {
+    fn of(event: &Event, traceparent: Option<&HeaderValue>) -> Self {
+        Self {
+            specversion: SPECVERSION,
+            id: event.event_id.to_string(),
+            source: SOURCE,
+            kind: format!("send.{}", event.outcome.as_str()),
+            subject: event.command_id.to_string(),
+            time: format!("{:.3}", event.occurred_at),
+            traceparent: traceparent.map(HeaderValue::to_text),
+        }
+    }
+
+    const fn around<'a>(&'a self, event: &'a Event) -> Structured<'a> {
+        Structured { attributes: self, datacontenttype: JSON, data: event }
+    }
+
+    /// In binary mode `datacontenttype` is the property `content_type`.
+    fn headers(&self) -> impl Iterator<Item = (String, HeaderValue)> {
+        let required = [
+            ("specversion", self.specversion),
+            ("id", &self.id),
+            ("source", self.source),
+            ("type", &self.kind),
+            ("subject", &self.subject),
+            ("time", &self.time),
+        ];
+        let traceparent = self.traceparent.as_deref().map(|value| ("traceparent", value));
+        required.into_iter().chain(traceparent).map(|(name, value)| (format!("cloudEvents_{name}"), value.into()))
+    }
+}
