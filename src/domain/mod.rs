@@ -2,6 +2,7 @@
 //! bytes, time and dice come in as arguments, so everything here can be tested row by row.
 
 pub mod command;
+pub mod dead_letter;
 pub mod decode;
 pub mod detail;
 pub mod event;

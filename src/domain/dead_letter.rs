@@ -1,0 +1,135 @@
+//! The dead letter: the original command, byte for byte, with the reason in headers.
+
+use bytes::Bytes;
+
+use super::{
+    detail::Detail,
+    message::{Message, Target},
+    properties::{HeaderValue, Headers, Properties, header},
+    reason::Reason,
+};
+
+/// Why a command is buried, and what an operator needs in order to judge or replay it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Why; also the routing key.
+    pub reason: Reason,
+    /// The API's last status code, when there was one.
+    pub http_status: Option<u16>,
+    /// A short explanation.
+    pub detail: Detail,
+    /// POSTs that counted, over all deliveries.
+    pub attempts: u32,
+    /// When the daemon first saw the command, milliseconds since the epoch.
+    pub first_seen_ms: i64,
+    /// `exchange/key` that the command came by.
+    pub source: String,
+    /// How often an operator had replayed it.
+    pub replay: u32,
+}
+
+impl DeadLetter {
+    /// The message for `<p>.dead`: `body` as it came, the properties that may be copied, and our headers anew.
+    #[must_use]
+    pub fn to_message(&self, body: Bytes, original: &Properties) -> Message {
+        let foreign = |name: &str| Properties::allows_header(name) && !name.starts_with(header::OWN_PREFIX);
+        let kept = original.headers.iter().filter(|(name, _)| foreign(name));
+        let mut headers: Headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        headers.extend(self.headers());
+        Message { target: Target::Dead(self.reason), properties: Properties { headers, ..original.clone() }, body }
+    }
+
+    fn headers(&self) -> impl Iterator<Item = (String, HeaderValue)> {
+        let status = self.http_status.map(|status| (header::HTTP_STATUS, u32::from(status).into()));
+        let always = [
+            (header::REASON, self.reason.as_str().into()),
+            (header::DETAIL, self.detail.as_str().into()),
+            (header::ATTEMPT, self.attempts.into()),
+            (header::FIRST_SEEN, HeaderValue::Int(self.first_seen_ms)),
+            (header::SOURCE, self.source.as_str().into()),
+            (header::REPLAY, self.replay.into()),
+            (header::VERSION, header::VERSION_VALUE.into()),
+        ];
+        always.into_iter().chain(status).map(|(name, value)| (name.to_owned(), value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter() -> DeadLetter {
+        DeadLetter {
+            reason: Reason::Rejected,
+            http_status: Some(400),
+            detail: Detail::from("answered 400\n"),
+            attempts: 3,
+            first_seen_ms: 1_795_000_000_123,
+            source: "edna.commands/send".to_owned(),
+            replay: 1,
+        }
+    }
+
+    fn original() -> Properties {
+        let headers = [
+            ("traceparent", "00-1-2-01"),
+            ("tracestate", "a=b"),
+            ("cloudEvents_id", "order-1"),
+            ("courier-attempt", "2"),
+            ("courier-not-before", "1"),
+            ("courier-reason", "expired"),
+            ("x-death", "never read"),
+        ];
+        Properties {
+            content_type: Some("application/json".to_owned()),
+            content_encoding: Some("utf-8".to_owned()),
+            message_id: Some("order-1".to_owned()),
+            correlation_id: Some("c".to_owned()),
+            reply_to: Some("answers".to_owned()),
+            kind: Some("send".to_owned()),
+            app_id: Some("shop".to_owned()),
+            timestamp_s: Some(1),
+            priority: Some(4),
+            headers: headers.map(|(name, value)| (name.to_owned(), value.into())).into(),
+        }
+    }
+
+    #[test]
+    fn is_the_original_with_the_reason_in_headers() {
+        let body = Bytes::from_static(b"\x00 anything \xff");
+        let message = letter().to_message(body.clone(), &original());
+        assert_eq!(message.target, Target::Dead(Reason::Rejected));
+        assert_eq!(message.body, body);
+        assert_eq!(Properties { headers: original().headers, ..message.properties.clone() }, original());
+        let expected = [
+            ("cloudEvents_id", "order-1".into()),
+            ("courier-attempt", HeaderValue::Int(3)),
+            ("courier-detail", "answered 400 ".into()),
+            ("courier-first-seen", HeaderValue::Int(1_795_000_000_123)),
+            ("courier-http-status", HeaderValue::Int(400)),
+            ("courier-reason", "rejected".into()),
+            ("courier-replay", HeaderValue::Int(1)),
+            ("courier-source", "edna.commands/send".into()),
+            ("courier-version", env!("CARGO_PKG_VERSION").into()),
+            ("traceparent", "00-1-2-01".into()),
+            ("tracestate", "a=b".into()),
+        ];
+        assert_eq!(message.properties.headers, expected.map(|(name, value)| (name.to_owned(), value)).into());
+    }
+
+    #[test]
+    fn an_older_status_does_not_outlive_its_letter() {
+        let first = letter().to_message(Bytes::new(), &original());
+        let second = DeadLetter { reason: Reason::Expired, http_status: None, ..letter() };
+        let message = second.to_message(Bytes::new(), &first.properties);
+        assert_eq!(message.properties.headers.get(header::HTTP_STATUS), None);
+        assert_eq!(message.properties.headers.get(header::REASON), Some(&"expired".into()));
+    }
+
+    #[test]
+    fn the_detail_is_bounded() {
+        let long = DeadLetter { detail: Detail::from("é".repeat(400)), ..letter() };
+        let message = long.to_message(Bytes::new(), &Properties::default());
+        assert_eq!(message.properties.headers.get(header::DETAIL), Some(&HeaderValue::Text("é".repeat(256))));
+    }
+}
