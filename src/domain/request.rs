@@ -87,3 +87,33 @@ impl<'a> Descriptor<'a> {
         }
     }
 }
+<<<<<<< HEAD
+=======
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::command::CommandId;
+
+    /// What else a request holds is told by the cases of `tests/data`, together with decoding.
+    #[test]
+    fn the_descriptor_has_the_name_of_the_setting() {
+        let command = Command {
+            id: CommandId::new("c").unwrap(),
+            text: None,
+            attachments: Vec::new(),
+            channel_type: "C".to_owned(),
+            device_address: "d\"".to_owned(),
+            client_id: None,
+            unauthorized_client_id: None,
+            app_marker: None,
+            expires_at: None,
+            order_key: None,
+            on_uncertain: None,
+            metadata: None,
+        };
+        let body = String::from_utf8(render(&command, "applicationDescriptor")).unwrap();
+        assert_eq!(body, r#"{"attachments":[],"applicationDescriptor":{"channelType":"C","deviceAddress":"d\""}}"#);
+    }
+}
+>>>>>>> h-domain

@@ -169,6 +169,25 @@ fn expires_at_is_rfc_3339_and_nothing_else() {
     }
 }
 
+<<<<<<< HEAD
+=======
+#[test]
+fn a_hint_names_the_nearest_field_or_none() {
+    for (unknown, hint) in [
+        ("Text", Some("text")),
+        ("device_address", Some("deviceAddress")),
+        ("unauthorisedClientID", Some("unauthorizedClientId")),
+        ("attachment", Some("attachments")),
+        ("priority", None),
+        ("to", None),
+        ("id", None),
+        ("", None),
+    ] {
+        assert_eq!(malformed::nearest(unknown, <WireCommand<'_> as object::Fields<'_>>::NAMES), hint, "{unknown}");
+    }
+}
+
+>>>>>>> h-domain
 /// An attacker's many unknown names cost no more than reading them.
 #[test]
 fn a_hint_looks_at_the_start_of_a_name_only() {
