@@ -1,12 +1,7 @@
 //! From a message to a command, or to the reason why it is none.
 //!
-<<<<<<< HEAD
-//! One strict pass over borrowed input ([`object`]), then the limits ([`check`]). Only when that failed does a second,
-//! lenient look ([`salvage`]) find out whose message it was.
-=======
 //! One strict pass over borrowed input (`object`), then the limits (`check`). Only when that failed does a second,
 //! lenient look (`salvage`) find out whose message it was.
->>>>>>> h-domain
 
 mod check;
 mod cloudevents;

@@ -87,8 +87,6 @@ impl<'a> Descriptor<'a> {
         }
     }
 }
-<<<<<<< HEAD
-=======
 
 #[cfg(test)]
 mod tests {
@@ -116,4 +114,3 @@ mod tests {
         assert_eq!(body, r#"{"attachments":[],"applicationDescriptor":{"channelType":"C","deviceAddress":"d\""}}"#);
     }
 }
->>>>>>> h-domain

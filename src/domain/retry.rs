@@ -15,8 +15,8 @@ pub fn wait_after(attempts: u32, dice: f64) -> Duration {
     wait.mul_f64(0.8 + 0.4 * dice.clamp(0.0, 1.0))
 }
 
-/// The wait before asking the broker again after `failures` failures in a row (1 or more): full jitter over a doubling bound from
-/// 0.2 s to 5 s, so that many daemons do not return to a restarted broker in one wave.
+/// The wait before asking the broker again after `failures` failures in a row (1 or more): full jitter over a doubling
+/// bound from 0.2 s to 5 s, so that many daemons do not return to a restarted broker in one wave.
 #[must_use]
 pub fn back_off(failures: u32, dice: f64) -> Duration {
     let bound_ms = 200_u64.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(5_000);

@@ -127,7 +127,7 @@ fn commands_log_and_count() {
 #[test]
 fn attempts_log_and_count_without_the_answer() {
     let (_, telemetry) = telemetry();
-    let command_id = &CommandId::new("a\nb").unwrap();
+    let command_id = &CommandId::new("order-1").unwrap();
     let answer = |status| Evidence::Answer(Answer { status, retry_after: None, body: Some(b"SECRET".to_vec()) });
     let cases = [
         (Verdict::Delivered, answer(201), "2xx", "HTTP 201"),
@@ -146,7 +146,7 @@ fn attempts_log_and_count_without_the_answer() {
             format!("attempts_total{verdict_label}"),
         ];
         let level = if verdict == Verdict::Uncertain { "INFO" } else { "DEBUG" };
-        let said = [told, "\"command_id\":\"a\\nb\"", "\"took_ms\":1000"];
+        let said = [told, "\"command_id\":\"order-1\"", "\"took_ms\":1000"];
         check(&telemetry, made, level, &changed.each_ref().map(String::as_str), &said);
     }
 }
@@ -185,7 +185,7 @@ fn links_log_and_count_and_only_a_return_is_a_reconnect() {
     telemetry.record(ConsumerStarted { queue: "q" });
     check(&telemetry, ConnectionLost { role, problem: "reset" }, "WARN", &[up, "consumer_active"], &["reset"]);
     check(&telemetry, Connected { role }, "INFO", &[up, returns], &["consume"]);
-    check(&telemetry, TopologyMissing { problem: "no queue x" }, "ERROR", &[], &["no queue x", "topology apply"]);
+    check(&telemetry, TopologyMissing { problem: "no queue x" }, "ERROR", &[], &["no queue x", "broker.declare"]);
     assert_eq!(telemetry.snapshot().broker.topology_problem.as_deref(), Some("no queue x"));
     check(&telemetry, TopologyVerified, "DEBUG", &[], &["complete"]);
     assert_eq!(telemetry.snapshot().broker.topology_problem, None);

@@ -119,11 +119,7 @@ impl fmt::Display for Hint {
 
 /// A name that the producer invented, in a form that is safe to tell.
 pub(super) fn told_name(name: &str) -> String {
-<<<<<<< HEAD
-    one_line(name, MAX_TOLD_NAME)
-=======
     if name.is_empty() { r#""""#.to_owned() } else { one_line(name, MAX_TOLD_NAME) }
->>>>>>> h-domain
 }
 
 /// The known name that an unknown one was probably meant to be, whatever its case.

@@ -169,8 +169,6 @@ fn expires_at_is_rfc_3339_and_nothing_else() {
     }
 }
 
-<<<<<<< HEAD
-=======
 #[test]
 fn a_hint_names_the_nearest_field_or_none() {
     for (unknown, hint) in [
@@ -187,7 +185,6 @@ fn a_hint_names_the_nearest_field_or_none() {
     }
 }
 
->>>>>>> h-domain
 /// An attacker's many unknown names cost no more than reading them.
 #[test]
 fn a_hint_looks_at_the_start_of_a_name_only() {

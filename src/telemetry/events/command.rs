@@ -9,7 +9,7 @@ use super::{Event, millis};
 use crate::{
     domain::{
         command::CommandId,
-        evidence::{Evidence, NoAnswer, NotSent},
+        evidence::Evidence,
         reason::{Outcome, Reason},
         verdict::Verdict,
     },
@@ -50,45 +50,20 @@ pub struct AttemptMade<'a> {
     pub took: Duration,
 }
 
-impl AttemptMade<'_> {
-    const fn status(&self) -> Option<u16> {
-        match self.evidence {
-            Evidence::Answer(answer) => Some(answer.status),
-            Evidence::NotSent(_) | Evidence::NoAnswer(_) => None,
-        }
-    }
-}
-
 impl Event for AttemptMade<'_> {
     fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.api.attempt_made(self.verdict, self.status(), self.took);
+        telemetry.inner.metrics.api.attempt_made(self.verdict, self.evidence.status(), self.took);
         telemetry.moved();
     }
 
     /// An uncertain attempt is told even without `debug`: it is the one that may reach a customer twice.
     fn log(&self) {
         let (id, verdict, took_ms) = (self.command_id, self.verdict.as_str(), millis(self.took));
-        let (command_id, status, answer) = (id.as_str(), self.status(), Answer(self.evidence));
+        let (command_id, status, answer) = (id.as_str(), self.evidence.status(), self.evidence);
         if self.verdict == Verdict::Uncertain {
             info!(command_id, verdict, status, took_ms, "command {id:?} may have reached the API or not: {answer}");
         } else {
             debug!(command_id, verdict, status, took_ms, "attempt for command {id:?}: {verdict} ({answer})");
-        }
-    }
-}
-
-/// What came back, in words.
-struct Answer<'a>(&'a Evidence);
-
-impl fmt::Display for Answer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Evidence::Answer(answer) => write!(f, "HTTP {}", answer.status),
-            Evidence::NotSent(NotSent::Connect) => f.write_str("not sent: no connection to the API"),
-            Evidence::NotSent(NotSent::Dns) => f.write_str("not sent: the API's host name did not resolve"),
-            Evidence::NotSent(NotSent::Tls) => f.write_str("not sent: the TLS handshake with the API failed"),
-            Evidence::NoAnswer(NoAnswer::Timeout) => f.write_str("no answer within api.timeout"),
-            Evidence::NoAnswer(NoAnswer::Broken) => f.write_str("the connection broke before the answer"),
         }
     }
 }

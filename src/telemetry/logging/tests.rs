@@ -50,8 +50,12 @@ fn libraries_speak() {
 
 #[test]
 fn no_level_lets_a_library_print_payloads() {
-    let directives =
-        ["trace", "lapin=trace,edna_courier=trace", "trace,lapin::returned_messages=trace", "[{frame}]=trace,trace"];
+    let directives = [
+        "trace",
+        "info,lapin=trace,edna_courier=trace",
+        "trace,lapin::returned_messages=trace",
+        "[{frame}]=trace,trace",
+    ];
     for style in [Style::Json, Style::Text { colour: false }] {
         for level in directives {
             let lines = written(level, style, libraries_speak);

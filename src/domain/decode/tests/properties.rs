@@ -167,11 +167,7 @@ fn without_nulls(object: &Value) -> Value {
     object.into()
 }
 
-<<<<<<< HEAD
-/// A sound command, cut or with some bytes changed, put in or left out.
-=======
 /// A sound command, cut or with some bytes changed, put in or left out; never so many that none is left to change.
->>>>>>> h-domain
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let bytes = prop_oneof![any::<u8>(), sample::select(&br#"{}[]",:\0e-"#[..])];
     let sound = json!({"specversion": "1.0", "id": "c", "data": every_field()});
@@ -184,11 +180,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
                 0 => body[index] = byte,
                 1 => body.insert(index, byte),
                 2 => drop(body.remove(index)),
-<<<<<<< HEAD
-                _ => body.truncate(index.max(1)),
-=======
                 _ => body.truncate(index.max(4)),
->>>>>>> h-domain
             }
         }
         body
