@@ -129,18 +129,17 @@ enum RetryAfter {
     Verbatim(String),
 }
 
-/// The words of [`Written`]: what makes `[[…]]` in a text a marker.
-pub(super) const WORDS: [&str; 8] =
-    ["delay", "status", "hang", "cut", "cutBefore", "unauthorized", "wrongBody", "slowBody"];
+/// The words of [`Written`], and so of `[[markers]]` in a text.
+pub(super) const WORDS: [&str; 10] =
+    ["delay", "status", "retryAfter", "body", "hang", "cut", "cutBefore", "unauthorized", "wrongBody", "slowBody"];
 
 impl TryFrom<Written> for Action {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let delay = written.delay;
-        match (written.answer()?, delay) {
+        match (written.delay, written.answer()?) {
             (None, None) => Err("the action is empty; name one, such as \"status\" or \"hang\""),
-            (answer, delay) => Ok(Self { delay: delay.unwrap_or_default(), answer: answer.unwrap_or(Answer::Good) }),
+            (delay, answer) => Ok(Self { delay: delay.unwrap_or_default(), answer: answer.unwrap_or(Answer::Good) }),
         }
     }
 }

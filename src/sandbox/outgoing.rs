@@ -1,6 +1,7 @@
 //! The send method: judge a request, note it down, then answer as the script wants.
 
 use std::{
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,9 +12,10 @@ use std::{
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -179,15 +181,16 @@ impl Desk {
         }
     }
 
+    /// The body byte by byte; cut when the sandbox ends before.
     fn slowly(self: Arc<Self>, sent: Bytes, time: Duration) -> Response {
         let pause = time.div_f64(sent.len().max(1) as f64);
-        let body = futures_util::stream::unfold((self, sent), move |(desk, mut rest): (Arc<Self>, Bytes)| async move {
+        let body = stream::unfold((self, sent), move |(desk, mut rest): (Arc<Self>, Bytes)| async move {
             if rest.is_empty() {
                 return None;
             }
-            let next = rest.split_to(1);
-            let next = if desk.wait(pause).await { Ok(next) } else { Err(std::io::ErrorKind::ConnectionAborted) };
-            Some((next.map_err(std::io::Error::from), (desk, rest)))
+            let in_time = desk.wait(pause).await;
+            let next = in_time.then(|| rest.split_to(1)).ok_or(io::ErrorKind::ConnectionAborted);
+            Some((next.map_err(io::Error::from), (desk, rest)))
         });
         ([answer::JSON], Body::from_stream(body)).into_response()
     }
@@ -200,7 +203,7 @@ fn cut(line: &Line) -> Response {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value: &HeaderValue| value.to_str().ok());
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next());
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }

@@ -23,7 +23,7 @@ pub struct Record {
     pub accepted: bool,
     /// The status answered; `null` when the connection was cut or hangs.
     pub status: Option<u16>,
-    /// The how manieth request with this text to this device, from 1; `null` when the body was malformed, as below.
+    /// Which try at this text to this device it was, from 1; `null`, as the fields below, when the body was malformed.
     pub attempt: Option<u32>,
     /// The message.
     pub text: Option<String>,
@@ -158,5 +158,48 @@ impl Attempts {
         }
         self.young.insert(key, attempt);
         attempt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(sequence: u64, text: String) -> Record {
+        let (status, attempt, text) = (Some(200), Some(1), Some(text));
+        Record { sequence, accepted: true, status, attempt, text, channel_type: None, device_address: None }
+    }
+
+    #[test]
+    fn the_ring_is_bounded_in_bytes_too() {
+        let mut received = Received::new(1000);
+        for _ in 0..10 {
+            received.add(true, |sequence| record(sequence, "x".repeat(MAX_BYTES / 4)));
+        }
+        let told = received.list(&Filter::default());
+        assert_eq!((told.total, told.count, told.requests[0].sequence), (10, 4, 7));
+    }
+
+    #[test]
+    fn without_a_ring_requests_are_only_counted() {
+        let mut received = Received::new(0);
+        received.add(false, |_| unreachable!());
+        received.add(true, |_| unreachable!());
+        let told = received.list(&Filter::default());
+        assert_eq!((told.total, told.accepted, told.count), (2, 1, 0));
+    }
+
+    #[test]
+    fn old_attempts_are_forgotten_and_recent_ones_are_not() {
+        let mut attempts = Attempts::default();
+        let messages = MAX_MESSAGES as u64;
+        assert_eq!(attempts.next(0), 1);
+        let firsts = (1..=messages).filter(|key| attempts.next(*key) == 1).count();
+        assert_eq!((firsts, attempts.next(0), attempts.next(messages)), (MAX_MESSAGES, 2, 2));
+        for key in messages + 1..=4 * messages {
+            attempts.next(key);
+        }
+        assert_eq!(attempts.next(0), 1);
+        assert!(attempts.young.len() <= MAX_MESSAGES && attempts.old.len() <= MAX_MESSAGES);
     }
 }

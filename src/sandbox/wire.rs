@@ -128,3 +128,21 @@ pub(super) fn sent(id: u64, outgoing: &Outgoing<'_>) -> Bytes {
 pub(super) fn problem(status: StatusCode, message: &str) -> Value {
     json!({ "status": status.as_u16(), "error": status.canonical_reason(), "message": message })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..64),
+            r#"(\{|\}|\[|\]|:|,|"text"|"attachments"|"applicationDescriptor"|"url"|null|1e9|"\PC{0,4}"){0,30}"#
+                .prop_map(String::into_bytes),
+        ]) {
+            drop(Outgoing::parse(&body));
+        }
+    }
+}

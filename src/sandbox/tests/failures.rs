@@ -69,9 +69,12 @@ async fn a_request_that_hangs_gets_no_answer_and_ends_with_the_sandbox() {
 
     bench.sandbox.script([Rule::new(Answer::Hang)]).unwrap();
     let hanging = tokio::spawn(bench.request(&message("1", "x")).send());
-    while bench.records().len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    let arrived = async {
+        while bench.records().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), arrived).await.expect("the second request arrives");
     bench.sandbox.stop().await.unwrap();
     let error = hanging.await.unwrap().unwrap_err();
     assert!(error.is_request() && !error.is_timeout(), "{error:?}");
