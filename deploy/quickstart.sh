@@ -54,7 +54,7 @@ free_port() {
 }
 
 container_started() { docker logs "$container" 2>&1 | grep -q 'Server startup complete'; }
-container_settled() { container_started || [ "$(docker inspect -f '{{.State.Running}}' "$container")" != true ]; }
+container_settled() { container_started || [ "$(docker inspect -f '{{.State.Running}}' "$container" 2>/dev/null)" != true ]; }
 
 start_container() {
     get_image || return 1
