@@ -33,7 +33,7 @@ pub struct Delivery {
 
 /// Where deliveries come from.
 pub trait Inbox: Send {
-    /// The next delivery, or `None` when no more will come (after [`Settler::stop`]).
+    /// The next delivery, or `None` when no more will come, at shutdown.
     fn next(&mut self) -> impl Future<Output = Option<Delivery>> + Send;
 }
 
