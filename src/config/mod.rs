@@ -1,7 +1,7 @@
 //! The settings: one TOML file under environment variables `EDNA_COURIER__SECTION__KEY`.
 //!
 //! Everything is checked here, at once, and reported in one go; what comes out needs no further check. A value's default
-//! stands in [`reference`] and nowhere else.
+//! stands in [`reference()`] and nowhere else.
 
 mod api;
 mod broker;

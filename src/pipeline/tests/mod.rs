@@ -1,6 +1,7 @@
 //! The pipeline in a world of fakes, on a paused clock.
 
 mod endings;
+mod property;
 mod shutdown;
 mod trouble;
 mod world;

@@ -1,0 +1,127 @@
+//! Whatever the API and the broker do: every command is settled once, after its one outcome was stored.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::world::{Daemon, status, too_many};
+use crate::{
+    domain::evidence::{Evidence, NoAnswer, NotSent},
+    pipeline::Drained,
+    ports::PublishError,
+};
+
+/// Longer than all retries of all commands together.
+const EVER: Duration = Duration::from_secs(100_000);
+
+fn evidence() -> impl Strategy<Value = Evidence> {
+    prop_oneof![
+        3 => Just(status(200)),
+        3 => prop::sample::select(vec![400, 401, 404, 408, 425, 429, 500, 503, 302]).prop_map(status),
+        1 => (0_u64..600).prop_map(too_many),
+        1 => Just(Evidence::NotSent(NotSent::Connect)),
+        1 => Just(Evidence::NoAnswer(NoAnswer::Timeout)),
+        1 => Just(Evidence::NoAnswer(NoAnswer::Broken)),
+    ]
+}
+
+fn refusal() -> impl Strategy<Value = PublishError> {
+    prop::sample::select(vec![PublishError::Returned, PublishError::Refused, PublishError::Unconfirmed])
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Sent {
+    Plain,
+    Park,
+    Expired,
+    Malformed,
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    prop::sample::select(vec![Sent::Plain, Sent::Plain, Sent::Park, Sent::Expired, Sent::Malformed])
+}
+
+fn deliver(daemon: &mut Daemon, sent: Sent) {
+    let more = match sent {
+        Sent::Plain => json!({}),
+        Sent::Park => json!({"onUncertain": "park"}),
+        Sent::Expired => json!({"expiresAt": "2020-01-01T00:00:00Z"}),
+        Sent::Malformed => json!({"unknown": 1}),
+    };
+    daemon.deliver("hello", more);
+}
+
+/// How many events and dead letters each command has.
+fn told(daemon: &Daemon) -> BTreeMap<String, (usize, usize)> {
+    let mut told = BTreeMap::<_, (usize, usize)>::new();
+    for event in daemon.world.events() {
+        told.entry(event["commandId"].as_str().unwrap().to_owned()).or_default().0 += 1;
+        let is_success = event["outcome"] == "succeeded";
+        assert_eq!(event["failure"].is_null(), is_success, "{event}");
+    }
+    for letter in daemon.world.dead_letters() {
+        let body: serde_json::Value = serde_json::from_slice(&letter.body).unwrap();
+        told.entry(body["commandId"].as_str().unwrap().to_owned()).or_default().1 += 1;
+    }
+    told
+}
+
+fn run(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(test());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_command_is_settled_once_after_its_one_outcome_is_stored(
+        commands in prop::collection::vec(sent(), 1..20),
+        script in prop::collection::vec(evidence(), 0..60),
+        refusals in prop::collection::vec(refusal(), 0..20),
+    ) {
+        run(async || {
+            let mut daemon = Daemon::start_with(|rules| rules.max_attempts = 3);
+            daemon.world.script(script);
+            daemon.world.refuse(refusals);
+            for sent in &commands {
+                deliver(&mut daemon, *sent);
+            }
+            daemon.pass(EVER).await;
+            let mut acked = daemon.world.acked();
+            acked.sort_unstable();
+            assert_eq!(acked, (1..=commands.len() as u64).collect::<Vec<_>>());
+            let told = told(&daemon);
+            assert_eq!(told.len(), commands.len());
+            for (id, (events, dead_letters)) in &told {
+                assert!(*events == 1 && *dead_letters <= 1, "{id}: {events} events, {dead_letters} dead letters");
+            }
+            let successes = daemon.world.events().iter().filter(|event| event["outcome"] == "succeeded").count();
+            assert_eq!(daemon.world.dead_letters().len(), commands.len() - successes);
+            assert!(daemon.is_open(), "nobody forgot a hold");
+        });
+    }
+
+    #[test]
+    fn a_drain_at_any_moment_settles_or_releases_and_never_half(
+        commands in prop::collection::vec(sent(), 1..20),
+        script in prop::collection::vec(evidence(), 0..60),
+        refusals in prop::collection::vec(refusal(), 0..5),
+        moment_ms in 0_u64..20_000,
+    ) {
+        run(async || {
+            let mut daemon = Daemon::start();
+            daemon.world.script(script);
+            daemon.world.refuse(refusals);
+            for sent in &commands {
+                deliver(&mut daemon, *sent);
+            }
+            daemon.pass(Duration::from_millis(moment_ms)).await;
+            let (world, gate) = (daemon.world.clone(), daemon.gate.clone());
+            assert_eq!(daemon.drain().await, Drained::Complete);
+            assert_eq!(world.acked().len(), world.events().len(), "an outcome is told exactly for what is acknowledged");
+            assert!(gate.state().is_open(), "nobody forgot a hold");
+        });
+    }
+}
