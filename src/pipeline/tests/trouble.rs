@@ -94,3 +94,31 @@ async fn a_command_of_a_lost_session_is_not_posted_as_the_broker_hands_it_out_ag
     daemon.pass(SOON).await;
     assert_eq!((daemon.world.posts(), daemon.world.acked()), (0, vec![]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_closes_while_a_command_waits_for_a_slot_holds_it_too() {
+    let mut daemon = Daemon::start();
+    daemon.world.withhold_answers(true);
+    for _ in 0..6 {
+        daemon.deliver("hello", json!({}));
+    }
+    daemon.pass(SOON).await;
+    let hold = daemon.gate.close(GateReason::Blocked);
+    daemon.world.withhold_answers(false);
+    daemon.pass(MINUTE).await;
+    assert_eq!((daemon.world.posts(), daemon.world.acked().len()), (4, 4), "what was under way ends, nothing starts");
+    drop(hold);
+    daemon.pass(SOON).await;
+    assert_eq!((daemon.world.posts(), daemon.world.acked().len()), (6, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_closes_the_gate_does_so_before_its_slot_is_free() {
+    let mut daemon = Daemon::start();
+    daemon.world.script(std::iter::repeat_n(status(401), 100));
+    for _ in 0..50 {
+        daemon.deliver("hello", json!({}));
+    }
+    daemon.pass(SOON).await;
+    assert!(daemon.world.posts() <= 4, "{} posts: one for each slot at the most", daemon.world.posts());
+}
