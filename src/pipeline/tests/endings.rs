@@ -128,8 +128,9 @@ async fn no_attempt_starts_after_the_deadline() {
     assert_eq!(daemon.world.posts(), 0);
     daemon.world.script([status(503), status(503), status(503), status(503)]);
     daemon.deliver("in two seconds", json!({"expiresAt": "2026-11-22T12:00:02Z"}));
-    daemon.pass(LATER).await;
-    assert_eq!(daemon.world.posts(), 3, "at 0.1, 0.3 and 1.3 s; the next wait would end after the deadline");
+    daemon.pass(Duration::from_millis(1_500)).await;
+    assert_eq!(daemon.world.posts(), 3, "at 0.1, 0.3 and 1.3 s");
+    assert_eq!(daemon.world.events().len(), 2, "the next wait would end after the deadline: told at once");
     let reasons: Vec<_> = daemon.world.events().iter().map(|event| event["failure"]["reason"].clone()).collect();
     assert_eq!(reasons, ["expired", "expired"]);
     assert_eq!(daemon.world.acked(), [1, 2]);
