@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{
     detail::Detail,
     message::{Message, Target},
-    properties::{HeaderValue, Headers, Properties, header},
+    properties::{HeaderValue, Properties, header},
     reason::Reason,
 };
 
@@ -32,14 +32,10 @@ impl DeadLetter {
     /// The message for `<p>.dead`: `body` as it came, the properties that may be copied, and our headers anew.
     #[must_use]
     pub fn to_message(&self, body: Bytes, original: &Properties) -> Message {
-        let foreign = |name: &str| Properties::allows_header(name) && !name.starts_with(header::OWN_PREFIX);
-        let kept = original.headers.iter().filter(|(name, _)| foreign(name));
-        let mut headers: Headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
-        headers.extend(self.headers());
-        Message { target: Target::Dead(self.reason), properties: Properties { headers, ..original.clone() }, body }
+        Message { target: Target::Dead(self.reason), properties: original.copy(self.headers()), body }
     }
 
-    fn headers(&self) -> impl Iterator<Item = (String, HeaderValue)> {
+    fn headers(&self) -> impl Iterator<Item = (&'static str, HeaderValue)> {
         let status = self.http_status.map(|status| (header::HTTP_STATUS, u32::from(status).into()));
         let always = [
             (header::REASON, self.reason.as_str().into()),
@@ -50,7 +46,7 @@ impl DeadLetter {
             (header::REPLAY, self.replay.into()),
             (header::VERSION, header::VERSION_VALUE.into()),
         ];
-        always.into_iter().chain(status).map(|(name, value)| (name.to_owned(), value))
+        always.into_iter().chain(status)
     }
 }
 

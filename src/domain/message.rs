@@ -21,11 +21,18 @@ pub enum Target {
     Dead(Reason),
     /// The queue that the command's `reply_to` names, through the default exchange.
     Reply(String),
+    /// `<p>.retry.<tier>`; after the tier's length the broker sends it to `<p>.commands` with the same key.
+    Tier {
+        /// Which delay queue.
+        tier: String,
+        /// `send`, or the key of the partition that the command came by.
+        key: String,
+    },
 }
 
 impl Target {
     /// The words for the metric label `target`, in the order of [`Target::index`].
-    pub const LABELS: [&'static str; 3] = ["event", "dead", "reply"];
+    pub const LABELS: [&'static str; 4] = ["event", "dead", "reply", "retry"];
 
     /// Where this target's label stands in [`Target::LABELS`].
     #[must_use]
@@ -34,6 +41,7 @@ impl Target {
             Self::Event { .. } => 0,
             Self::Dead(_) => 1,
             Self::Reply(_) => 2,
+            Self::Tier { .. } => 3,
         }
     }
 }

@@ -9,10 +9,12 @@ pub mod event;
 pub mod evidence;
 mod json;
 pub mod message;
+pub mod parked;
 pub mod properties;
 pub mod reason;
 pub mod request;
 pub mod retry;
 #[cfg(test)]
 mod samples;
+pub mod tier;
 pub mod verdict;

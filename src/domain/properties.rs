@@ -109,6 +109,25 @@ impl Properties {
             || name.starts_with("cloudEvents:")
     }
 
+    /// The properties of a copy of ours: what may be copied, and our own headers anew.
+    #[must_use]
+    pub fn copy(&self, own: impl IntoIterator<Item = (&'static str, HeaderValue)>) -> Self {
+        let foreign = |name: &str| Self::allows_header(name) && !name.starts_with(header::OWN_PREFIX);
+        let kept = self.headers.iter().filter(|(name, _)| foreign(name));
+        let mut headers: Headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        headers.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        Self { headers, ..self.clone() }
+    }
+
+    /// A header's text, when it is there and is one.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.headers.get(name)? {
+            HeaderValue::Text(text) => Some(text),
+            HeaderValue::Int(_) | HeaderValue::Bool(_) => None,
+        }
+    }
+
     /// A header's whole number, when it is there and is one.
     #[must_use]
     pub fn int(&self, name: &str) -> Option<i64> {

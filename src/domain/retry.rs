@@ -2,17 +2,27 @@
 
 use std::time::Duration;
 
-/// The first two waits are short enough to hide a blip; later ones double up to the last.
-const WAITS_MS: [u64; 8] = [200, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 30_000];
+/// The first waits are short enough to hide a blip without a round trip through the broker.
+const IN_PROCESS_MS: [u64; 2] = [200, 1_000];
 
-/// The wait after `attempts` attempts (1 or more): the step's length, spread by `dice` (0 ≤ dice < 1) over 80-120 %
-/// so that commands that failed together do not come back together.
+/// Where a command waits for its next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delay {
+    /// In memory.
+    InProcess(Duration),
+    /// In the tiers' `n`th turn (0, 1, …).
+    InTier(usize),
+}
+
+/// The delay after `attempts` counted attempts (1 or more). The short ones are spread by `dice` (0 ≤ dice < 1) over
+/// 80-120 %, so that commands that failed together do not come back together.
 #[must_use]
-pub fn wait_after(attempts: u32, dice: f64) -> Duration {
+pub fn delay_after(attempts: u32, dice: f64) -> Delay {
     let step = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
-    let longest = WAITS_MS.last().copied().unwrap_or_default();
-    let wait = Duration::from_millis(WAITS_MS.get(step).copied().unwrap_or(longest));
-    wait.mul_f64(0.8 + 0.4 * dice.clamp(0.0, 1.0))
+    match IN_PROCESS_MS.get(step) {
+        Some(ms) => Delay::InProcess(Duration::from_millis(*ms).mul_f64(0.8 + 0.4 * dice.clamp(0.0, 1.0))),
+        None => Delay::InTier(step - IN_PROCESS_MS.len()),
+    }
 }
 
 /// The wait before asking the broker again after `failures` failures in a row (1 or more): full jitter over a doubling
@@ -28,12 +38,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_and_stay_within_a_fifth_of_the_step() {
-        for (attempts, step_ms) in [(1, 200), (2, 1_000), (3, 2_000), (8, 30_000), (4_000_000_000, 30_000)] {
-            let step = Duration::from_millis(step_ms);
-            assert_eq!(wait_after(attempts, 0.0), step.mul_f64(0.8), "attempt {attempts}");
-            assert_eq!(wait_after(attempts, 0.5), step, "attempt {attempts}");
-            assert!(wait_after(attempts, 0.999) < step.mul_f64(1.2), "attempt {attempts}");
+    fn the_first_two_wait_in_memory_and_the_others_in_the_tiers_in_turn() {
+        assert_eq!(delay_after(1, 0.0), Delay::InProcess(Duration::from_millis(160)));
+        assert_eq!(delay_after(1, 0.5), Delay::InProcess(Duration::from_millis(200)));
+        assert_eq!(delay_after(2, 1.0), Delay::InProcess(Duration::from_millis(1_200)));
+        for (attempts, turn) in [(3, 0), (4, 1), (8, 5), (u32::MAX, 4_294_967_292)] {
+            assert_eq!(delay_after(attempts, 0.5), Delay::InTier(turn), "{attempts}");
         }
     }
 
