@@ -47,7 +47,9 @@ impl Probe {
         let mut told: Vec<_> = closed.into_iter().map(closed_line).collect();
         told.extend(Role::ALL.into_iter().filter_map(|role| link_line(now, role)));
         if let Some(problem) = &now.broker.topology_problem {
-            told.push(format!("topology: {problem}; run `edna-courier topology apply` or set broker.declare = true"));
+            told.push(format!(
+                "topology: {problem}; set broker.declare = true, or import deploy/rabbitmq/definitions.json"
+            ));
         }
         if told.is_empty() && paused.is_empty() && !now.broker.consumer_active {
             told.push("consume: connected, and the broker does not hand out commands yet".to_owned());

@@ -30,7 +30,7 @@ use crate::{
     ports::{Delivery, Inbox, Random, Settler, Tag},
     telemetry::{
         Role, Telemetry,
-        events::{Connected, ConsumerStarted, ConsumerStopped, TopologyMissing, TopologyVerified},
+        events::{Connected, ConsumerStarted, ConsumerStopped, TopologyVerified},
     },
 };
 
@@ -127,24 +127,13 @@ impl Serve for Link {
 impl Link {
     async fn prepare(&self, connection: &Connection) -> Result<Channel, SessionError> {
         if let Some(topology) = &self.settings.declare {
-            topology.declare(&timed("channel.open", connection.create_channel()).await?).await?;
+            topology.declare(connection).await?;
         }
-        self.verify(connection).await?;
+        Topology::verify(&self.settings.names, connection).await?;
+        self.settings.telemetry.record(TopologyVerified);
         let channel = timed("channel.open", connection.create_channel()).await?;
         timed("basic.qos", channel.basic_qos(self.settings.prefetch, BasicQosOptions::default())).await?;
         Ok(channel)
-    }
-
-    async fn verify(&self, connection: &Connection) -> Result<(), SessionError> {
-        let result = Topology::verify(&self.settings.names, connection).await;
-        match &result {
-            Ok(()) => self.settings.telemetry.record(TopologyVerified),
-            Err(missing @ SessionError::Missing(_)) => {
-                self.settings.telemetry.record(TopologyMissing { problem: &missing.to_string() });
-            }
-            Err(_) => {}
-        }
-        result
     }
 
     async fn consume_until_stopped(

@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use lapin::Connection;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -14,9 +15,12 @@ use crate::{
     ports::Random,
     telemetry::{
         Role, Telemetry,
-        events::{ConnectFailed, ConnectionLost},
+        events::{ConnectFailed, ConnectionLost, TopologyMissing},
     },
 };
+
+/// A session that lived for so long was sound: what ended it is a new trouble, and the waits begin anew.
+const HEALTHY: Duration = Duration::from_secs(30);
 
 /// What a supervised role needs.
 pub(super) struct Supervisor<R> {
@@ -39,9 +43,10 @@ impl<R: Random> Supervisor<R> {
     pub(super) async fn run(&self, mut serve: impl Serve) {
         let mut failures = 0;
         while !self.stop.is_cancelled() {
+            let began = Instant::now();
             let (connected, result) = self.session(&mut serve).await;
             let Err(problem) = result else { return };
-            failures = if connected { 1 } else { failures + 1 };
+            failures = if began.elapsed() > HEALTHY { 1 } else { failures + 1 };
             let wait = retry::back_off(failures, self.random.dice());
             self.tell(connected, &problem, wait);
             tokio::select! {
@@ -52,11 +57,11 @@ impl<R: Random> Supervisor<R> {
     }
 
     fn tell(&self, connected: bool, problem: &SessionError, retry_in: Duration) {
-        let (role, problem) = (self.role, problem.to_string());
-        if connected {
-            self.telemetry.record(ConnectionLost { role, problem: &problem });
-        } else {
-            self.telemetry.record(ConnectFailed { role, problem: &problem, retry_in });
+        let (role, text) = (self.role, problem.to_string());
+        match problem {
+            SessionError::Missing(_) => self.telemetry.record(TopologyMissing { problem: &text }),
+            _ if connected => self.telemetry.record(ConnectionLost { role, problem: &text }),
+            _ => self.telemetry.record(ConnectFailed { role, problem: &text, retry_in }),
         }
     }
 

@@ -8,6 +8,8 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
+use tracing::warn;
+
 use super::{connect::timed, error::SessionError};
 use crate::domain::reason::Reason;
 
@@ -17,6 +19,8 @@ pub const COMMAND_KEY: &str = "send";
 const TIERS: [(&str, i64); 5] = [("5s", 5_000), ("30s", 30_000), ("2m", 120_000), ("10m", 600_000), ("1h", 3_600_000)];
 /// After so many returns the broker gives a command up to `<p>.dead`, key `poison`.
 const DELIVERY_LIMIT: i64 = 20;
+/// See [`kept_for_people`].
+const LOOKED_AT: i64 = 1_000_000;
 /// The events queue is a convenience; without a reader it keeps the newest.
 const EVENTS_KEPT: i64 = 100_000;
 
@@ -97,27 +101,23 @@ impl Topology {
         Self { exchanges: exchanges(names), queues }
     }
 
-    /// Declares everything; what is there already with the same arguments is left as it is.
+    /// Declares everything. What is there already is left as it is, also when it differs: its owner may have declared it
+    /// with policies instead of arguments.
     ///
     /// # Errors
-    /// The broker refuses (missing permission, other arguments) or does not answer.
-    pub async fn declare(&self, channel: &Channel) -> Result<(), SessionError> {
+    /// The broker refuses for want of a permission, or does not answer.
+    pub async fn declare(&self, connection: &Connection) -> Result<(), SessionError> {
+        let mut channel = timed("channel.open", connection.create_channel()).await?;
         for exchange in &self.exchanges {
-            let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-            let (kind, arguments) = (exchange.kind.clone(), exchange.arguments.clone());
-            timed("exchange.declare", channel.exchange_declare(short(&exchange.name), kind, options, arguments))
-                .await?;
+            if left_as_it_is(&exchange.name, exchange.declare(&channel).await)? {
+                channel = timed("channel.open", connection.create_channel()).await?;
+            }
         }
         for queue in &self.queues {
-            let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-            let declaring = channel.queue_declare(short(&queue.name), options, queue.arguments.clone());
-            timed("queue.declare", declaring).await?;
-            for Binding { exchange, key } in &queue.bindings {
-                let options = QueueBindOptions::default();
-                let binding =
-                    channel.queue_bind(short(&queue.name), short(exchange), short(key), options, FieldTable::default());
-                timed("queue.bind", binding).await?;
+            if left_as_it_is(&queue.name, queue.declare(&channel).await)? {
+                channel = timed("channel.open", connection.create_channel()).await?;
             }
+            queue.bind(&channel).await?;
         }
         Ok(())
     }
@@ -159,14 +159,55 @@ impl Topology {
     }
 }
 
+impl Exchange {
+    async fn declare(&self, channel: &Channel) -> Result<(), SessionError> {
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let (kind, arguments) = (self.kind.clone(), self.arguments.clone());
+        timed("exchange.declare", channel.exchange_declare(short(&self.name), kind, options, arguments)).await
+    }
+}
+
+impl Queue {
+    async fn declare(&self, channel: &Channel) -> Result<(), SessionError> {
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let declaring = channel.queue_declare(short(&self.name), options, self.arguments.clone());
+        timed("queue.declare", declaring).await.map(|_| ())
+    }
+
+    async fn bind(&self, channel: &Channel) -> Result<(), SessionError> {
+        for Binding { exchange, key } in &self.bindings {
+            let (queue, options) = (short(&self.name), QueueBindOptions::default());
+            let binding = channel.queue_bind(queue, short(exchange), short(key), options, FieldTable::default());
+            timed("queue.bind", binding).await?;
+        }
+        Ok(())
+    }
+}
+
+const ACCESS_REFUSED: u16 = 403;
+const NOT_FOUND: u16 = 404;
+const PRECONDITION_FAILED: u16 = 406;
+
+/// The broker's reply code, when it refused an operation; it has closed the channel then.
+fn refusal<T>(answer: &Result<T, SessionError>) -> Option<u16> {
+    let Err(SessionError::Broken(error)) = answer else { return None };
+    let lapin::ErrorKind::ProtocolError(refusal) = error.kind() else { return None };
+    Some(refusal.get_id())
+}
+
+/// Whether it was there with other arguments; the channel is gone then.
+fn left_as_it_is(name: &str, answer: Result<(), SessionError>) -> Result<bool, SessionError> {
+    if refusal(&answer) == Some(PRECONDITION_FAILED) {
+        warn!(name, "{name} is there already with other arguments than ours, and stays as it is");
+        return Ok(true);
+    }
+    answer.map(|()| false)
+}
+
 fn there<T>(what: &str, name: &str, answer: Result<T, SessionError>) -> Result<(), SessionError> {
-    const NOT_FOUND: u16 = 404;
-    const ACCESS_REFUSED: u16 = 403;
-    let Err(SessionError::Broken(error)) = &answer else { return answer.map(|_| ()) };
-    let lapin::ErrorKind::ProtocolError(refusal) = error.kind() else { return answer.map(|_| ()) };
-    match refusal.get_id() {
-        NOT_FOUND => Err(SessionError::Missing(format!("{what} {name}"))),
-        ACCESS_REFUSED => Ok(()),
+    match refusal(&answer) {
+        Some(NOT_FOUND) => Err(SessionError::Missing(format!("{what} {name}"))),
+        Some(ACCESS_REFUSED) => Ok(()),
         _ => answer.map(|_| ()),
     }
 }
@@ -200,12 +241,19 @@ fn retry_queue(names: &Names, tier: &str, ttl_ms: i64) -> Queue {
 }
 
 fn dead_queue(names: &Names) -> Queue {
-    let arguments = table([("x-queue-type", text("quorum")), ("x-overflow", text("reject-publish"))]);
+    let mut arguments = kept_for_people();
+    insert(&mut arguments, "x-overflow", text("reject-publish"));
     bound(names.dead(), arguments, names.dead(), Reason::ALL.map(Reason::as_str))
 }
 
 fn unroutable_queue(names: &Names) -> Queue {
-    bound(names.unroutable(), table([("x-queue-type", text("quorum"))]), names.unroutable(), [""])
+    bound(names.unroutable(), kept_for_people(), names.unroutable(), [""])
+}
+
+/// People look at these messages and put them back, again and again. Without a limit of its own a queue of RabbitMQ 4
+/// drops a message at the 20th time; not every version takes "none", so it is a number that nobody reaches.
+fn kept_for_people() -> FieldTable {
+    table([("x-queue-type", text("quorum")), ("x-delivery-limit", AMQPValue::LongLongInt(LOOKED_AT))])
 }
 
 fn events_queue(names: &Names) -> Queue {

@@ -38,7 +38,7 @@ impl<P: Ports> Pipeline<P> {
         loop {
             let slot = shared.permission(delivery.tag, trouble.as_ref()).await?;
             if shared.has_passed(deadline, Duration::ZERO) {
-                return Some(expired());
+                return Some(expired(journey));
             }
             let (evidence, verdict) = shared.post(command, request.clone(), journey).await;
             let retry_after = evidence.retry_after();
@@ -54,7 +54,7 @@ impl<P: Ports> Pipeline<P> {
             // Not before the gate is closed: whoever waits for the slot must find it so.
             drop(slot);
             if shared.has_passed(deadline, wait) {
-                return Some(expired());
+                return Some(expired(journey));
             }
             shared.wait(wait).await?;
         }
@@ -125,8 +125,13 @@ fn succeeded(evidence: &Evidence) -> Ending {
     Ending::Succeeded(body.and_then(Response::parse))
 }
 
-fn expired() -> Ending {
-    let detail = "the deadline passed before an attempt could start".into();
+fn expired(journey: &mut Journey) -> Ending {
+    journey.expired();
+    let detail = match journey.possible_duplicate {
+        true => "the deadline passed before another attempt could start; an earlier one may have reached the API",
+        false => "the deadline passed before an attempt could start",
+    };
+    let detail = detail.into();
     Ending::Failed(Failure { reason: Reason::Expired, http_status: None, detail })
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Journey {
     pub(super) attempts: u32,
     /// How often an operator replayed it.
     pub(super) replay: u32,
-    /// A request that nobody can account for may have reached the API before the last one.
+    /// A request that nobody can account for may have reached the API before the last attempt.
     pub(super) possible_duplicate: bool,
     /// The same, before the next one.
     uncertain_so_far: bool,
@@ -68,6 +68,11 @@ impl Journey {
         self.api = took;
         self.attempts = self.attempts.saturating_add(u32::from(verdict.counts()));
         self.uncertain_so_far |= verdict == Verdict::Uncertain;
+    }
+
+    /// No attempt starts any more, and the last one may have reached the API.
+    pub(super) fn expired(&mut self) {
+        self.possible_duplicate = self.uncertain_so_far;
     }
 
     /// From the first sight to now.

@@ -35,8 +35,7 @@ impl Backend {
     }
 
     pub(super) async fn declare(&self) -> Result<(), String> {
-        let channel = self.channel().await?;
-        Topology::new(&self.names, true).declare(&channel).await.map_err(|error| error.to_string())
+        Topology::new(&self.names, true).declare(&self.connection).await.map_err(|error| error.to_string())
     }
 
     pub(super) async fn remove(&self) -> Result<(), String> {

@@ -137,6 +137,17 @@ async fn no_attempt_starts_after_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deadline_does_not_hide_that_an_attempt_may_have_reached_the_api() {
+    let mut daemon = Daemon::start();
+    daemon.world.script([Evidence::NoAnswer(NoAnswer::Broken)]);
+    daemon.deliver("unsure", json!({"expiresAt": "2026-11-22T12:00:00.1Z"}));
+    daemon.pass(LATER).await;
+    let events = daemon.world.events();
+    assert_eq!((&events[0]["outcome"], &events[0]["possibleDuplicate"]), (&json!("expired"), &json!(true)));
+    assert!(events[0]["failure"]["detail"].as_str().unwrap().contains("may have reached the API"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_default_deadline_counts_from_when_the_command_was_made() {
     let mut daemon = Daemon::start_with(|rules| rules.default_ttl = Some(Duration::from_secs(60)));
     let body = br#"{"commandId": "c", "text": "t", "channelType": "MOBILE", "deviceAddress": "a"}"#;
