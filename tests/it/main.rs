@@ -1,6 +1,7 @@
 //! The integration tests: the real binary against a real broker, one module a capability.
 #![cfg(test)] // By this attribute clippy knows that all of this is test code.
 
+mod malformed;
 mod outcomes;
 mod support;
 mod support_works;
