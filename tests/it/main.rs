@@ -3,5 +3,6 @@
 
 mod malformed;
 mod outcomes;
+mod samples;
 mod support;
 mod support_works;
