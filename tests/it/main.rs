@@ -4,5 +4,6 @@
 mod malformed;
 mod outcomes;
 mod samples;
+mod settle;
 mod support;
 mod support_works;
