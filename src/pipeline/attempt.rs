@@ -18,7 +18,7 @@ use crate::{
     },
     gate::{GateReason, GateState},
     ports::{Clock, Delivery, Ports, Random, Sender, Settler, Tag},
-    telemetry::events::AttemptMade,
+    telemetry::events::{AnswerUnread, AttemptMade},
 };
 
 impl<P: Ports> Pipeline<P> {
@@ -44,7 +44,7 @@ impl<P: Ports> Pipeline<P> {
             let retry_after = evidence.retry_after();
             let next = verdict::next(verdict, retry_after, journey.attempts, shared.rules.max_attempts, on_uncertain);
             let (met, wait) = match next {
-                Next::Succeed => return Some(succeeded(&evidence)),
+                Next::Succeed => return Some(shared.succeeded(command, &evidence)),
                 Next::Bury(reason) => return Some(buried(reason, &evidence, journey.attempts)),
                 Next::Retry => (None, retry::wait_after(journey.attempts, shared.ports.random().dice())),
                 Next::Throttle(asked) => shared.meet(trouble.take(), GateReason::Throttle, &evidence, asked),
@@ -72,6 +72,19 @@ impl<P: Ports> Shared<P> {
         journey.attempt_ended(verdict, took);
         self.telemetry.record(AttemptMade { command_id: &command.id, verdict, evidence: &evidence, took });
         (evidence, verdict)
+    }
+
+    /// A 2xx is delivered whatever its body says.
+    fn succeeded(&self, command: &Command, evidence: &Evidence) -> Ending {
+        let body = match evidence {
+            Evidence::Answer(answer) => answer.body.as_deref(),
+            Evidence::NotSent(_) | Evidence::NoAnswer(_) => None,
+        };
+        let response = body.and_then(Response::parse);
+        if response.is_none() {
+            self.telemetry.record(AnswerUnread { command_id: &command.id });
+        }
+        Ending::Succeeded(response)
     }
 
     /// Waits until an attempt may start: the gate is open and a slot is free, both at once. `None` when none may.
@@ -115,14 +128,6 @@ impl<P: Ports> Shared<P> {
         let then = self.ports.clock().now().checked_add(wait);
         deadline.is_some_and(|deadline| then.is_ok_and(|then| then > deadline))
     }
-}
-
-fn succeeded(evidence: &Evidence) -> Ending {
-    let body = match evidence {
-        Evidence::Answer(answer) => answer.body.as_deref(),
-        Evidence::NotSent(_) | Evidence::NoAnswer(_) => None,
-    };
-    Ending::Succeeded(body.and_then(Response::parse))
 }
 
 fn expired(journey: &mut Journey) -> Ending {

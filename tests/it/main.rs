@@ -1,5 +1,9 @@
 //! The integration tests: the real binary against a real broker, one module a capability.
 #![cfg(test)] // By this attribute clippy knows that all of this is test code.
 
+mod malformed;
+mod outcomes;
+mod samples;
+mod settle;
 mod support;
 mod support_works;

@@ -1,5 +1,7 @@
 //! What the tests stand on: a broker, queues of their own, a client, faults on the wire, the daemon as a black box.
 
+pub(crate) mod api;
+pub(crate) mod bench;
 pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod daemon;
@@ -8,6 +10,7 @@ pub(crate) mod message;
 pub(crate) mod metrics;
 pub(crate) mod proxy;
 pub(crate) mod queues;
+pub(crate) mod samples;
 
 use std::{
     path::{Path, PathBuf},

@@ -78,12 +78,24 @@ impl Queues {
 
     /// Takes the next `n` events from the default events queue.
     pub(crate) async fn events(&self, n: u16) -> Vec<Value> {
-        self.client.read(&self.name("events"), n, SOON).await.iter().map(Message::json).collect()
+        self.event_messages(n).await.iter().map(Message::json).collect()
+    }
+
+    /// The same with their properties.
+    pub(crate) async fn event_messages(&self, n: u16) -> Vec<Message> {
+        self.client.read(&self.name("events"), n, SOON).await
     }
 
     /// Takes the next `n` dead letters.
     pub(crate) async fn dead_letters(&self, n: u16) -> Vec<Message> {
         self.client.read(&self.name("dead"), n, SOON).await
+    }
+
+    /// Insists that no queue of the topology has a message ready.
+    pub(crate) async fn expect_all_empty(&self) {
+        for name in TOPOLOGY {
+            self.client.expect_empty(&self.name(name)).await;
+        }
     }
 }
 
