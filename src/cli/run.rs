@@ -37,6 +37,12 @@ fn told(drained: Drained) -> Exit {
             info!("stopped: everything in hand is settled or back in the queue");
             Exit::Done
         }
+        Drained::Unflushed => {
+            warn!(
+                "stopped, but the broker may not have read the last acknowledgements and may hand commands out again"
+            );
+            Exit::OutOfTime
+        }
         Drained::OutOfTime(left) => {
             warn!(left, "the drain ran out of time with {left} commands in hand; the broker hands them out again");
             Exit::OutOfTime

@@ -16,3 +16,4 @@ pub mod retry;
 #[cfg(test)]
 mod samples;
 pub mod verdict;
+pub mod window;

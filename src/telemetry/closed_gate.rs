@@ -43,11 +43,4 @@ impl Telemetry {
         }
         ClosedGate { hold: Some(hold), reason, telemetry: self.clone() }
     }
-
-    /// Closes the gate unless this reason holds it already.
-    pub fn try_close_gate(&self, reason: GateReason, problem: &str) -> Option<ClosedGate> {
-        let hold = self.inner.gate.try_close(reason)?;
-        self.record(GateClosed { reason, problem });
-        Some(ClosedGate { hold: Some(hold), reason, telemetry: self.clone() })
-    }
 }

@@ -107,7 +107,9 @@ async fn with_daemon(arguments: &Arguments, config: Config, backend: &Backend) -
     let (drained, shown) = tokio::join!(running, showing);
     match drained.map_err(failed)? {
         Drained::Complete => shown,
-        Drained::OutOfTime(_) | Drained::Panicked => Err(failed("the daemon did not stop cleanly")),
+        Drained::Unflushed | Drained::OutOfTime(_) | Drained::Panicked => {
+            Err(failed("the daemon did not stop cleanly"))
+        }
     }
 }
 
