@@ -41,7 +41,6 @@ impl<P: Ports> Pipeline<P> {
                 return Some(expired());
             }
             let (evidence, verdict) = shared.post(command, request.clone(), journey).await;
-            drop(slot);
             let retry_after = evidence.retry_after();
             let next = verdict::next(verdict, retry_after, journey.attempts, shared.rules.max_attempts, on_uncertain);
             let (met, wait) = match next {
@@ -52,6 +51,8 @@ impl<P: Ports> Pipeline<P> {
                 Next::Unauthorized => shared.meet(trouble.take(), GateReason::Auth, &evidence, None),
             };
             trouble = met;
+            // Not before the gate is closed: whoever waits for the slot must find it so.
+            drop(slot);
             if shared.has_passed(deadline, wait) {
                 return Some(expired());
             }
