@@ -1,5 +1,6 @@
 //! The integration tests: the real binary against a real broker, one module a capability.
 #![cfg(test)] // By this attribute clippy knows that all of this is test code.
 
+mod gate;
 mod support;
 mod support_works;
