@@ -78,12 +78,15 @@ impl<P: Ports> Shared<P> {
     async fn permission(&self, tag: Tag, trouble: Option<&Trouble>) -> Option<SemaphorePermit<'_>> {
         let passable = |state: &GateState| state.reasons().all(|reason| Some(reason) == trouble.map(Trouble::reason));
         loop {
-            tokio::select! {
+            let gate_and_slot = async {
+                self.gate.until(passable).await;
+                self.slots.acquire().await.ok()
+            };
+            let slot = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return None,
-                () = self.gate.until(passable) => {}
-            }
-            let slot = self.slots.acquire().await.ok()?;
+                slot = gate_and_slot => slot?,
+            };
             // Both took time: the session may be gone (the broker hands the command out again, so this copy must not be
             // posted as well), the daemon may drain, or somebody may have closed the gate.
             if self.drain.is_cancelled() || !self.ports.settler().is_current(tag) {
