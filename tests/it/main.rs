@@ -2,5 +2,6 @@
 #![cfg(test)] // By this attribute clippy knows that all of this is test code.
 
 mod gate;
+mod shutdown;
 mod support;
 mod support_works;
