@@ -2,6 +2,7 @@
 #![cfg(test)] // By this attribute clippy knows that all of this is test code.
 
 mod gate;
+mod sessions;
 mod shutdown;
 mod support;
 mod support_works;

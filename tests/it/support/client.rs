@@ -7,7 +7,7 @@ use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
     options::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-        ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+        ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -92,6 +92,12 @@ impl Client {
     pub(crate) async fn exists(&self, queue: &str) -> bool {
         let asked = QueueDeclareOptions::durable().passive();
         self.channel().await.queue_declare(queue.into(), asked, FieldTable::default()).await.is_ok()
+    }
+
+    /// Deletes a queue and what is in it.
+    pub(crate) async fn delete_queue(&self, queue: &str) {
+        let deleted = self.channel().await.queue_delete(queue.into(), QueueDeleteOptions::default()).await;
+        deleted.unwrap_or_else(|e| panic!("queue {queue}: {e}"));
     }
 
     /// Insists that no message is ready in the queue now.
