@@ -74,7 +74,7 @@ async fn a_refused_token_leaves_the_commands_in_the_queue_until_the_file_has_a_b
     assert_eq!(daemon.metric("courier_credential_refresh_total", &[("result", "success")]).await, 1.0);
     assert_eq!(daemon.metric("courier_attempts_total", &[("verdict", "delivered")]).await, 30.0);
     bench.queues.client().expect_empty(&bench.queues.name("dead")).await;
-    bench.end(daemon).await;
+    bench.end(&daemon).await;
 }
 
 /// The devices whose command was posted more than once.
@@ -93,7 +93,7 @@ async fn one_login_serves_all_commands() {
     bench.expect_success_of_all(10).await;
     assert_eq!(bench.posts(), 10, "none was sent without a token");
     assert_eq!(daemon.metric("courier_credential_refresh_total", &[("result", "success")]).await, 1.0);
-    bench.end(daemon).await;
+    bench.end(&daemon).await;
 }
 
 #[tokio::test]
@@ -139,5 +139,5 @@ async fn when_the_api_asks_to_wait_everybody_does_and_it_is_no_attempt() {
     assert_eq!(arrived[0].device_address, arrived[1].device_address, "who met it asks again");
     assert_eq!(daemon.metric("courier_attempts_total", &[("verdict", "throttled")]).await, 1.0);
     eventually!(SOON, !closed(&daemon, "throttle").await, "the gate open again");
-    bench.end(daemon).await;
+    bench.end(&daemon).await;
 }

@@ -1,7 +1,10 @@
 //! The integration tests: the real binary against a real broker, one module a capability.
 #![cfg(test)] // By this attribute clippy knows that all of this is test code.
 
+mod admin;
+mod cli;
 mod gate;
+mod privacy;
 mod sessions;
 mod shutdown;
 mod support;

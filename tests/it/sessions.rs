@@ -38,10 +38,10 @@ async fn reconnects(daemon: &Daemon) -> [f64; 2] {
 
 /// Waits until `n` commands have an event, ends the daemon and judges all that is with the broker then. A command may
 /// have been sent twice only if one of its events says so; told twice, it is told by the same id.
-async fn expect_every_outcome(bench: &Bench, daemon: Daemon, n: usize) {
+async fn expect_every_outcome(bench: &Bench, daemon: &Daemon, n: u16) {
     let mut events = Vec::new();
     let told = |events: &[Value]| events.iter().map(|event| id(event).to_owned()).collect::<BTreeSet<_>>().len();
-    while told(&events) < n {
+    while told(&events) < usize::from(n) {
         events.extend(bench.queues.events(1).await);
     }
     bench.end(daemon).await;
@@ -49,7 +49,7 @@ async fn expect_every_outcome(bench: &Bench, daemon: Daemon, n: usize) {
     events.extend(bench.queues.events(late.try_into().expect("few")).await);
     bench.queues.client().expect_empty(&bench.queues.name("dead")).await;
 
-    assert_eq!(told(&events), n, "commands with an outcome");
+    assert_eq!(told(&events), usize::from(n), "commands with an outcome");
     let mut by_device = BTreeMap::<_, usize>::new();
     for request in bench.sandbox.received(&Filter::default()).requests {
         *by_device.entry(request.device_address.expect("a good request")).or_default() += 1;
@@ -78,7 +78,7 @@ async fn cut_connections_lose_nothing() {
     }
     assert!(daemon.log_text().contains("lost the connection to the broker (consume)"));
     ready(&daemon).await;
-    expect_every_outcome(&bench, daemon, 150).await;
+    expect_every_outcome(&bench, &daemon, 150).await;
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn a_link_that_stands_still_is_given_up_and_made_anew() {
     not_ready(&daemon, &["consume: not connected to the broker: ", "publish: not connected to the broker: "]).await;
     proxy.resume().await;
     eventually!(SOON, reconnects(&daemon).await, |seen| seen.iter().all(|n| *n >= 1.0), "both links back");
-    expect_every_outcome(&bench, daemon, 60).await;
+    expect_every_outcome(&bench, &daemon, 60).await;
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_broker_that_is_not_there_yet_is_waited_for() {
     ready(&daemon).await;
     assert_eq!(reconnects(&daemon).await, [0.0, 0.0], "the first connection is no reconnect");
     bench.send(1, "hello").await;
-    expect_every_outcome(&bench, daemon, 1).await;
+    expect_every_outcome(&bench, &daemon, 1).await;
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn a_queue_that_was_deleted_is_declared_and_served_again() {
     ready(&daemon).await;
     bench.send(3, "hello").await;
     bench.expect_success_of_all(3).await;
-    bench.end(daemon).await;
+    bench.end(&daemon).await;
 }
 
 #[tokio::test]
@@ -166,5 +166,5 @@ async fn a_broker_that_restarts_loses_nothing() {
     broker.start().await;
     bench.queues.reconnect().await;
     ready(&daemon).await;
-    expect_every_outcome(&bench, daemon, 60).await;
+    expect_every_outcome(&bench, &daemon, 60).await;
 }

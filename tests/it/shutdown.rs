@@ -14,22 +14,22 @@ use crate::support::{
 };
 
 /// Attempts at once; the prefetch is one more.
-const IN_FLIGHT: usize = 4;
-const SENT: usize = 20;
+const IN_FLIGHT: u16 = 4;
+const SENT: u16 = 20;
 
 /// A daemon with as many attempts under way as may be, and commands in the queue behind them.
 async fn busy(bench: &Bench, drain: &str) -> Daemon {
     let setup = bench.setup().set("limits.max_in_flight", &IN_FLIGHT.to_string()).set("delivery.drain", drain);
     let daemon = start_ready(&setup).await;
     bench.send(SENT, "hello").await;
-    eventually!(SOON, bench.posts() == IN_FLIGHT as u64, "attempts under way");
+    eventually!(SOON, bench.posts() == u64::from(IN_FLIGHT), "attempts under way");
     daemon
 }
 
 /// Takes what is left in the queue of commands and insists that there is no more than that.
-async fn left(bench: &Bench, n: usize) -> Vec<Message> {
-    assert_eq!(bench.waiting().await, n as u32, "commands in the queue");
-    bench.queues.client().read(&bench.queues.name("commands"), n as u16, SOON).await
+async fn left(bench: &Bench, n: u16) -> Vec<Message> {
+    assert_eq!(bench.waiting().await, u32::from(n), "commands in the queue");
+    bench.queues.client().read(&bench.queues.name("commands"), n, SOON).await
 }
 
 /// None but the commands' own queue and `events` events hold anything.
@@ -48,13 +48,13 @@ async fn finishes_what_is_under_way(signal: &str) {
     daemon.signal(signal);
     assert_eq!(daemon.wait_exit(SOON).await, 0);
 
-    assert_eq!(bench.posts(), IN_FLIGHT as u64, "no attempt starts after the signal");
-    expect_no_other_outcome(&bench, IN_FLIGHT as u32).await;
-    let events = bench.queues.events(IN_FLIGHT as u16).await;
+    assert_eq!(bench.posts(), u64::from(IN_FLIGHT), "no attempt starts after the signal");
+    expect_no_other_outcome(&bench, IN_FLIGHT.into()).await;
+    let events = bench.queues.events(IN_FLIGHT).await;
     assert!(events.iter().all(|event| event["outcome"] == "succeeded"), "{events:?}");
     let rest: Vec<_> = left(&bench, SENT - IN_FLIGHT).await.iter().map(Message::json).collect();
     let all: BTreeSet<_> = events.iter().chain(&rest).map(id).collect();
-    assert_eq!(all.len(), SENT, "each is either told or back in the queue, none is both");
+    assert_eq!(all.len(), usize::from(SENT), "each is either told or back in the queue, none is both");
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_second_signal_ends_it_at_once() {
     daemon.signal("TERM");
     assert_eq!(daemon.wait_exit(SOON).await, 70);
     // The broker notices the closed connections a moment after the process is gone.
-    eventually!(SOON, bench.waiting().await == SENT as u32, "all commands in the queue");
+    eventually!(SOON, bench.waiting().await == u32::from(SENT), "all commands in the queue");
     expect_all_back(&bench).await;
 }
 

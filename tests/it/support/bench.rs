@@ -48,7 +48,7 @@ impl Bench {
     }
 
     /// Sends `n` commands, `c-0`, `c-1`, … with this text, each to a device of its own.
-    pub(crate) async fn send(&self, n: usize, text: &str) {
+    pub(crate) async fn send(&self, n: u16, text: &str) {
         for index in 0..n {
             self.queues.send(&command(index, text)).await;
         }
@@ -65,7 +65,7 @@ impl Bench {
     }
 
     /// Asks the daemon to stop and insists that it ends well and leaves no command and no stray message behind.
-    pub(crate) async fn end(&self, daemon: Daemon) {
+    pub(crate) async fn end(&self, daemon: &Daemon) {
         daemon.signal("TERM");
         assert_eq!(daemon.wait_exit(SOON).await, 0, "the exit code");
         for queue in ["commands", "unroutable"] {
@@ -88,7 +88,7 @@ impl Bench {
 }
 
 /// The command `c-<index>`, to a device of its own.
-pub(crate) fn command(index: usize, text: &str) -> Value {
+pub(crate) fn command(index: u16, text: &str) -> Value {
     let device = format!("7900{index:07}");
     json!({"commandId": format!("c-{index}"), "text": text, "channelType": "WHATSAPP", "deviceAddress": device})
 }
