@@ -94,6 +94,13 @@ impl Client {
         self.channel().await.queue_declare(queue.into(), asked, FieldTable::default()).await.is_ok()
     }
 
+    /// Whether there is such an exchange.
+    pub(crate) async fn exchange_exists(&self, exchange: &str) -> bool {
+        let asked = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        let kind = ExchangeKind::Direct; // Not looked at when it is only asked for.
+        self.channel().await.exchange_declare(exchange.into(), kind, asked, FieldTable::default()).await.is_ok()
+    }
+
     /// Insists that no message is ready in the queue now.
     pub(crate) async fn expect_empty(&self, queue: &str) {
         assert_eq!(self.depth(queue).await, 0, "messages in queue {queue}, which must be empty");

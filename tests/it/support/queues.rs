@@ -38,6 +38,11 @@ impl Queues {
         Self { prefix, broker: broker.clone(), names: Mutex::new(names), client: Client::connect(broker.url()).await }
     }
 
+    /// Connects anew, once the broker is back.
+    pub(crate) async fn reconnect(&mut self) {
+        self.client = Client::connect(self.broker.url()).await;
+    }
+
     /// For the setting `broker.prefix`.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
@@ -48,7 +53,7 @@ impl Queues {
         &self.broker
     }
 
-    /// Publishes, reads and asks, on the broker itself whatever a proxy does; does not reconnect.
+    /// Publishes, reads and asks, on the broker itself whatever a proxy does; does not reconnect by itself.
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
