@@ -7,6 +7,7 @@ mod api;
 mod broker;
 mod daemon;
 mod parse;
+mod pem;
 mod reader;
 mod reference;
 mod report;
