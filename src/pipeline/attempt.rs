@@ -38,10 +38,13 @@ impl<P: Ports> Pipeline<P> {
         let deadline = shared.deadline(command, journey);
         let on_uncertain = command.on_uncertain.unwrap_or(shared.rules.on_uncertain);
         loop {
-            let (slot, probe) = shared.permission(delivery.tag).await?;
-            if shared.has_passed(deadline, Duration::ZERO) {
-                return Some(expired(journey));
-            }
+            let permission = tokio::select! {
+                biased;
+                // Not even the gate holds back the news that it is too late.
+                () = shared.passes(deadline) => return Some(expired(journey)),
+                permission = shared.permission(delivery.tag) => permission,
+            };
+            let (slot, probe) = permission?;
             let (evidence, verdict) = shared.post(command, request.clone(), journey).await;
             let (retry_after, problem) = (evidence.retry_after(), evidence.to_string());
             let shown = Shown { verdict, by_probe: probe.is_some(), retry_after, problem: &problem };
@@ -144,6 +147,15 @@ impl<P: Ports> Shared<P> {
     fn deadline(&self, command: &Command, journey: &Journey) -> Option<Timestamp> {
         let by_default = || journey.made_at.unwrap_or(journey.first_seen).checked_add(self.rules.default_ttl?).ok();
         command.expires_at.or_else(by_default)
+    }
+
+    /// Resolves when the deadline has passed.
+    async fn passes(&self, deadline: Option<Timestamp>) {
+        let Some(deadline) = deadline else { return std::future::pending().await };
+        // Negative when it has passed already.
+        if let Ok(left) = Duration::try_from(deadline.duration_since(self.ports.clock().now())) {
+            tokio::time::sleep(left).await;
+        }
     }
 
     /// Whether the deadline will have passed after this wait.

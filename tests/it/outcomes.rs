@@ -1,5 +1,7 @@
 //! Each way for a command to end: what the API got, the event, the dead letter, and nothing else.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use lapin::BasicProperties;
 use serde_json::{Value, json};
@@ -196,7 +198,7 @@ async fn expired_before_any_attempt() {
 async fn expired_while_waiting_for_the_next_attempt() {
     let bench = Bench::new("expired-between", &[]).await;
     // The API asks for more time than the command has.
-    let soon = (Timestamp::now() + SOON).to_string();
+    let soon = (Timestamp::now() + Duration::from_secs(2)).to_string();
     let command = command("[[status=503,retryAfter=60]]", json!({ "expiresAt": soon }));
     bench.queues.send(&command).await;
     let expected = ended("expired", 0, false, ("expired", None, "the deadline passed before an attempt could start"));
@@ -204,7 +206,7 @@ async fn expired_while_waiting_for_the_next_attempt() {
     let letter = bench.queues.dead_letters(1).await.swap_remove(0);
     check_letter(&bench.queues, &letter, &command, &expected);
     assert_eq!(bench.posts(), (1, 0));
-    bench.gate_closed_by(&[]).await;
+    bench.gate_closed_by(&["throttle"]).await;
     bench.end().await;
 }
 
@@ -221,13 +223,13 @@ async fn uncertain_after_a_break_and_the_customer_gets_it_twice() {
 
 #[tokio::test]
 async fn uncertain_and_parked() {
-    let event = ended("uncertain", 1, false, ("uncertain", None, "the connection broke before the answer"));
+    let event = ended("uncertain", 1, true, ("uncertain", None, "the connection broke before the answer"));
     check("park-cut", &[], command("[[cut]]", json!({ "onUncertain": "park" })), (1, 1), event).await;
 }
 
 #[tokio::test]
 async fn uncertain_when_the_answer_does_not_come_in_time() {
-    let event = ended("uncertain", 1, false, ("uncertain", None, "no answer within api.timeout"));
+    let event = ended("uncertain", 1, true, ("uncertain", None, "no answer within api.timeout"));
     let settings = [("api.timeout", "300ms"), ("delivery.on_uncertain", "park")];
     check("park-timeout", &settings, command("[[hang]]", json!({})), (1, 1), event).await;
 }
