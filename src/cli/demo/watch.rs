@@ -67,7 +67,7 @@ pub(super) async fn with_daemon(scene: &Scene<'_>, config: Config, stop: &mut St
 impl Scene<'_> {
     /// From the first command until the daemon has stopped; after a problem, until it is asked to.
     async fn watch(&self, metrics: &str, daemon: &Daemon, stop: &mut Stop) -> Result<(), Exit> {
-        let (count, keep) = (self.arguments.count(), self.arguments.keep);
+        let count = self.arguments.count();
         let (books, started) = (Books::default(), Instant::now());
         output::note(&format!("sending {count} commands; metrics on {metrics}"));
         let mut listening = pin!(self.backend.listen(&books));
@@ -80,9 +80,9 @@ impl Scene<'_> {
         };
         let mut result = reach_the_end(&books, count, trouble).await.map_err(failed);
         let took = started.elapsed();
-        let stays = keep && result.is_ok();
+        let stays = self.arguments.keep && result.is_ok();
         if stays {
-            self.tell(&books, took, metrics);
+            self.tell(&books, took, metrics, stays);
             result = tokio::select! {
                 problem = lost(&mut listening, daemon) => Err(failed(problem)),
                 () = stop.asked() => Ok(()),
@@ -93,7 +93,7 @@ impl Scene<'_> {
             result = self.hear_the_last(listening, daemon).await.map_err(failed);
         }
         if !stays {
-            self.tell(&books, took, metrics);
+            self.tell(&books, took, metrics, stays);
         }
         result.and_then(|()| self.judge(&books).map_err(failed))
     }
@@ -112,8 +112,8 @@ impl Scene<'_> {
     }
 
     /// Prints the table, as far as it goes.
-    fn tell(&self, books: &Books, took: Duration, metrics: &str) {
-        let metrics = if self.arguments.keep {
+    fn tell(&self, books: &Books, took: Duration, metrics: &str, stays: bool) {
+        let metrics = if stays {
             format!("metrics are on {metrics}; Ctrl-C ends the demo")
         } else {
             format!("metrics were on {metrics} (--keep stays up)")
