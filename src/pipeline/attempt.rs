@@ -47,7 +47,8 @@ impl<P: Ports> Pipeline<P> {
             let (slot, probe) = permission?;
             let (evidence, verdict) = shared.post(command, request.clone(), journey).await;
             let (retry_after, problem) = (evidence.retry_after(), evidence.to_string());
-            let shown = Shown { verdict, by_probe: probe.is_some(), retry_after, problem: &problem };
+            let now = shared.ports.clock().now();
+            let shown = Shown { verdict, by_probe: probe.is_some(), retry_after, problem: &problem, now };
             let braked = shared.keeper.judge(shown);
             // Not before the gate is closed: whoever waits for the slot must find it so.
             drop((slot, probe));

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -83,6 +84,8 @@ pub(super) struct Shown<'a> {
     pub(super) retry_after: Option<Duration>,
     /// In words.
     pub(super) problem: &'a str,
+    /// When it ended.
+    pub(super) now: Timestamp,
 }
 
 impl Keeper {
@@ -126,7 +129,7 @@ impl Keeper {
     /// release it: then its rejection says nothing about the command.
     pub(super) fn judge(&self, shown: Shown<'_>) -> bool {
         let mut state = self.state();
-        state.window.add(shown.verdict);
+        state.window.add(shown.verdict, shown.now);
         if shown.by_probe {
             state.probed(shown);
         }

@@ -27,7 +27,9 @@ impl ClosedGate {
 impl Drop for ClosedGate {
     fn drop(&mut self) {
         drop(self.hold.take());
-        if !self.telemetry.inner.gate.state().is_closed_by(self.reason) {
+        // A drain has no end to tell of: the daemon is gone then.
+        let told = self.reason != GateReason::Drain;
+        if told && !self.telemetry.inner.gate.state().is_closed_by(self.reason) {
             self.telemetry.record(GateOpened { reason: self.reason });
         }
     }

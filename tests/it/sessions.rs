@@ -23,11 +23,11 @@ fn slowish() -> Options {
     Options { latency: Duration::from_millis(20), ..Options::default() }
 }
 
-/// A daemon behind a proxy that notices within some two seconds that nothing comes any more.
+/// A daemon behind a proxy that notices within some four seconds that nothing comes any more.
 async fn behind_proxy(stage: &Stage) -> (Proxy, Setup) {
     let broker = stage.queues.broker();
     let proxy = Proxy::tcp(broker.host_and_port()).await;
-    let url = format!("{}?heartbeat=1", broker.url_at(proxy.address()));
+    let url = format!("{}?heartbeat=2", broker.url_at(proxy.address()));
     (proxy, stage.setup().set("broker.url", &url).set("limits.max_in_flight", "8"))
 }
 
