@@ -90,17 +90,18 @@ impl App {
         let mut work = JoinSet::new();
         work.spawn(pipeline.run(links.deliveries));
 
-        let drained = tokio::select! {
-            () = shutdown => {
-                let closed = telemetry.close_gate(GateReason::Drain, "the daemon was asked to stop");
-                drain.cancel();
-                let drained = joined(&mut work).await;
-                links.sessions.close().await;
-                drop(closed);
-                drained
-            }
-            drained = joined(&mut work) => drained,
+        let mut sessions = links.sessions;
+        let bug = tokio::select! {
+            () = shutdown => false,
+            // Neither ends before it is told to.
+            _ = work.join_next() => true,
+            _ = sessions.tasks.join_next() => true,
         };
+        let closed = telemetry.close_gate(GateReason::Drain, "the daemon was asked to stop");
+        drain.cancel();
+        let drained = if bug { Drained::Panicked } else { joined(&mut work).await };
+        let drained = sessions.close(drained).await;
+        drop(closed);
         ended.cancel();
         if let Err(problem) = serving.ended().await {
             warn!(%problem, "the admin server ended badly");
@@ -124,7 +125,8 @@ struct Links {
 
 /// Their tasks. Acknowledgements are flushed last, when nothing is published any more.
 struct Sessions {
-    tasks: JoinSet<()>,
+    /// Each tells whether it flushed what it had.
+    tasks: JoinSet<bool>,
     stop: CancellationToken,
 }
 
@@ -150,11 +152,20 @@ impl Links {
 }
 
 impl Sessions {
-    async fn close(mut self) {
+    /// Flushes and closes. What was not acknowledged in time is redelivered, so then the drain was not complete.
+    async fn close(mut self, drained: Drained) -> Drained {
         self.stop.cancel();
-        let closing = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(CLOSING, closing).await.is_err() {
-            warn!("the connections to the broker did not close in time; what was not acknowledged is redelivered");
+        let closing = async {
+            let mut flushed = true;
+            while let Some(ended) = self.tasks.join_next().await {
+                flushed &= ended.unwrap_or(false);
+            }
+            flushed
+        };
+        let flushed = tokio::time::timeout(CLOSING, closing).await.unwrap_or(false);
+        match drained {
+            Drained::Complete if !flushed => Drained::Unflushed,
+            other => other,
         }
     }
 }

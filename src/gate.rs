@@ -14,6 +14,10 @@ pub enum GateReason {
     Auth,
     /// The API asked us to wait.
     Throttle,
+    /// Half of the last attempts failed: the API is down.
+    Breaker,
+    /// Nearly all of the last commands were rejected: a deploy or a path is wrong.
+    Brake,
     /// What becomes of commands cannot be published.
     Blocked,
     /// The daemon is shutting down.
@@ -22,7 +26,7 @@ pub enum GateReason {
 
 impl GateReason {
     /// All of them, for closed label sets.
-    pub const ALL: [Self; 4] = [Self::Auth, Self::Throttle, Self::Blocked, Self::Drain];
+    pub const ALL: [Self; 6] = [Self::Auth, Self::Throttle, Self::Breaker, Self::Brake, Self::Blocked, Self::Drain];
 
     /// The word in metrics, logs and `/status`.
     #[must_use]
@@ -30,9 +34,17 @@ impl GateReason {
         match self {
             Self::Auth => "auth",
             Self::Throttle => "throttle",
+            Self::Breaker => "breaker",
+            Self::Brake => "brake",
             Self::Blocked => "blocked",
             Self::Drain => "drain",
         }
+    }
+
+    /// Whether trying one command can show that the trouble is over.
+    #[must_use]
+    pub const fn is_probed(self) -> bool {
+        matches!(self, Self::Auth | Self::Throttle | Self::Breaker | Self::Brake)
     }
 }
 
@@ -46,6 +58,8 @@ impl fmt::Display for GateReason {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GateState {
     holds: [u32; GateReason::ALL.len()],
+    /// The gate is closed, and one command is wanted to try whether it must be.
+    wants_probe: bool,
 }
 
 impl GateState {
@@ -53,6 +67,12 @@ impl GateState {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.holds.iter().all(|holds| *holds == 0)
+    }
+
+    /// Whether one command is wanted although the gate is closed.
+    #[must_use]
+    pub fn wants_probe(&self) -> bool {
+        self.wants_probe && !self.is_open()
     }
 
     /// Whether this reason holds the gate closed.
@@ -87,18 +107,9 @@ impl Gate {
         Hold { gate: self.clone(), reason }
     }
 
-    /// Closes the gate unless this reason holds it already: of many that hit the same trouble, one gets the hold.
-    #[must_use = "the gate opens again when the hold is dropped"]
-    pub fn try_close(&self, reason: GateReason) -> Option<Hold> {
-        let mut first = false;
-        self.state.send_if_modified(|state| {
-            first = !state.is_closed_by(reason);
-            if first {
-                add(state, reason);
-            }
-            first
-        });
-        first.then(|| Hold { gate: self.clone(), reason })
+    /// Asks whoever takes commands for one, though the gate is closed; or no longer.
+    pub fn want_probe(&self, wanted: bool) {
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.wants_probe, wanted) != wanted);
     }
 
     /// The state now.
@@ -170,14 +181,15 @@ mod tests {
     }
 
     #[test]
-    fn of_many_that_hit_the_same_trouble_one_holds_the_gate() {
+    fn a_probe_is_wanted_only_of_a_closed_gate() {
         let gate = Gate::default();
-        let hold = gate.try_close(GateReason::Auth);
-        assert!(hold.is_some());
-        assert!(gate.try_close(GateReason::Auth).is_none());
-        assert!(gate.try_close(GateReason::Throttle).is_some(), "another reason is another trouble");
+        gate.want_probe(true);
+        assert!(!gate.state().wants_probe());
+        let hold = gate.close(GateReason::Auth);
+        assert!(gate.state().wants_probe());
+        gate.want_probe(false);
+        assert!(!gate.state().wants_probe());
         drop(hold);
-        assert!(gate.try_close(GateReason::Auth).is_some());
     }
 
     #[tokio::test]

@@ -2,19 +2,26 @@
 
 use std::{
     future::Future,
-    sync::atomic::{AtomicUsize, Ordering},
+    io,
+    net::Shutdown,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use lapin::{
-    Connection, ConnectionProperties,
-    tcp::{AMQPUriTcpExt, OwnedTLSConfig},
-    uri::AMQPUri,
+    AsyncTcpStream, Connection, ConnectionProperties,
+    tcp::OwnedTLSConfig,
+    uri::{AMQPScheme, AMQPUri},
 };
+use socket2::{SockRef, Socket, TcpKeepalive};
+use tokio::net::TcpStream;
 
 use super::error::SessionError;
 
-/// TCP and TLS.
+/// DNS, TCP and TLS.
 const TRANSPORT_DEADLINE: Duration = Duration::from_secs(5);
 /// All of it, the AMQP handshake included.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -22,14 +29,22 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const OPERATION_DEADLINE: Duration = Duration::from_secs(10);
 /// Dead peers are noticed after twice this.
 const HEARTBEAT_S: u16 = 10;
+/// With a longer one a dead peer would hold our commands for minutes.
+const MAX_HEARTBEAT_S: u16 = 60;
+/// What RabbitMQ 4.1 asks for at least.
+const MIN_FRAME_MAX_BYTES: u32 = 8_192;
 /// RabbitMQ's own default; the library sizes its buffers by it and would take the largest if the broker named none.
-const FRAME_MAX_BYTES: u32 = 131_072;
+const MAX_FRAME_MAX_BYTES: u32 = 131_072;
+/// Finds a peer that went away without a word, also where nobody listens for heartbeats any more.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Where the broker is and how to reach it.
 #[derive(Debug)]
 pub struct Broker {
     uris: Vec<AMQPUri>,
     tls: OwnedTLSConfig,
+    /// For one call of [`Self::connect`] in all.
+    deadline: Duration,
     /// Which address is next; a failed one sends us to the following.
     next: AtomicUsize,
 }
@@ -39,7 +54,7 @@ impl Broker {
     #[must_use]
     pub fn new(uris: Vec<AMQPUri>, tls: OwnedTLSConfig) -> Self {
         let uris = uris.into_iter().map(with_our_limits).collect();
-        Self { uris, tls, next: AtomicUsize::new(0) }
+        Self { uris, tls, deadline: CONNECT_DEADLINE, next: AtomicUsize::new(0) }
     }
 
     /// Connects to the next address under a name that the management UI shows.
@@ -50,7 +65,7 @@ impl Broker {
         let turn = self.next.load(Ordering::Relaxed);
         let uri = self.uris.get(turn % self.uris.len().max(1)).cloned().unwrap_or_default();
         let address = format!("{}:{}", uri.authority.host, uri.authority.port);
-        let result = within_deadline("connect", CONNECT_DEADLINE, self.open(uri, name)).await;
+        let result = within_deadline("connect", self.deadline, self.open(uri, name)).await;
         if result.is_err() {
             self.next.fetch_add(1, Ordering::Relaxed);
         }
@@ -60,25 +75,72 @@ impl Broker {
         }
     }
 
+    /// The library gets a stream that is open already: its own connecting goes on in a thread when nobody waits for it
+    /// any more, ours ends when it is dropped.
     async fn open(&self, uri: AMQPUri, name: &str) -> Result<Connection, lapin::Error> {
-        let tls = self.tls.clone();
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = lapin::runtime::default_runtime()?;
-        // The library ignores its own connection time-out on this path, so the transport gets ours.
-        let transport = async move |uri: AMQPUri, runtime| {
-            let connecting = AMQPUriTcpExt::connect_with_config_async(&uri, tls.as_ref(), &runtime);
-            match tokio::time::timeout(TRANSPORT_DEADLINE, connecting).await {
-                Ok(stream) => Ok(stream?),
-                Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
-            }
+        let transport = async {
+            let (host, port) = (uri.authority.host.clone(), uri.authority.port);
+            let stream = AsyncTcpStream::connect(&runtime, runtime.to_socket_addrs((host, port))).await?;
+            let AsyncTcpStream::Plain(tcp) = &stream else { return Err(io::Error::from(io::ErrorKind::Unsupported)) };
+            let line = Line::new(tcp.get_ref())?;
+            let stream = match uri.scheme {
+                AMQPScheme::AMQP => stream,
+                AMQPScheme::AMQPS => stream.into_tls(&uri.authority.host, self.tls.as_ref()).await?,
+            };
+            Ok((stream, line))
         };
-        Connection::connector(uri, runtime, transport, properties).await
+        let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let (stream, line) = tokio::time::timeout(TRANSPORT_DEADLINE, transport).await.map_err(timed_out)??;
+
+        let stream = Mutex::new(Some(stream));
+        let hand_over = async move |_, _| {
+            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+            stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into())
+        };
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let connection = Connection::connector(uri, runtime, hand_over, properties).await?;
+        line.keep();
+        Ok(connection)
     }
 }
 
+/// A second hold on the socket, for the handshake. The library's I/O loop is a thread that waits for the peer, whether
+/// or not anybody still waits for the loop; only a socket that is shut down ends it. So a line that is dropped before
+/// it is kept hangs up.
+struct Line(Option<Socket>);
+
+impl Line {
+    fn new(tcp: &TcpStream) -> io::Result<Self> {
+        let socket = SockRef::from(tcp);
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
+        Ok(Self(Some(socket.try_clone()?)))
+    }
+
+    /// The handshake is over: from here on heartbeats look after the connection.
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
+            // It fails when the peer was faster, which is as good.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Whatever the URL asks for, peers are watched and buffers are bounded: to the library, 0 means "no limit" for the
+/// frames and "never" for heartbeats.
 fn with_our_limits(mut uri: AMQPUri) -> AMQPUri {
-    uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-    uri.query.frame_max.get_or_insert(FRAME_MAX_BYTES);
+    let (heartbeat, frame_max) = (uri.query.heartbeat.unwrap_or(0), uri.query.frame_max.unwrap_or(0));
+    let heartbeat = if heartbeat == 0 { HEARTBEAT_S } else { heartbeat.min(MAX_HEARTBEAT_S) };
+    let frame_max = if frame_max == 0 { MAX_FRAME_MAX_BYTES } else { frame_max };
+    uri.query.heartbeat = Some(heartbeat);
+    uri.query.frame_max = Some(frame_max.clamp(MIN_FRAME_MAX_BYTES, MAX_FRAME_MAX_BYTES));
     uri
 }
 
@@ -105,3 +167,6 @@ async fn within_deadline<T>(
 pub(super) async fn close(connection: Connection) {
     drop(timed("connection.close", connection.close(200, "done".into())).await);
 }
+
+#[cfg(test)]
+mod tests;

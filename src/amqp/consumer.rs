@@ -6,16 +6,20 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use lapin::{
     Channel, Connection, Event,
-    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::MissedTickBehavior,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -33,6 +37,9 @@ use crate::{
         events::{Connected, ConsumerStarted, ConsumerStopped, TopologyVerified},
     },
 };
+
+/// How often a closed gate's wish for a probe is tried to be met; the queue may be empty.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where the pipeline takes deliveries from.
 pub struct Deliveries(mpsc::UnboundedReceiver<Delivery>);
@@ -76,13 +83,14 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Both ends for the pipeline, and the task that serves them until `stop`; then it settles what was acked before.
+    /// Both ends for the pipeline, and the task that serves them until `stop`; then it settles what was acked before, and tells
+    /// whether it could.
     pub fn start<R: Random>(
         self,
         broker: Arc<Broker>,
         random: R,
         stop: CancellationToken,
-    ) -> (Deliveries, Acks, impl Future<Output = ()> + Send) {
+    ) -> (Deliveries, Acks, impl Future<Output = bool> + Send) {
         // Unbounded, yet never longer than the prefetch: the broker sends no more before we ack.
         let (deliveries, inbox) = mpsc::unbounded_channel();
         let (tags, acked) = mpsc::unbounded_channel();
@@ -91,7 +99,7 @@ impl Consumer {
         let supervisor =
             Supervisor { broker, role: Role::Consume, telemetry: self.telemetry.clone(), random, stop: stop.clone() };
         let gate = self.gate.subscribe();
-        let link = Link { settings: self, deliveries, acked, generation, gate, stop };
+        let link = Link { settings: self, deliveries, acked, generation, gate, stop, flushed: true };
         let serving = async move { supervisor.run(link).await };
         (Deliveries(inbox), acks, serving)
     }
@@ -105,6 +113,8 @@ struct Link {
     generation: Arc<AtomicU64>,
     gate: watch::Receiver<GateState>,
     stop: CancellationToken,
+    /// Not while acknowledgements may be lost at the very end.
+    flushed: bool,
 }
 
 impl Serve for Link {
@@ -121,6 +131,10 @@ impl Serve for Link {
             self.settings.telemetry.record(ConsumerStopped { why: "the session ended" });
         }
         result
+    }
+
+    fn is_flushed(&mut self) -> bool {
+        self.flushed && self.acked.try_recv().is_err()
     }
 }
 
@@ -142,9 +156,11 @@ impl Link {
         events: impl Stream<Item = Event> + Send,
     ) -> Result<(), SessionError> {
         tokio::pin!(events);
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let open = self.gate.borrow_and_update().is_open();
-            session.follow_gate(open, &self.settings).await?;
+            let gate = *self.gate.borrow_and_update();
+            session.follow_gate(gate.is_open(), &self.settings).await?;
             tokio::select! {
                 biased;
                 Some(tag) = self.acked.recv() => session.ack(tag).await?,
@@ -153,6 +169,11 @@ impl Link {
                     drop(self.deliveries.send(delivery));
                 },
                 Ok(()) = self.gate.changed() => {}
+                _ = looks.tick(), if gate.wants_probe() => {
+                    if let Some(delivery) = session.fetch(&self.settings.names.commands()).await? {
+                        drop(self.deliveries.send(delivery));
+                    }
+                },
                 event = events.next() => match event {
                     Some(Event::Error(error)) => return Err(error.into()),
                     Some(_) => {}
@@ -166,11 +187,13 @@ impl Link {
     /// Settles what was acked, and makes sure that the broker has read it before the channel closes: acks that are on
     /// their way when a channel closes can be ignored, and an answer to a later request proves that they were not.
     async fn finish(&mut self, session: &mut Session) -> Result<(), SessionError> {
+        self.flushed = false;
         while let Ok(tag) = self.acked.try_recv() {
             session.ack(tag).await?;
         }
         let prefetch = self.settings.prefetch;
         timed("basic.qos", session.channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        self.flushed = true;
         timed("channel.close", session.channel.close(200, "done".into())).await
     }
 }
@@ -241,6 +264,13 @@ impl Session {
             }
             None => Err(SessionError::Cancelled(settings.names.commands())),
         }
+    }
+
+    /// One command from the queue, though there is no subscription: the probe of a closed gate.
+    async fn fetch(&self, queue: &str) -> Result<Option<Delivery>, SessionError> {
+        let queue = ShortString::try_new(queue).unwrap_or_default();
+        let fetched = timed("basic.get", self.channel.basic_get(queue, BasicGetOptions::default())).await?;
+        Ok(fetched.map(|message| self.ours(message.delivery)))
     }
 
     fn ours(&self, theirs: lapin::message::Delivery) -> Delivery {

@@ -27,9 +27,25 @@ pub(super) fn read(theirs: &BasicProperties) -> Properties {
     }
 }
 
+/// What one header and all of them may weigh. A table must fit into one frame, in the copies that we publish with headers
+/// of our own, too: without a bound one message could break every publish session. Nothing sound comes near it.
+const MAX_HEADER_BYTES: usize = 2_048;
+const MAX_HEADERS_BYTES: usize = 16_384;
+
+/// The allowed headers; those that are too large are not read.
 fn read_headers(theirs: &FieldTable) -> Headers {
     let allowed = theirs.inner().iter().filter(|(name, _)| Properties::allows_header(name.as_str()));
-    allowed.filter_map(|(name, value)| Some((name.as_str().to_owned(), read_value(value)?))).collect()
+    let mut room = MAX_HEADERS_BYTES;
+    let mut headers = Headers::new();
+    for (name, value) in allowed {
+        let Some(value) = read_value(value) else { continue };
+        let weight = name.as_str().len() + value.weight();
+        if weight <= MAX_HEADER_BYTES.min(room) {
+            room -= weight;
+            headers.insert(name.as_str().to_owned(), value);
+        }
+    }
+    headers
 }
 
 fn read_value(value: &AMQPValue) -> Option<HeaderValue> {
@@ -96,6 +112,18 @@ fn write_headers(ours: Headers) -> FieldTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_that_would_not_fit_into_a_frame_are_not_read() {
+        let mut headers = FieldTable::default();
+        headers.insert("cloudEvents_big".into(), AMQPValue::LongString("x".repeat(130_000).into()));
+        for n in 0..100 {
+            headers.insert(format!("cloudEvents_{n}").into(), AMQPValue::LongString("x".repeat(1_000).into()));
+        }
+        let read = read(&BasicProperties::default().with_headers(headers)).headers;
+        assert!(!read.contains_key("cloudEvents_big"));
+        assert!((10..=16).contains(&read.len()), "{}", read.len());
+    }
 
     #[test]
     fn what_is_allowed_survives_a_round_trip_and_nothing_else_does() {

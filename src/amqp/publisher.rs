@@ -52,7 +52,7 @@ impl Outbox for Publisher {
 }
 
 impl Publisher {
-    /// A publisher and the task that serves it until `stop`. The gate is held closed whenever there is no session
+    /// A publisher and the task that serves it until `stop` and tells whether it could flush. The gate is held closed whenever there is no session
     /// that the broker lets publish: an outcome that cannot be recorded must not be created.
     pub fn new<R: Random>(
         broker: Arc<Broker>,
@@ -61,7 +61,7 @@ impl Publisher {
         telemetry: Telemetry,
         random: R,
         stop: CancellationToken,
-    ) -> (Self, impl Future<Output = ()> + Send) {
+    ) -> (Self, impl Future<Output = bool> + Send) {
         let (sender, jobs) = mpsc::channel(MAX_UNCONFIRMED);
         let supervisor =
             Supervisor { broker, role: Role::Publish, telemetry: telemetry.clone(), random, stop: stop.clone() };
@@ -112,8 +112,16 @@ impl Serve for Owner {
         self.telemetry.record(Connected { role: Role::Publish });
         self.hold = None;
         let result = self.publish_until_stopped(&channel, connection.events_listener()).await;
-        self.hold = Held::unconnected(&self.gate);
+        // The earlier hold goes first, so that the end of its trouble is told; nothing starts in between, as we hold on.
+        let unconnected = Held::unconnected(&self.gate);
+        self.hold = None;
+        self.hold = unconnected;
         result
+    }
+
+    /// Nobody waits for a publish any more when we are stopped.
+    fn is_flushed(&mut self) -> bool {
+        true
     }
 }
 

@@ -4,9 +4,9 @@
 //! hands the oldest waiting return to whichever confirm completes next, so under pipelining it can sit on a neighbour,
 //! and the victim's own confirm looks clean. Two rules make it sound again:
 //! - whether a message can be routed depends on its exchange and key alone, so a return condemns every unjudged message
-//!   with the same address, whichever confirm carried it;
-//! - a confirm is judged only once no return can be on its way to a neighbour: all confirms that are ready are
-//!   collected first, and when one carried a stranger's return, nothing is judged until none is outstanding.
+//!   with the same address, whichever confirm carried it; at worst a stored one is published again;
+//! - a confirm is judged only once no return can sit on a neighbour: all confirms that are ready are collected first, and
+//!   when one carried a return, nothing is judged and nothing published until no confirm is outstanding.
 
 use std::collections::HashSet;
 
@@ -29,13 +29,11 @@ pub(super) struct Confirmed<T> {
 pub(super) struct Returns<T> {
     waiting: Vec<Confirmed<T>>,
     returned: HashSet<Address>,
-    /// A confirm carried a stranger's return.
-    strangers: bool,
 }
 
 impl<T> Default for Returns<T> {
     fn default() -> Self {
-        Self { waiting: Vec::new(), returned: HashSet::new(), strangers: false }
+        Self { waiting: Vec::new(), returned: HashSet::new() }
     }
 }
 
@@ -43,7 +41,6 @@ impl<T> Returns<T> {
     /// Takes a confirm in.
     pub(super) fn collect(&mut self, confirmed: Confirmed<T>) {
         if let Some(returned) = &confirmed.returned {
-            self.strangers |= *returned != confirmed.address;
             self.returned.insert(returned.clone());
         }
         self.waiting.push(confirmed);
@@ -51,17 +48,16 @@ impl<T> Returns<T> {
 
     /// Whether nothing more may be published until all outstanding confirms are in.
     pub(super) fn must_settle(&self) -> bool {
-        self.strangers
+        !self.returned.is_empty()
     }
 
     /// Judges what can be judged, when no further confirm is ready and `outstanding` are still to come:
     /// each item, and whether it was routed.
     pub(super) fn judge(&mut self, outstanding: usize) -> Vec<(T, bool)> {
-        if self.strangers && outstanding > 0 {
+        if self.must_settle() && outstanding > 0 {
             return Vec::new();
         }
         let returned = std::mem::take(&mut self.returned);
-        self.strangers = false;
         let waiting = self.waiting.drain(..);
         waiting.map(|confirmed| (confirmed.item, !returned.contains(&confirmed.address))).collect()
     }
@@ -91,7 +87,7 @@ mod tests {
         let mut returns = Returns::default();
         returns.collect(confirmed(1, "lost", Some("lost")));
         returns.collect(confirmed(2, "a", None));
-        assert_eq!(returns.judge(5), [(1, false), (2, true)]);
+        assert_eq!(returns.judge(0), [(1, false), (2, true)]);
         returns.collect(confirmed(3, "lost", None));
         assert_eq!(returns.judge(0), [(3, true)], "the next of that address may be routed again");
     }
@@ -105,13 +101,15 @@ mod tests {
     }
 
     #[test]
-    fn a_strangers_return_stops_the_judging_until_none_is_outstanding() {
-        let mut returns = Returns::default();
-        returns.collect(confirmed(1, "a", Some("lost")));
-        assert!(returns.must_settle());
-        assert_eq!(returns.judge(1), []);
-        returns.collect(confirmed(2, "lost", None));
-        assert_eq!(returns.judge(0), [(1, true), (2, false)]);
-        assert!(!returns.must_settle());
+    fn a_return_stops_the_judging_until_none_is_outstanding() {
+        for (first, second) in [((1, "a", true), (2, "lost", false)), ((1, "lost", false), (2, "lost", false))] {
+            let mut returns = Returns::default();
+            returns.collect(confirmed(first.0, first.1, Some("lost")));
+            assert!(returns.must_settle());
+            assert_eq!(returns.judge(1), []);
+            returns.collect(confirmed(second.0, second.1, None));
+            assert_eq!(returns.judge(0), [(first.0, first.2), (second.0, second.2)]);
+            assert!(!returns.must_settle());
+        }
     }
 }

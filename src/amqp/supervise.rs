@@ -36,24 +36,29 @@ pub(super) struct Supervisor<R> {
 pub(super) trait Serve: Send {
     /// Serves until the session ends; `Ok` only when it was told to stop.
     fn serve(&mut self, connection: &Connection) -> impl Future<Output = Result<(), SessionError>> + Send;
+
+    /// Whether nothing is left that only a session could do.
+    fn is_flushed(&mut self) -> bool;
 }
 
 impl<R: Random> Supervisor<R> {
-    /// Serves sessions until `stop`.
-    pub(super) async fn run(&self, mut serve: impl Serve) {
+    /// Serves sessions until `stop`. Tells whether the last one ended in good order, with nothing left to flush.
+    pub(super) async fn run(&self, mut serve: impl Serve) -> bool {
         let mut failures = 0;
         while !self.stop.is_cancelled() {
             let began = Instant::now();
             let (connected, result) = self.session(&mut serve).await;
-            let Err(problem) = result else { return };
+            let Err(problem) = result else { return true };
             failures = if began.elapsed() > HEALTHY { 1 } else { failures + 1 };
             let wait = retry::back_off(failures, self.random.dice());
             self.tell(connected, &problem, wait);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => break,
             }
         }
+        // Without a session there is nothing that could be flushed.
+        serve.is_flushed()
     }
 
     fn tell(&self, connected: bool, problem: &SessionError, retry_in: Duration) {

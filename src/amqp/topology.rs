@@ -2,9 +2,7 @@
 
 use lapin::{
     Channel, Connection, ExchangeKind,
-    options::{
-        ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-    },
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
 
@@ -59,6 +57,13 @@ impl Names {
     #[must_use]
     pub fn unroutable(&self) -> String {
         format!("{}.unroutable", self.prefix)
+    }
+
+    /// Every name of the contract's table; each is an exchange's and a queue's.
+    #[must_use]
+    pub fn all(&self) -> Vec<String> {
+        let tiers = TIERS.map(|(tier, _)| self.retry(tier));
+        [self.commands(), self.events(), self.dead(), self.unroutable()].into_iter().chain(tiers).collect()
     }
 
     fn retry(&self, tier: &str) -> String {
@@ -140,22 +145,6 @@ impl Topology {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let asking = channel.queue_declare(short(&queue), options, FieldTable::default());
         there("queue", &queue, timed("queue.declare", asking).await)
-    }
-
-    /// Deletes everything of this prefix, messages included; what is gone already is no error.
-    ///
-    /// # Errors
-    /// The broker refuses or does not answer.
-    pub async fn remove(&self, channel: &Channel) -> Result<(), SessionError> {
-        for queue in &self.queues {
-            let deleting = channel.queue_delete(short(&queue.name), QueueDeleteOptions::default());
-            timed("queue.delete", deleting).await?;
-        }
-        for exchange in &self.exchanges {
-            let deleting = channel.exchange_delete(short(&exchange.name), ExchangeDeleteOptions::default());
-            timed("exchange.delete", deleting).await?;
-        }
-        Ok(())
     }
 }
 

@@ -6,7 +6,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use super::{Exit, configured, output, runtime};
-use crate::{bootstrap::App, config::Sources, pipeline::Drained, telemetry::logging};
+use crate::{
+    bootstrap::{App, StartError},
+    config::Sources,
+    pipeline::Drained,
+    telemetry::logging,
+};
 
 pub(super) fn execute(sources: &Sources) -> Exit {
     start(sources).unwrap_or_else(|exit| exit)
@@ -16,7 +21,7 @@ fn start(sources: &Sources) -> Result<Exit, Exit> {
     let config = configured(sources)?;
     logging::init(&config.log.level, config.log.format).map_err(failed)?;
     let runtime = runtime()?;
-    let app = App::new(config).map_err(failed)?;
+    let app = App::new(config).map_err(refused)?;
     let exit = runtime.block_on(async {
         let mut stop = Stop::listen().map_err(failed)?;
         let running = app.run(async { stop.asked().await });
@@ -37,6 +42,12 @@ fn told(drained: Drained) -> Exit {
             info!("stopped: everything in hand is settled or back in the queue");
             Exit::Done
         }
+        Drained::Unflushed => {
+            warn!(
+                "stopped, but the broker may not have read the last acknowledgements and may hand commands out again"
+            );
+            Exit::OutOfTime
+        }
         Drained::OutOfTime(left) => {
             warn!(left, "the drain ran out of time with {left} commands in hand; the broker hands them out again");
             Exit::OutOfTime
@@ -46,6 +57,12 @@ fn told(drained: Drained) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// What the API client cannot be built from are its settings.
+fn refused(problem: StartError) -> Exit {
+    output::problem(&problem);
+    if matches!(problem, StartError::Client(_)) { Exit::Configuration } else { Exit::Failed }
 }
 
 fn failed(problem: impl std::fmt::Display) -> Exit {
@@ -77,4 +94,16 @@ async fn asked_twice() {
     let Ok(mut stop) = Stop::listen() else { return std::future::pending().await };
     stop.asked().await;
     stop.asked().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edna::{BuildError, TokenError};
+
+    #[test]
+    fn unusable_settings_of_the_client_are_the_configuration() {
+        assert_eq!(refused(BuildError::Token(TokenError::Invalid).into()), Exit::Configuration);
+        assert_eq!(refused(io::Error::from(io::ErrorKind::AddrInUse).into()), Exit::Failed);
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{parse, reader::Reader};
+use secrecy::SecretString;
+
+use super::{parse, pem, reader::Reader};
 use crate::{
     domain::verdict::StatusLists,
     edna::{self, BuildError, Credentials},
@@ -37,12 +39,12 @@ pub struct Api {
 
 impl Api {
     pub(super) fn read(reader: &mut Reader) -> Self {
-        let ca_file = reader.file("api.ca_file").and_then(|_| reader.text("api.ca_file"));
+        let ca_file = reader.file("api.ca_file", pem::authorities).and_then(|_| reader.text("api.ca_file"));
         Self {
             base_url: base_url(reader),
             path: path(reader, "api.path"),
             credentials: credentials(reader),
-            descriptor_field: reader.text("api.descriptor_field").unwrap_or_default(),
+            descriptor_field: reader.value("api.descriptor_field", descriptor_field).unwrap_or_default(),
             timeout: reader.duration("api.timeout", Duration::from_millis(100)..=MOST).unwrap_or_default(),
             connect_timeout: reader
                 .duration("api.connect_timeout", Duration::from_millis(50)..=MOST)
@@ -65,6 +67,15 @@ fn base_url(reader: &mut Reader) -> String {
 fn path(reader: &mut Reader, setting: &str) -> String {
     let any_base = "http://localhost";
     reader.value(setting, |text| joins(any_base, text).map(|()| text.to_owned())).unwrap_or_default()
+}
+
+/// The request's other keys are taken.
+fn descriptor_field(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("must not be empty".to_owned()),
+        "text" | "attachments" => Err("is another field of the request; write applicationDescriptor".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// The client's own check.
@@ -92,7 +103,11 @@ fn credentials(reader: &mut Reader) -> Credentials {
 }
 
 fn token(reader: &mut Reader) -> Credentials {
-    let token = reader.secret("api.token").unwrap_or_default();
+    let sound = |text: &str| {
+        let token = SecretString::from(text);
+        edna::check_token(&token).map(|()| token).map_err(|error| error.to_string())
+    };
+    let token = reader.secret_value("api.token", sound).unwrap_or_default();
     match reader.is_set("api.token_file").then(|| reader.text("api.token_file")).flatten() {
         Some(file) => Credentials::TokenFile(file.into()),
         None => Credentials::Token(token),

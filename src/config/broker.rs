@@ -2,13 +2,11 @@
 
 use std::fmt;
 
+use super::{pem, reader::Reader};
 use lapin::{
     tcp::{OwnedIdentity, OwnedTLSConfig},
     uri::AMQPUri,
 };
-use secrecy::ExposeSecret;
-
-use super::reader::Reader;
 
 const MAX_PREFIX_BYTES: usize = 64;
 
@@ -45,16 +43,15 @@ impl Broker {
 
 fn uris(reader: &mut Reader) -> Vec<AMQPUri> {
     let uris = if reader.is_set("broker.url_file") {
-        let text = reader.secret("broker.url").map(|secret| secret.expose_secret().to_owned()).unwrap_or_default();
-        let parsed: Result<Vec<_>, _> = text.split([',', '\n']).map(|url| uri(url.trim())).collect();
-        parsed.unwrap_or_else(|problem| {
-            reader.mistake("broker.url_file", problem);
-            Vec::new()
+        reader.secret_value("broker.url", |text| {
+            text.split([',', '\n']).map(str::trim).filter(|url| !url.is_empty()).map(uri).collect()
         })
     } else {
-        reader.list("broker.url", uri)
+        Some(reader.list("broker.url", uri))
     };
-    if uris.is_empty() {
+    let uris = uris.unwrap_or_default();
+    let is_told = ["broker.url", "broker.url_file"].iter().any(|path| reader.is_mistaken(path));
+    if uris.is_empty() && !is_told {
         reader.mistake("broker.url", "names no broker; write amqp://user:password@host:5672/vhost");
     }
     uris
@@ -65,10 +62,13 @@ fn uri(text: &str) -> Result<AMQPUri, String> {
     if text.contains('[') {
         return Err("holds an IPv6 address, which is not supported; use a host name".to_owned());
     }
-    let uri: Result<AMQPUri, _> = text.parse();
-    uri.map_err(|_| {
+    let uri: AMQPUri = text.parse().map_err(|_| {
         "is not a broker's URL; write amqp://user:password@host:5672/vhost (%2f is the default vhost)".to_owned()
-    })
+    })?;
+    if uri.vhost.is_empty() {
+        return Err("ends in a slash, which names a vhost without a name; leave it out, or write /%2f".to_owned());
+    }
+    Ok(uri)
 }
 
 fn prefix(text: &str) -> Result<String, String> {
@@ -86,8 +86,9 @@ fn tls(reader: &mut Reader) -> OwnedTLSConfig {
     if reader.is_set("broker.cert_file") != reader.is_set("broker.key_file") {
         reader.mistake("broker.cert_file", "goes with broker.key_file; set both or none");
     }
-    let cert_chain = reader.file("broker.ca_file");
-    let identity = reader.file("broker.cert_file").zip(reader.file("broker.key_file"));
+    let cert_chain = reader.file("broker.ca_file", pem::authorities);
+    let cert = reader.file("broker.cert_file", pem::certificates);
+    let identity = cert.zip(reader.file("broker.key_file", pem::key));
     let identity = identity.map(|(cert, key)| OwnedIdentity::PKCS8 { pem: cert.into_bytes(), key: key.into_bytes() });
     OwnedTLSConfig { identity, cert_chain }
 }

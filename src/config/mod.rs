@@ -7,6 +7,7 @@ mod api;
 mod broker;
 mod daemon;
 mod parse;
+mod pem;
 mod reader;
 mod reference;
 mod report;
@@ -61,5 +62,19 @@ impl Config {
         };
         daemon::read_journal(&mut reader);
         reader.finish(config)
+    }
+
+    /// These settings with what the sources say of the surroundings: `[broker]`, and of `[admin]` and `[log]` what is set
+    /// there. Their other sections are not read, so nothing in them can be mistaken.
+    ///
+    /// # Errors
+    /// Every mistake in these sections, and every name that is no setting.
+    pub fn in_surroundings_of(self, sources: &Sources) -> Result<Self, Mistakes> {
+        let mut reader = Reader::new(sources)?;
+        let (broker, admin, log) = (Broker::read(&mut reader), Admin::read(&mut reader), Log::read(&mut reader));
+        let listen = if reader.is_set("admin.listen") { admin.listen } else { self.admin.listen };
+        let level = if reader.is_set("log.level") { log.level } else { self.log.level };
+        let format = if reader.is_set("log.format") { log.format } else { self.log.format };
+        reader.finish(Self { broker, admin: Admin { listen }, log: Log { level, format }, ..self })
     }
 }

@@ -53,6 +53,10 @@ impl Reader {
         self.mistakes.push(Mistake { path: path.to_owned(), value: None, origin, problem: problem.into() });
     }
 
+    pub(super) fn is_mistaken(&self, path: &str) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.path == path)
+    }
+
     pub(super) fn is_set(&self, path: &str) -> bool {
         self.said(path).is_some_and(|said| said.origin.is_some())
     }
@@ -118,30 +122,37 @@ impl Reader {
 
     /// A secret, from the setting itself or from the file that its twin `<path>_file` names.
     pub(super) fn secret(&mut self, path: &str) -> Option<SecretString> {
-        let twin = format!("{path}_file");
+        self.secret_value(path, |text| Ok(text.into()))
+    }
+
+    /// A secret by its own parser, whose problems must not repeat it.
+    pub(super) fn secret_value<T>(&mut self, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let twin = twin(path);
         if self.is_set(path) && self.is_set(&twin) {
             self.mistake(path, format!("is set, and so is {twin}; keep one"));
         }
-        let text = if self.is_set(&twin) {
-            self.file(&twin)?.trim_end_matches(['\n', '\r']).to_owned()
+        let (place, text) =
+            if self.is_set(&twin) { (twin.as_str(), self.file(&twin, |_| Ok(()))?) } else { (path, self.text(path)?) };
+        let text = text.trim_end_matches(['\n', '\r']);
+        let parsed = if text.trim().is_empty() {
+            Err("there is nothing but white space; put the secret there".to_owned())
         } else {
-            self.text(path)?
+            parse(text)
         };
-        if text.trim().is_empty() {
-            self.mistake(&twin, "the file is empty; put the secret into it");
-        }
-        Some(text.into())
+        parsed.map_err(|problem| self.mistake(place, problem)).ok()
     }
 
-    /// The content of the file that a setting names.
-    pub(super) fn file(&mut self, path: &str) -> Option<String> {
+    /// The content of the file that a setting names, if it passes the check.
+    pub(super) fn file(&mut self, path: &str, check: impl Fn(&str) -> Result<(), String>) -> Option<String> {
         self.value(path, |name| {
             let size =
                 fs::metadata(name).map_err(|error| format!("cannot be read ({error}); name a readable file"))?.len();
             if size > MAX_FILE_BYTES {
                 return Err(format!("is larger than {MAX_FILE_BYTES} bytes; name the right file"));
             }
-            fs::read_to_string(name).map_err(|error| format!("cannot be read ({error}); name a readable text file"))
+            let text = fs::read_to_string(name)
+                .map_err(|error| format!("cannot be read ({error}); name a readable text file"))?;
+            check(&text).map(|()| text)
         })
     }
 
@@ -197,13 +208,19 @@ fn default(path: &str) -> Option<&'static str> {
     setting(path)?.default
 }
 
+/// A twin counts too: people put the secret itself there.
 fn is_secret(path: &str) -> bool {
-    setting(path).is_some_and(|setting| setting.secret)
+    reference().iter().any(|setting| setting.secret && (setting.path == path || twin(setting.path) == path))
+}
+
+/// The setting that names the file which holds the secret.
+fn twin(path: &str) -> String {
+    format!("{path}_file")
 }
 
 /// Every path that may be set, the twins of secrets included.
 fn paths() -> impl Iterator<Item = String> {
-    let twins = reference().iter().filter(|setting| setting.secret).map(|setting| format!("{}_file", setting.path));
+    let twins = reference().iter().filter(|setting| setting.secret).map(|setting| twin(setting.path));
     reference().iter().map(|setting| setting.path.to_owned()).chain(twins)
 }
 

@@ -30,7 +30,7 @@ impl Sources {
         let variables =
             env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
         let environment: HashMap<_, _> = variables.collect();
-        let named = file.or_else(|| environment.get(FILE_VARIABLE).map(PathBuf::from));
+        let named = file.or_else(|| named_by(&environment));
         let file = named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
         Self { file, environment }
     }
@@ -61,6 +61,11 @@ impl Sources {
     }
 }
 
+/// The file that the environment names; an empty variable is none, as everywhere.
+fn named_by(environment: &HashMap<String, String>) -> Option<PathBuf> {
+    environment.get(FILE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from)
+}
+
 /// The variable that sets this path.
 pub(super) fn variable(path: &str) -> String {
     format!("{PREFIX}__{}", path.to_uppercase().replace('.', "__"))
@@ -77,4 +82,16 @@ fn not_toml(text: &str, error: &config::ConfigError) -> String {
     let place = place.map_or_else(String::new, |place| format!(" at line {}", place.trim_end_matches('\n')));
     let lines = text.lines().count();
     format!("is not TOML{place} (it has {lines} lines); check quotes, brackets and = there")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_names_no_file() {
+        let environment = |name: &str| HashMap::from([(FILE_VARIABLE.to_owned(), name.to_owned())]);
+        assert_eq!(named_by(&environment("")), None);
+        assert_eq!(named_by(&environment("a.toml")), Some(PathBuf::from("a.toml")));
+    }
 }

@@ -143,18 +143,28 @@ fn a_secret_is_read_from_its_file_and_shown_nowhere() {
 #[test]
 fn a_mistake_about_a_secret_does_not_tell_it() {
     let folder = Folder::new();
-    let (empty, broken) = (folder.file("empty", "\n"), folder.file("a.toml", "[api]\ntoken = \"s3cret\n"));
+    let (empty, two_words) = (folder.file("empty", "\n"), folder.file("two", "one s3cret\n"));
+    let broken = folder.file("a.toml", "[api]\ntoken = \"s3cret\n");
     for (result, path) in [
         (load(&[("BROKER__URL", "ampq://me:s3cret@host")]), "broker.url"),
         (load(&[("BROKER__URL", "amqp://me:s3cret@[::1]")]), "broker.url"),
         (load(&[("API__PASSWORD", "s3cret")]), "api.token"),
+        (load(&[("BROKER__URL", "amqp://me:s3cret@host/")]), "broker.url"),
+        (load(&[("BROKER__URL_FILE", "amqp://me:s3cret-host")]), "broker.url_file"),
         (load(&[("API__TOKEN_FILE", &empty)]), "api.token"),
+        (load(&[("API__TOKEN_FILE", "s3cret")]), "api.token_file"),
+        (load(&[("API__TOKEN_FILE", &two_words)]), "api.token_file"),
+        (load(&[("API__TOKEN", "s3cret two")]), "api.token"),
+        (load(&[("API__TOKEN", "s3crét")]), "api.token"),
+        (load(&[("API__TOKEN", " ")]), "api.token"),
+        (load(&[("API__TOKEN", "Bearer")]), "api.token"),
         (load(&[("API__BASE_URL", "http://me:s3cret@host")]), "api.base_url"),
         (Config::load(&sources(Some(&broken), &MINIMAL)), broken.as_str()),
     ] {
         let told = mistakes(result);
-        assert!(told.iter().any(|mistake| mistake.starts_with(path)), "{path}: {told:?}");
-        assert!(!told.concat().contains("s3cret"), "{told:?}");
+        let place = format!("{path} (");
+        assert!(told.iter().any(|mistake| mistake.starts_with(&place)) || told[0].starts_with(&broken), "{told:?}");
+        assert!(!told.concat().contains("s3c"), "{told:?}");
     }
 }
 
@@ -174,4 +184,59 @@ fn files_must_be_there_and_belong_together() {
     }
     let told = mistakes(Config::load(&sources(Some(&absent), &MINIMAL)));
     assert!(told[0].starts_with(&absent) && told[0].contains("--config"), "{told:?}");
+}
+
+#[test]
+fn files_must_hold_what_they_are_named_for() {
+    let folder = Folder::new();
+    let ca = folder.file("ca.pem", include_str!("../edna/tests/ca.pem"));
+    // Base64 of nothing in particular: who reads the key is the TLS library, when it connects.
+    let key = folder.file("key.pem", "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n");
+    let text = folder.file("text", "hello\n");
+    let right =
+        [("API__CA_FILE", &*ca), ("BROKER__CA_FILE", &*ca), ("BROKER__CERT_FILE", &*ca), ("BROKER__KEY_FILE", &*key)];
+    let config = load(&right).unwrap();
+    assert!(
+        config.api.ca_file.is_some() && config.broker.tls.cert_chain.is_some() && config.broker.tls.identity.is_some()
+    );
+
+    for wrong in [&text, &key] {
+        for index in 0..3 {
+            let (mut variables, path) = (right, ["api.ca_file", "broker.ca_file", "broker.cert_file"][index]);
+            variables[index].1 = wrong;
+            let [told] = mistakes(load(&variables)).try_into().unwrap();
+            assert!(
+                told.starts_with(&format!("{path} = {wrong:?} (")) && told.contains("holds no PEM certificate"),
+                "{told}"
+            );
+        }
+    }
+    for wrong in [&text, &ca] {
+        let mut variables = right;
+        variables[3].1 = wrong;
+        let [told] = mistakes(load(&variables)).try_into().unwrap();
+        assert!(told.starts_with("broker.key_file = ") && told.contains("holds no PEM private key"), "{told}");
+    }
+}
+
+#[test]
+fn the_key_of_the_device_is_none_of_the_other_keys() {
+    assert_eq!(load(&[("API__DESCRIPTOR_FIELD", "device")]).unwrap().api.descriptor_field, "device");
+    for taken in ["text", "attachments"] {
+        let [told] = mistakes(load(&[("API__DESCRIPTOR_FIELD", taken)])).try_into().unwrap();
+        assert!(told.starts_with(&format!("api.descriptor_field = {taken:?} (")), "{told}");
+    }
+}
+
+#[test]
+fn a_broker_is_told_once() {
+    let folder = Folder::new();
+    let url = folder.file("url", "\namqp://one/v\r\n\namqp://two\n");
+    let uris = load(&[("BROKER__URL_FILE", &url)]).unwrap().broker.uris;
+    assert_eq!(uris.iter().map(|uri| uri.vhost.as_str()).collect::<Vec<_>>(), ["v", "/"]);
+    let nothing = folder.file("nothing", " , \n");
+    for variable in [("BROKER__URL", "http://x"), ("BROKER__URL", ","), ("BROKER__URL_FILE", &nothing)] {
+        let [told] = mistakes(load(&[variable])).try_into().unwrap();
+        assert!(told.starts_with("broker.url"), "{told}");
+    }
 }

@@ -59,6 +59,17 @@ pub enum Ending {
     Failed(Failure),
 }
 
+impl Ending {
+    /// Why it did not succeed.
+    #[must_use]
+    pub const fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Succeeded(_) => None,
+            Self::Failed(failure) => Some(failure.reason),
+        }
+    }
+}
+
 /// Why a command did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

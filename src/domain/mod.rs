@@ -18,3 +18,4 @@ pub mod retry;
 mod samples;
 pub mod tier;
 pub mod verdict;
+pub mod window;

@@ -47,6 +47,15 @@ pub enum HeaderValue {
 }
 
 impl HeaderValue {
+    /// About how many bytes it takes on the wire.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Int(_) | Self::Bool(_) => 8,
+        }
+    }
+
     /// The text, or the other kinds written as text (CloudEvents allows both).
     #[must_use]
     pub fn to_text(&self) -> String {

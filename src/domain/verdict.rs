@@ -1,7 +1,5 @@
 //! The one decision table: what an attempt proves, and what follows.
 
-use std::time::Duration;
-
 use super::{
     command::OnUncertain,
     evidence::{Answer, Evidence},
@@ -103,10 +101,8 @@ pub enum Next {
     Succeed,
     /// Attempt again after the delay for this many attempts.
     Retry,
-    /// The whole target waits, then this command is attempted again; uncounted.
-    Throttle(Option<Duration>),
-    /// The gate closes; the command stays; uncounted.
-    Unauthorized,
+    /// The trouble is not this command's own: the gate closes, and the command waits for it; uncounted.
+    Wait,
     /// Tell the reason's outcome and write the dead letter.
     Bury(Reason),
 }
@@ -114,19 +110,12 @@ pub enum Next {
 /// What follows from a verdict, for a command that has used `attempts` attempts of `max_attempts`, this one included
 /// when it counts.
 #[must_use]
-pub fn next(
-    verdict: Verdict,
-    retry_after: Option<Duration>,
-    attempts: u32,
-    max_attempts: u32,
-    on_uncertain: OnUncertain,
-) -> Next {
+pub fn next(verdict: Verdict, attempts: u32, max_attempts: u32, on_uncertain: OnUncertain) -> Next {
     let retry = if attempts < max_attempts { Next::Retry } else { Next::Bury(Reason::Exhausted) };
     match verdict {
         Verdict::Delivered => Next::Succeed,
         Verdict::Retry => retry,
-        Verdict::Throttled => Next::Throttle(retry_after),
-        Verdict::Unauthorized => Next::Unauthorized,
+        Verdict::Throttled | Verdict::Unauthorized => Next::Wait,
         Verdict::Rejected => Next::Bury(Reason::Rejected),
         Verdict::Uncertain if on_uncertain == OnUncertain::Park => Next::Bury(Reason::Uncertain),
         Verdict::Uncertain => retry,

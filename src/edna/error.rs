@@ -34,8 +34,8 @@ pub enum BuildError {
         /// Why.
         source: io::Error,
     },
-    /// The file holds no certificates.
-    #[error("api.ca_file: {path} holds no PEM certificate; give the CA's certificate in PEM form")]
+    /// The file holds no certificates, or a broken one.
+    #[error("api.ca_file: {path} holds no PEM certificate, or a broken one; give the CA's certificate in PEM form")]
     CaInvalid {
         /// The file.
         path: PathBuf,

@@ -14,7 +14,7 @@ use reqwest::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{error::BuildError, retry_after, settings::Settings};
+use super::{certificates, error::BuildError, retry_after, settings::Settings};
 use crate::domain::evidence::{Answer, Evidence, NoAnswer, NotSent};
 
 /// Longer answers are cut off: nothing that we read is near it.
@@ -48,7 +48,7 @@ impl Http {
             .pool_idle_timeout(settings.pool_idle_timeout)
             .pool_max_idle_per_host(settings.pool_max_idle);
         if settings.ca_file.is_some() {
-            builder = builder.tls_certs_merge(certificates(settings)?);
+            builder = builder.tls_certs_merge(trusted(settings)?);
         }
         let client = builder.build().map_err(|error| BuildError::Http(innermost(&error).to_string()))?;
         Ok(Self { client, timeout })
@@ -75,16 +75,13 @@ impl Http {
     }
 }
 
-fn certificates(settings: &Settings) -> Result<Vec<Certificate>, BuildError> {
+fn trusted(settings: &Settings) -> Result<Vec<Certificate>, BuildError> {
     let Some(path) = settings.ca_file.clone() else { return Ok(Vec::new()) };
     let pem = match fs::read(&path) {
         Ok(pem) => pem,
         Err(source) => return Err(BuildError::CaUnreadable { path, source }),
     };
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(BuildError::CaInvalid { path }),
-    }
+    certificates::parse(&pem).ok_or(BuildError::CaInvalid { path })
 }
 
 /// Once there is a status, nothing that happens to the body makes it unknown again.

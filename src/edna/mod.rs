@@ -3,6 +3,7 @@
 //! Nothing here retries, follows a redirect, keeps a cookie or asks for a compressed body: one call is one POST.
 
 mod address;
+mod certificates;
 mod client;
 mod credential;
 mod error;
@@ -15,7 +16,9 @@ mod token;
 mod tests;
 
 pub use address::join;
+pub use certificates::are_certificates;
 pub use client::Client;
 pub use credential::{Credentials, OnRefresh};
 pub use error::{BuildError, RefreshError, TokenError};
 pub use settings::Settings;
+pub use token::check as check_token;

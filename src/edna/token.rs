@@ -32,6 +32,14 @@ impl Token {
     }
 }
 
+/// Whether this can be a token.
+///
+/// # Errors
+/// [`TokenError`] says why not, without the token.
+pub fn check(given: &SecretString) -> Result<(), TokenError> {
+    Token::parse(given).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

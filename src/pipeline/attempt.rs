@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::SemaphorePermit;
+use tokio::{sync::SemaphorePermit, time::Instant};
 
-use super::{Pipeline, Shared, journey::Journey, trouble::Trouble};
+use super::{
+    Pipeline, Shared,
+    journey::Journey,
+    keeper::{Probe, Shown, Turn},
+};
 use crate::{
     domain::{
         command::Command,
@@ -16,9 +20,8 @@ use crate::{
         request, retry,
         verdict::{self, Next, Verdict},
     },
-    gate::{GateReason, GateState},
     ports::{Clock, Delivery, Ports, Random, Sender, Settler, Tag},
-    telemetry::events::AttemptMade,
+    telemetry::events::{AnswerUnread, AttemptMade},
 };
 
 impl<P: Ports> Pipeline<P> {
@@ -34,25 +37,28 @@ impl<P: Ports> Pipeline<P> {
         let request = Bytes::from(request::render(command, &shared.rules.descriptor_field));
         let deadline = shared.deadline(command, journey);
         let on_uncertain = command.on_uncertain.unwrap_or(shared.rules.on_uncertain);
-        let mut trouble = None;
         loop {
-            let slot = shared.permission(delivery.tag, trouble.as_ref()).await?;
-            if shared.has_passed(deadline, Duration::ZERO) {
-                return Some(expired(journey));
-            }
-            let (evidence, verdict) = shared.post(command, request.clone(), journey).await;
-            let retry_after = evidence.retry_after();
-            let next = verdict::next(verdict, retry_after, journey.attempts, shared.rules.max_attempts, on_uncertain);
-            let (met, wait) = match next {
-                Next::Succeed => return Some(succeeded(&evidence)),
-                Next::Bury(reason) => return Some(buried(reason, &evidence, journey.attempts)),
-                Next::Retry => (None, retry::wait_after(journey.attempts, shared.ports.random().dice())),
-                Next::Throttle(asked) => shared.meet(trouble.take(), GateReason::Throttle, &evidence, asked),
-                Next::Unauthorized => shared.meet(trouble.take(), GateReason::Auth, &evidence, None),
+            let permission = tokio::select! {
+                biased;
+                // Not even the gate holds back the news that it is too late.
+                () = shared.passes(deadline) => return Some(expired(journey)),
+                permission = shared.permission(delivery.tag) => permission,
             };
-            trouble = met;
+            let (slot, probe) = permission?;
+            let (evidence, verdict) = shared.post(command, request.clone(), journey).await;
+            let (retry_after, problem) = (evidence.retry_after(), evidence.to_string());
+            let now = shared.ports.clock().now();
+            let shown = Shown { verdict, by_probe: probe.is_some(), retry_after, problem: &problem, now };
+            let braked = shared.keeper.judge(shown);
             // Not before the gate is closed: whoever waits for the slot must find it so.
-            drop(slot);
+            drop((slot, probe));
+            let wait = match verdict::next(verdict, journey.attempts, shared.rules.max_attempts, on_uncertain) {
+                Next::Bury(Reason::Rejected) if braked => shared.uncounted(journey),
+                Next::Succeed => return Some(shared.succeeded(command, &evidence)),
+                Next::Bury(reason) => return Some(buried(reason, &evidence, journey.attempts)),
+                Next::Retry => retry::wait_after(journey.attempts, shared.ports.random().dice()),
+                Next::Wait => Duration::ZERO,
+            };
             if shared.has_passed(deadline, wait) {
                 return Some(expired(journey));
             }
@@ -74,23 +80,57 @@ impl<P: Ports> Shared<P> {
         (evidence, verdict)
     }
 
-    /// Waits until an attempt may start: the gate is open and a slot is free, both at once. `None` when none may.
-    async fn permission(&self, tag: Tag, trouble: Option<&Trouble>) -> Option<SemaphorePermit<'_>> {
-        let passable = |state: &GateState| state.reasons().all(|reason| Some(reason) == trouble.map(Trouble::reason));
+    /// A 2xx is delivered whatever its body says.
+    fn succeeded(&self, command: &Command, evidence: &Evidence) -> Ending {
+        let body = match evidence {
+            Evidence::Answer(answer) => answer.body.as_deref(),
+            Evidence::NotSent(_) | Evidence::NoAnswer(_) => None,
+        };
+        let response = body.and_then(Response::parse);
+        if response.is_none() {
+            self.telemetry.record(AnswerUnread { command_id: &command.id });
+        }
+        Ending::Succeeded(response)
+    }
+
+    /// While the brake is on, everything is rejected, and it is no fault of this command's: it waits with the others.
+    fn uncounted(&self, journey: &mut Journey) -> Duration {
+        journey.attempts = journey.attempts.saturating_sub(1);
+        Duration::ZERO
+    }
+
+    /// Waits until an attempt may start: the gate is open, or it is this command's turn to try whether it could be; and
+    /// a slot is free. `None` when none may start any more.
+    async fn permission(&self, tag: Tag) -> Option<(SemaphorePermit<'_>, Option<Probe<'_>>)> {
         loop {
-            tokio::select! {
+            let (mut gate, mut keeper) = (self.gate.subscribe(), self.keeper.changes());
+            let probe = match self.keeper.turn() {
+                Turn::Open => None,
+                Turn::Probe(probe) => Some(probe),
+                Turn::Wait(until) => {
+                    tokio::select! {
+                        biased;
+                        () = self.drain.cancelled() => return None,
+                        _ = gate.changed() => {}
+                        _ = keeper.changed() => {}
+                        () = at(until) => {}
+                    }
+                    continue;
+                }
+            };
+            let slot = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return None,
-                () = self.gate.until(passable) => {}
-            }
-            let slot = self.slots.acquire().await.ok()?;
-            // Both took time: the session may be gone (the broker hands the command out again, so this copy must not be
-            // posted as well), the daemon may drain, or somebody may have closed the gate.
-            if self.drain.is_cancelled() || !self.ports.settler().is_current(tag) {
+                slot = self.slots.acquire() => slot.ok()?,
+            };
+            // That took time: the session may be gone (the broker hands the command out again, so this copy must not be
+            // posted as well), or somebody may have closed the gate.
+            if !self.ports.settler().is_current(tag) {
                 return None;
             }
-            if passable(&self.gate.state()) {
-                return Some(slot);
+            let is_probe = probe.is_some();
+            if self.gate.state().reasons().all(|reason| is_probe && reason.is_probed()) {
+                return Some((slot, probe));
             }
         }
     }
@@ -110,6 +150,15 @@ impl<P: Ports> Shared<P> {
         command.expires_at.or_else(by_default)
     }
 
+    /// Resolves when the deadline has passed.
+    async fn passes(&self, deadline: Option<Timestamp>) {
+        let Some(deadline) = deadline else { return std::future::pending().await };
+        // Negative when it has passed already.
+        if let Ok(left) = Duration::try_from(deadline.duration_since(self.ports.clock().now())) {
+            tokio::time::sleep(left).await;
+        }
+    }
+
     /// Whether the deadline will have passed after this wait.
     fn has_passed(&self, deadline: Option<Timestamp>, wait: Duration) -> bool {
         let then = self.ports.clock().now().checked_add(wait);
@@ -117,22 +166,12 @@ impl<P: Ports> Shared<P> {
     }
 }
 
-fn succeeded(evidence: &Evidence) -> Ending {
-    let body = match evidence {
-        Evidence::Answer(answer) => answer.body.as_deref(),
-        Evidence::NotSent(_) | Evidence::NoAnswer(_) => None,
-    };
-    Ending::Succeeded(body.and_then(Response::parse))
-}
-
-fn expired(journey: &mut Journey) -> Ending {
-    journey.expired();
-    let detail = match journey.possible_duplicate {
+fn expired(journey: &Journey) -> Ending {
+    let detail = match journey.may_have_arrived() {
         true => "the deadline passed before another attempt could start; an earlier one may have reached the API",
         false => "the deadline passed before an attempt could start",
     };
-    let detail = detail.into();
-    Ending::Failed(Failure { reason: Reason::Expired, http_status: None, detail })
+    Ending::Failed(Failure { reason: Reason::Expired, http_status: None, detail: detail.into() })
 }
 
 fn buried(reason: Reason, evidence: &Evidence, attempts: u32) -> Ending {
@@ -141,4 +180,11 @@ fn buried(reason: Reason, evidence: &Evidence, attempts: u32) -> Ending {
         _ => evidence.to_string(),
     };
     Ending::Failed(Failure { reason, http_status: evidence.status(), detail: detail.into() })
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }

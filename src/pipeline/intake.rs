@@ -1,11 +1,16 @@
 //! Takes deliveries in hand, each in a task of its own, and lets them finish at shutdown.
 
-use tokio::task::{JoinError, JoinSet};
+use std::time::Duration;
+
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::MissedTickBehavior,
+};
 
 use super::{Pipeline, journey::Journey};
 use crate::{
     domain::decode,
-    ports::{Clock, Delivery, Inbox, Ports},
+    ports::{Clock, Delivery, Inbox, Ports, Settler},
     telemetry::events::CommandReceived,
 };
 
@@ -14,29 +19,46 @@ use crate::{
 pub enum Drained {
     /// Everything in hand was settled or released.
     Complete,
+    /// Everything was settled, but the broker may not have read the last acknowledgements: it may hand some out again.
+    Unflushed,
     /// Time ran out with this many commands in hand; the broker hands them out again.
     OutOfTime(usize),
-    /// The work on a command panicked: a bug. The command was not settled.
+    /// A task of ours ended that must not: a bug. What it had in hand was not settled.
     Panicked,
 }
+
+/// How often it is looked whether a probe must be asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl<P: Ports> Pipeline<P> {
     /// Works until the drain begins, then finishes what is in hand. How many deliveries can be in hand is bounded by the
     /// broker's prefetch, not here.
     pub async fn run(self, mut inbox: impl Inbox) -> Drained {
         let mut work = JoinSet::new();
-        loop {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut bug = false;
+        while !bug {
             tokio::select! {
                 biased;
                 () = self.shared.drain.cancelled() => break,
-                Some(done) = work.join_next() => if panicked(&done) { return Drained::Panicked },
+                Some(done) = work.join_next() => bug = panicked(&done),
+                _ = looks.tick(), if !self.shared.gate.state().is_open() => self.shared.keeper.ask_for_probe(work.is_empty()),
                 delivery = inbox.next() => match delivery {
-                    Some(delivery) => drop(work.spawn(self.clone().handle(delivery))),
-                    None => break,
+                    Some(delivery) => self.take(&mut work, delivery),
+                    // It lasts as long as the sessions do, and those are stopped after us.
+                    None => bug = true,
                 },
             }
         }
-        self.finish(work).await
+        self.shared.drain.cancel();
+        let drained = self.finish(work).await;
+        if bug { Drained::Panicked } else { drained }
+    }
+
+    fn take(&self, work: &mut JoinSet<()>, delivery: Delivery) {
+        self.shared.gate.want_probe(false);
+        work.spawn(self.clone().handle(delivery));
     }
 
     async fn finish(&self, mut work: JoinSet<()>) -> Drained {
@@ -59,6 +81,8 @@ impl<P: Ports> Pipeline<P> {
         self.shared.telemetry.record(CommandReceived { redelivered: delivery.redelivered, waited: journey.queued() });
         let new_id = || uuid::Uuid::new_v4().to_string();
         match decode::decode(&delivery.body, &delivery.properties, &self.shared.rules.limits, new_id) {
+            // The copy of a lost session is handed out again: its dead letter would be written twice.
+            Err(_) if !self.shared.ports.settler().is_current(delivery.tag) => {}
             Err(malformed) => self.settle_malformed(&delivery, &journey, &malformed).await,
             Ok(command) => {
                 if let Some(ending) = self.attempt(&delivery, &command, &mut journey).await {

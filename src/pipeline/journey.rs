@@ -8,6 +8,7 @@ use crate::{
     domain::{
         event::{Circumstances, Timing},
         properties::header,
+        reason::Reason,
         verdict::Verdict,
     },
     ports::Delivery,
@@ -24,8 +25,8 @@ pub(super) struct Journey {
     /// How often an operator replayed it.
     pub(super) replay: u32,
     /// A request that nobody can account for may have reached the API before the last attempt.
-    pub(super) possible_duplicate: bool,
-    /// The same, before the next one.
+    uncertain_before: bool,
+    /// The same, the last attempt included.
     uncertain_so_far: bool,
     /// From the first sight to the start of the last attempt.
     waited: Option<Duration>,
@@ -45,7 +46,7 @@ impl Journey {
             made_at: made_at.and_then(|seconds| Timestamp::from_second(seconds).ok()),
             attempts: count(header::ATTEMPT),
             replay: count(header::REPLAY),
-            possible_duplicate: false,
+            uncertain_before: false,
             uncertain_so_far: delivery.redelivered,
             waited: None,
             api: Duration::ZERO,
@@ -60,7 +61,7 @@ impl Journey {
     /// An attempt starts.
     pub(super) fn attempt_started(&mut self, now: Timestamp) {
         self.waited = Some(self.age(now));
-        self.possible_duplicate = self.uncertain_so_far;
+        self.uncertain_before = self.uncertain_so_far;
     }
 
     /// An attempt ended with this verdict after this time.
@@ -70,9 +71,19 @@ impl Journey {
         self.uncertain_so_far |= verdict == Verdict::Uncertain;
     }
 
-    /// No attempt starts any more, and the last one may have reached the API.
-    pub(super) fn expired(&mut self) {
-        self.possible_duplicate = self.uncertain_so_far;
+    /// Whether an attempt may have reached the API without an answer.
+    pub(super) fn may_have_arrived(&self) -> bool {
+        self.uncertain_so_far
+    }
+
+    /// What the event says: after a success, that the message may have arrived twice; after anything else, that it may
+    /// have arrived all the same. A message that is no command was never posted.
+    pub(super) fn possible_duplicate(&self, reason: Option<Reason>) -> bool {
+        match reason {
+            None => self.uncertain_before,
+            Some(Reason::Malformed) => false,
+            Some(_) => self.uncertain_so_far,
+        }
     }
 
     /// From the first sight to now.
@@ -81,7 +92,7 @@ impl Journey {
     }
 
     /// What the event tells besides the command and its ending.
-    pub(super) fn circumstances(&self, now: Timestamp) -> Circumstances {
+    pub(super) fn circumstances(&self, now: Timestamp, reason: Option<Reason>) -> Circumstances {
         let total = self.age(now);
         let timing = Timing {
             waited_ms: millis(self.waited.unwrap_or(total)),
@@ -92,7 +103,7 @@ impl Journey {
             replay: self.replay,
             occurred_at: now,
             attempts: self.attempts,
-            possible_duplicate: self.possible_duplicate,
+            possible_duplicate: self.possible_duplicate(reason),
             timing,
         }
     }

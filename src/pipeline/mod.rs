@@ -6,10 +6,10 @@
 mod attempt;
 mod intake;
 mod journey;
+mod keeper;
 mod settle;
 #[cfg(test)]
 mod tests;
-mod trouble;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::intake::Drained;
+use self::keeper::Keeper;
 use crate::{
     domain::{command::OnUncertain, decode::Limits, event::EventFormat, verdict::StatusLists},
     gate::Gate,
@@ -67,6 +68,7 @@ struct Shared<P: Ports> {
     telemetry: Telemetry,
     /// One permit an attempt.
     slots: Semaphore,
+    keeper: Keeper,
     /// Cancelled when the daemon shuts down: no attempt starts any more.
     drain: CancellationToken,
 }
@@ -76,6 +78,7 @@ impl<P: Ports> Pipeline<P> {
     #[must_use]
     pub fn new(rules: Rules, ports: P, gate: Gate, telemetry: Telemetry, drain: CancellationToken) -> Self {
         let slots = Semaphore::new(rules.max_in_flight);
-        Self { shared: Arc::new(Shared { rules, ports, gate, telemetry, slots, drain }) }
+        let keeper = Keeper::new(gate.clone(), telemetry.clone());
+        Self { shared: Arc::new(Shared { rules, ports, gate, telemetry, slots, keeper, drain }) }
     }
 }

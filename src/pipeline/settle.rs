@@ -22,7 +22,8 @@ impl<P: Ports> Pipeline<P> {
     /// Settles a command that reached an ending.
     pub(super) async fn settle(&self, delivery: &Delivery, command: &Command, journey: &Journey, ending: Ending) {
         let now = self.shared.ports.clock().now();
-        let event = Event::of_command(command, ending, &journey.circumstances(now));
+        let circumstances = journey.circumstances(now, ending.reason());
+        let event = Event::of_command(command, ending, &circumstances);
         let failure = event.failure.clone();
         self.shared.tell(delivery, journey, Some(&event), failure.as_ref()).await;
         self.shared.finished(Some(&command.id), journey, failure.as_ref());
@@ -31,7 +32,7 @@ impl<P: Ports> Pipeline<P> {
     /// Settles a message that is no command: a dead letter, and an event when an id could be read.
     pub(super) async fn settle_malformed(&self, delivery: &Delivery, journey: &Journey, malformed: &Malformed) {
         let now = self.shared.ports.clock().now();
-        let event = Event::of_malformed(malformed, &journey.circumstances(now));
+        let event = Event::of_malformed(malformed, &journey.circumstances(now, Some(Reason::Malformed)));
         let failure = Failure { reason: Reason::Malformed, http_status: None, detail: malformed.detail() };
         self.shared.tell(delivery, journey, event.as_ref(), Some(&failure)).await;
         self.shared.finished(malformed.id.as_ref(), journey, Some(&failure));
@@ -71,13 +72,14 @@ impl<P: Ports> Shared<P> {
     }
 
     fn finished(&self, command_id: Option<&CommandId>, journey: &Journey, failure: Option<&Failure>) {
+        let reason = failure.map(|failure| failure.reason);
         self.telemetry.record(CommandFinished {
             command_id,
-            reason: failure.map(|failure| failure.reason),
+            reason,
             detail: failure.map(|failure| failure.detail.as_str()),
             attempts: journey.attempts,
             age: journey.age(self.ports.clock().now()),
-            possible_duplicate: journey.possible_duplicate,
+            possible_duplicate: journey.possible_duplicate(reason),
         });
     }
 }

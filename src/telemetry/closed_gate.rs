@@ -27,7 +27,9 @@ impl ClosedGate {
 impl Drop for ClosedGate {
     fn drop(&mut self) {
         drop(self.hold.take());
-        if !self.telemetry.inner.gate.state().is_closed_by(self.reason) {
+        // A drain has no end to tell of: the daemon is gone then.
+        let told = self.reason != GateReason::Drain;
+        if told && !self.telemetry.inner.gate.state().is_closed_by(self.reason) {
             self.telemetry.record(GateOpened { reason: self.reason });
         }
     }
@@ -42,12 +44,5 @@ impl Telemetry {
             self.record(GateClosed { reason, problem });
         }
         ClosedGate { hold: Some(hold), reason, telemetry: self.clone() }
-    }
-
-    /// Closes the gate unless this reason holds it already.
-    pub fn try_close_gate(&self, reason: GateReason, problem: &str) -> Option<ClosedGate> {
-        let hold = self.inner.gate.try_close(reason)?;
-        self.record(GateClosed { reason, problem });
-        Some(ClosedGate { hold: Some(hold), reason, telemetry: self.clone() })
     }
 }

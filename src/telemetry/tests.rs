@@ -198,7 +198,7 @@ fn the_gate_gauge_follows_the_gate_and_not_the_lines() {
         let sample = format!("gate_closed{{reason=\"{reason}\"}}");
         samples(&telemetry).into_iter().find(|(name, _)| *name == sample).unwrap().1
     };
-    for (reason, level) in GateReason::ALL.into_iter().zip(["ERROR", "WARN", "ERROR", "INFO"]) {
+    for (reason, level) in GateReason::ALL.into_iter().zip(["ERROR", "WARN", "ERROR", "ERROR", "ERROR", "INFO"]) {
         let two = [gate.close(reason), gate.close(reason)];
         let event = GateClosed { reason, problem: "seen" };
         check(&telemetry, event, level, &[], &["seen", reason.as_str(), events::remedy(reason)]);

@@ -1,5 +1,15 @@
 //! The integration tests: the real binary against a real broker, one module a capability.
 #![cfg(test)] // By this attribute clippy knows that all of this is test code.
 
+mod admin;
+mod cli;
+mod gate;
+mod malformed;
+mod outcomes;
+mod privacy;
+mod samples;
+mod sessions;
+mod settle;
+mod shutdown;
 mod support;
 mod support_works;

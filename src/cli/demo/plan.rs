@@ -10,6 +10,8 @@ pub(super) struct Planned {
     pub(super) body: Vec<u8>,
     pub(super) content_type: &'static str,
     pub(super) expected: Expected,
+    /// How often it is posted.
+    pub(super) posts: usize,
 }
 
 /// An end. An event tells it unless no id can be read; a dead letter tells it unless it is a success.
@@ -38,35 +40,41 @@ const CLOUD_EVENT: &str = "application/cloudevents+json";
 /// Of so many commands in a row, each kind of trouble occurs once or twice.
 const CYCLE: usize = 50;
 
+const TEXT: &str = "Your order ";
+
 /// The `index`th message of the demo; markers in the text tell the sandbox how to misbehave.
 pub(super) fn planned(index: usize) -> Planned {
-    let text = format!("Your order {index} is ready");
-    let with = |text: String, more: Value| json_message(command(index, &text, &more), Expected::SUCCESS);
+    let text = format!("{TEXT}{index} is ready");
+    let json = |text: &str, more: Value, expected, posts| {
+        let body = command(index, text, &more).to_string().into_bytes();
+        Planned { body, content_type: JSON, expected, posts }
+    };
+    let marked = |marker: &str| format!("{text} [[{marker}]]");
     match index % CYCLE {
-        4 => Planned { body: b"{\"text\": \"cut off".to_vec(), content_type: JSON, expected: unreadable() },
-        9 => json_message(command(index, &text, &json!({"txet": "a typo"})), Expected::dead(Reason::Malformed)),
-        14 => json_message(
-            command(index, &format!("{text} [[status=400]]"), &json!({})),
-            Expected::dead(Reason::Rejected),
-        ),
-        19 => {
-            let parked = command(index, &format!("{text} [[cut]]"), &json!({"onUncertain": "park"}));
-            json_message(parked, Expected::dead(Reason::Uncertain))
+        4 => Planned { body: b"{\"text\": \"cut off".to_vec(), content_type: JSON, expected: UNREADABLE, posts: 0 },
+        9 => json(&text, json!({"txet": "a typo"}), Expected::dead(Reason::Malformed), 0),
+        14 => json(&marked("status=400"), json!({}), Expected::dead(Reason::Rejected), 1),
+        19 => json(&marked("cut"), json!({"onUncertain": "park"}), Expected::dead(Reason::Uncertain), 1),
+        24 => json(&text, json!({"expiresAt": "2020-01-01T00:00:00Z"}), Expected::dead(Reason::Expired), 0),
+        29 | 39 => json(&marked("status=503,times=2"), json!({}), Expected::SUCCESS, 3),
+        34 => {
+            let receipt = json!({"url": "https://example.org/receipt.pdf", "name": "receipt.pdf"});
+            json(&text, json!({"attachments": [receipt]}), Expected::SUCCESS, 1)
         }
-        24 => json_message(
-            command(index, &text, &json!({"expiresAt": "2020-01-01T00:00:00Z"})),
-            Expected::dead(Reason::Expired),
-        ),
-        29 | 39 => with(format!("{text} [[status=503,times=2]]"), json!({})),
-        34 => with(text, json!({"attachments": [{"url": "https://example.org/receipt.pdf", "name": "receipt.pdf"}]})),
-        44 => Planned { body: cloud_event(index, &text), content_type: CLOUD_EVENT, expected: Expected::SUCCESS },
-        _ => with(text, json!({})),
+        44 => {
+            let body = cloud_event(index, &text);
+            Planned { body, content_type: CLOUD_EVENT, expected: Expected::SUCCESS, posts: 1 }
+        }
+        _ => json(&text, json!({}), Expected::SUCCESS, 1),
     }
 }
 
-fn unreadable() -> Expected {
-    Expected { reason: Some(Reason::Malformed), event: false }
+/// The command that a posted text belongs to.
+pub(super) fn index_of(text: &str) -> Option<usize> {
+    text.strip_prefix(TEXT)?.split(' ').next()?.parse().ok()
 }
+
+const UNREADABLE: Expected = Expected { reason: Some(Reason::Malformed), event: false };
 
 fn command(index: usize, text: &str, more: &Value) -> Value {
     let (channel, address) = if index.is_multiple_of(3) {
@@ -82,10 +90,6 @@ fn command(index: usize, text: &str, more: &Value) -> Value {
         command.extend(more.clone());
     }
     command
-}
-
-fn json_message(command: Value, expected: Expected) -> Planned {
-    Planned { body: command.to_string().into_bytes(), content_type: JSON, expected }
 }
 
 fn cloud_event(index: usize, text: &str) -> Vec<u8> {

@@ -1,6 +1,9 @@
 //! The demo's own side of the broker: a backend that publishes commands and listens to what becomes of them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use lapin::{
@@ -13,15 +16,26 @@ use lapin::{
 use super::{account::Account, plan};
 use crate::{
     amqp::topology::{COMMAND_KEY, Names, Topology},
-    domain::properties::header,
+    domain::{properties::header, reason::Reason},
 };
 
 /// How many publishes may await their confirm.
 const UNCONFIRMED: usize = 256;
 const PERSISTENT: u8 = 2;
+/// The correlation id of the message behind all others, see [`Backend::mark_the_end`].
+const THE_END: &str = "the-end";
+/// A broker that blocks publishers does not even read that we want to go.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// The books, shared by who sends and who listens.
-pub(super) type Books = Arc<Mutex<Account>>;
+#[derive(Default)]
+pub(super) struct Books(Mutex<Account>);
+
+impl Books {
+    pub(super) fn open(&self) -> MutexGuard<'_, Account> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A backend with a connection of its own.
 pub(super) struct Backend {
@@ -35,12 +49,14 @@ impl Backend {
     }
 
     pub(super) async fn declare(&self) -> Result<(), String> {
-        Topology::new(&self.names, true).declare(&self.connection).await.map_err(|error| error.to_string())
+        let declared = Topology::new(&self.names, true).declare(&self.connection).await;
+        declared.map_err(|error| format!("cannot declare the demo's queues and exchanges: {error}"))
     }
 
-    pub(super) async fn remove(&self) -> Result<(), String> {
-        let channel = self.channel().await?;
-        Topology::new(&self.names, true).remove(&channel).await.map_err(|error| error.to_string())
+    /// Ends the connection; nothing that was asked on it happens after this.
+    pub(super) async fn close(self) {
+        // Who is gone already need not be told.
+        drop(tokio::time::timeout(CLOSING, self.connection.close(200, "done".into())).await);
     }
 
     /// Publishes the first `count` planned messages, each confirmed.
@@ -53,7 +69,7 @@ impl Backend {
 
     async fn publish(&self, channel: &Channel, index: usize, books: &Books) -> Result<(), String> {
         let planned = plan::planned(index);
-        books.lock().unwrap_or_else(PoisonError::into_inner).sent(index, planned.expected);
+        books.open().sent(index, planned.expected);
         let properties = BasicProperties::default()
             .with_content_type(planned.content_type.into())
             .with_correlation_id(index.to_string().into())
@@ -67,21 +83,38 @@ impl Backend {
         }
     }
 
-    /// Enters all events and dead letters into the books, until the connection ends.
-    pub(super) async fn listen(&self, books: Books) -> Result<(), String> {
+    /// Enters all events and dead letters into the books, until the end is marked in both queues.
+    pub(super) async fn listen(&self, books: &Books) -> Result<(), String> {
         let (events, dead) = (self.consume(&self.names.events()).await?, self.consume(&self.names.dead()).await?);
         let events = events.map(|delivery| delivery.map(|delivery| (true, delivery)));
         let dead = dead.map(|delivery| delivery.map(|delivery| (false, delivery)));
-        let mut both = stream::select(events, dead);
+        let (mut both, mut open) = (stream::select(events, dead), 2);
         while let Some((is_event, delivery)) = both.try_next().await.map_err(text)? {
-            let index = delivery.properties.correlation_id().as_ref().and_then(|id| id.as_str().parse().ok());
-            let mut books = books.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = delivery.properties.correlation_id().as_ref().map_or("", ShortString::as_str);
+            let index = id.parse().ok();
             match is_event {
-                true => books.event(index, delivery.routing_key.as_str().split('.').nth(1).unwrap_or_default()),
-                false => books.dead_letter(index, &reason(&delivery)),
+                _ if id == THE_END => open -= 1,
+                true => books.open().event(index, delivery.routing_key.as_str().split('.').nth(1).unwrap_or_default()),
+                false => books.open().dead_letter(index, &reason(&delivery)),
+            }
+            if open == 0 {
+                return Ok(());
             }
         }
         Err("the demo's connection to the broker ended".to_owned())
+    }
+
+    /// Puts a message behind all events and one behind all dead letters: who has seen both has seen everything.
+    pub(super) async fn mark_the_end(&self) -> Result<(), String> {
+        let channel = self.channel().await?;
+        for (exchange, key) in [(self.names.events(), THE_END), (self.names.dead(), Reason::Malformed.as_str())] {
+            let properties = BasicProperties::default().with_correlation_id(THE_END.into());
+            let options = BasicPublishOptions::default();
+            let publishing =
+                channel.basic_publish(short(&exchange), short(key), options, THE_END.as_bytes(), properties);
+            drop(publishing.await.map_err(text)?);
+        }
+        Ok(())
     }
 
     async fn consume(&self, queue: &str) -> Result<lapin::Consumer, String> {
@@ -104,7 +137,7 @@ fn reason(delivery: &Delivery) -> String {
     }
 }
 
-fn short(name: &str) -> ShortString {
+pub(super) fn short(name: &str) -> ShortString {
     ShortString::try_new(name).unwrap_or_default()
 }
 

@@ -106,9 +106,26 @@ async fn an_uncertain_attempt_is_repeated_and_says_so_or_parked() {
     daemon.pass(LATER).await;
     let events = daemon.world.events();
     assert_eq!((&events[0]["outcome"], &events[0]["possibleDuplicate"]), (&json!("succeeded"), &json!(true)));
-    assert_eq!((&events[1]["outcome"], &events[1]["possibleDuplicate"]), (&json!("uncertain"), &json!(false)));
+    assert_eq!((&events[1]["outcome"], &events[1]["possibleDuplicate"]), (&json!("uncertain"), &json!(true)));
     assert_eq!(daemon.world.dead_letters()[0].target, Target::Dead(Reason::Uncertain));
     assert_eq!(daemon.world.posts(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_without_a_success_says_when_an_attempt_may_have_arrived() {
+    let mut daemon = Daemon::start_with(|rules| rules.max_attempts = 2);
+    daemon.world.script([status(503), status(504)]);
+    daemon.deliver("the last attempt is uncertain", json!({}));
+    daemon.pass(LATER).await;
+    daemon.world.script([status(503), status(503)]);
+    daemon.deliver("no attempt is", json!({}));
+    daemon.pass(LATER).await;
+    let events = daemon.world.events();
+    assert_eq!((&events[0]["failure"]["reason"], &events[0]["possibleDuplicate"]), (&json!("exhausted"), &json!(true)));
+    assert_eq!(
+        (&events[1]["failure"]["reason"], &events[1]["possibleDuplicate"]),
+        (&json!("exhausted"), &json!(false))
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,13 +13,13 @@ use crate::{
 };
 
 /// Longer than all retries of all commands together.
-const EVER: Duration = Duration::from_secs(100_000);
+const EVER: Duration = Duration::from_secs(5_000);
 
 fn evidence() -> impl Strategy<Value = Evidence> {
     prop_oneof![
         3 => Just(status(200)),
         3 => prop::sample::select(vec![400, 401, 404, 408, 425, 429, 500, 503, 302]).prop_map(status),
-        1 => (0_u64..600).prop_map(too_many),
+        1 => (0_u64..60).prop_map(too_many),
         1 => Just(Evidence::NotSent(NotSent::Connect)),
         1 => Just(Evidence::NoAnswer(NoAnswer::Timeout)),
         1 => Just(Evidence::NoAnswer(NoAnswer::Broken)),
@@ -29,6 +29,8 @@ fn evidence() -> impl Strategy<Value = Evidence> {
 fn refusal() -> impl Strategy<Value = PublishError> {
     prop::sample::select(vec![PublishError::Returned, PublishError::Refused, PublishError::Unconfirmed])
 }
+
+const SOON: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 enum Sent {
@@ -73,7 +75,7 @@ fn run(test: impl AsyncFnOnce()) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn every_command_is_settled_once_after_its_one_outcome_is_stored(
@@ -89,17 +91,23 @@ proptest! {
                 deliver(&mut daemon, *sent);
             }
             daemon.pass(EVER).await;
+            // The API works now. A trouble without a command waits for one that shows it.
+            assert!(daemon.is_open() || daemon.gate.state().wants_probe(), "nobody forgot a hold");
+            daemon.world.mend();
+            deliver(&mut daemon, Sent::Plain);
+            daemon.pass(SOON).await;
+            assert!(daemon.is_open(), "and one success ends every trouble");
+            let count = commands.len() + 1;
             let mut acked = daemon.world.acked();
             acked.sort_unstable();
-            assert_eq!(acked, (1..=commands.len() as u64).collect::<Vec<_>>());
+            assert_eq!(acked, (1..=count as u64).collect::<Vec<_>>());
             let told = told(&daemon);
-            assert_eq!(told.len(), commands.len());
+            assert_eq!(told.len(), count);
             for (id, (events, dead_letters)) in &told {
                 assert!(*events == 1 && *dead_letters <= 1, "{id}: {events} events, {dead_letters} dead letters");
             }
             let successes = daemon.world.events().iter().filter(|event| event["outcome"] == "succeeded").count();
-            assert_eq!(daemon.world.dead_letters().len(), commands.len() - successes);
-            assert!(daemon.is_open(), "nobody forgot a hold");
+            assert_eq!(daemon.world.dead_letters().len(), count - successes);
         });
     }
 
@@ -118,10 +126,9 @@ proptest! {
                 deliver(&mut daemon, *sent);
             }
             daemon.pass(Duration::from_millis(moment_ms)).await;
-            let (world, gate) = (daemon.world.clone(), daemon.gate.clone());
+            let world = daemon.world.clone();
             assert_eq!(daemon.drain().await, Drained::Complete);
             assert_eq!(world.acked().len(), world.events().len(), "an outcome is told exactly for what is acknowledged");
-            assert!(gate.state().is_open(), "nobody forgot a hold");
         });
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::world::{Daemon, status, too_many};
-use crate::{domain::evidence::Evidence, gate::GateReason};
+use crate::{domain::evidence::Evidence, gate::GateReason, pipeline::Drained};
 
 const SOON: Duration = Duration::from_millis(100);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -59,15 +59,117 @@ async fn an_absurd_retry_after_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_probe_opens_the_gate_when_its_trouble_turns_into_another() {
+async fn two_troubles_at_once_share_one_probe_and_end_together() {
     let mut daemon = Daemon::start();
-    daemon.world.script([status(401), too_many(2), status(400)]);
+    daemon.world.script([status(401), too_many(2)]);
+    daemon.world.withhold_answers(true);
+    daemon.deliver("meets the one", json!({}));
+    daemon.deliver("meets the other", json!({}));
+    daemon.pass(SOON).await;
+    daemon.world.withhold_answers(false);
+    daemon.pass(SOON).await;
+    assert_eq!(daemon.gate.state().reasons().collect::<Vec<_>>(), [GateReason::Auth, GateReason::Throttle]);
+    daemon.pass(Duration::from_millis(1_850)).await;
+    assert_eq!(daemon.world.posts(), 2, "the later of both waits counts");
+    daemon.pass(SOON).await;
+    assert_eq!((daemon.world.posts(), daemon.world.acked().len(), daemon.is_open()), (4, 2, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_answer_about_the_command_ends_a_trouble() {
+    let mut daemon = Daemon::start();
+    daemon.world.script([status(401), status(503), status(429), status(500), status(422)]);
     daemon.deliver("hello", json!({}));
-    daemon.pass(Duration::from_millis(1_500)).await;
-    assert_eq!(daemon.gate.state().reasons().collect::<Vec<_>>(), [GateReason::Throttle]);
+    for _ in 0..4 {
+        daemon.pass(Duration::from_millis(900)).await;
+        assert!(daemon.gate.state().is_closed_by(GateReason::Auth), "after {} posts", daemon.world.posts());
+    }
     daemon.pass(MINUTE).await;
     assert!(daemon.is_open());
     assert_eq!(daemon.world.events()[0]["failure"]["reason"], "rejected");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trouble_outlives_the_commands_that_met_it() {
+    for (trouble, deadline) in [(too_many(300), "2026-11-22T12:01:00Z"), (status(401), "2026-11-22T12:00:00.9Z")] {
+        let mut daemon = Daemon::start();
+        daemon.world.script(std::iter::repeat_n(trouble, 200));
+        for _ in 0..50 {
+            daemon.deliver("hello", json!({"expiresAt": deadline}));
+        }
+        daemon.pass(MINUTE).await;
+        assert!(daemon.world.posts() <= 4, "{} posts", daemon.world.posts());
+        assert!(!daemon.is_open());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trouble_without_a_command_asks_for_one() {
+    let mut daemon = Daemon::start();
+    daemon.world.script([status(401)]);
+    daemon.deliver("expires soon", json!({"expiresAt": "2026-11-22T12:00:00.5Z"}));
+    daemon.pass(SOON).await;
+    assert!(!daemon.gate.state().wants_probe(), "there is one in hand");
+    daemon.pass(MINUTE).await;
+    assert_eq!(daemon.world.acked(), [1]);
+    assert!(daemon.gate.state().wants_probe());
+    daemon.deliver("hello", json!({}));
+    daemon.pass(SOON).await;
+    assert!(daemon.is_open());
+    assert_eq!(daemon.world.acked(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_is_down_trips_the_breaker_and_keeps_the_backlog() {
+    let mut daemon = Daemon::start();
+    daemon.world.script(std::iter::repeat_n(status(503), 24));
+    for _ in 0..40 {
+        daemon.deliver("hello", json!({}));
+    }
+    daemon.pass(Duration::from_secs(5)).await;
+    assert!(daemon.gate.state().is_closed_by(GateReason::Breaker), "from a cold start");
+    assert!(daemon.world.posts() <= 18, "{} posts", daemon.world.posts());
+    daemon.pass(10 * MINUTE).await;
+    assert!(daemon.is_open());
+    assert_eq!(daemon.world.acked().len(), 40);
+    assert_eq!(daemon.world.dead_letters(), [], "nothing of the backlog was lost to the outage");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_rejects_everything_pulls_the_brake_and_keeps_the_backlog() {
+    let mut daemon = Daemon::start();
+    daemon.world.script(std::iter::repeat_n(status(404), 30));
+    for _ in 0..100 {
+        daemon.deliver("hello", json!({}));
+    }
+    daemon.pass(MINUTE).await;
+    assert!(daemon.gate.state().is_closed_by(GateReason::Brake));
+    let dead = daemon.world.dead_letters().len();
+    assert!((19..=22).contains(&dead), "{dead} dead letters: the last twenty at most, and what was under way");
+    daemon.pass(10 * MINUTE).await;
+    assert!(daemon.is_open());
+    assert_eq!(daemon.world.acked().len(), 100);
+    assert_eq!(daemon.world.dead_letters().len(), dead);
+    assert!(
+        daemon.world.events().iter().all(|event| event["attempts"] == 1),
+        "rejections under the brake do not count"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_wins_over_every_probe() {
+    for trouble in [status(401), too_many(60), status(503), status(404)] {
+        let mut daemon = Daemon::start();
+        daemon.world.script(std::iter::repeat_n(trouble, 1_000));
+        for _ in 0..40 {
+            daemon.deliver("hello", json!({}));
+        }
+        daemon.pass(Duration::from_secs(30)).await;
+        assert!(!daemon.is_open());
+        let (world, posts) = (daemon.world.clone(), daemon.world.posts());
+        assert_eq!(daemon.drain().await, Drained::Complete);
+        assert_eq!(world.posts(), posts);
+    }
 }
 
 #[tokio::test(start_paused = true)]

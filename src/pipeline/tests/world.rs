@@ -69,6 +69,13 @@ impl World {
         self.state().publish_errors.extend(errors);
     }
 
+    /// From now on everything works.
+    pub(super) fn mend(&self) {
+        let mut state = self.state();
+        state.script.clear();
+        state.publish_errors.clear();
+    }
+
     pub(super) fn withhold_confirms(&self, withheld: bool) {
         self.confirms.send_replace(!withheld);
     }

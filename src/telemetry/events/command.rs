@@ -68,6 +68,28 @@ impl Event for AttemptMade<'_> {
     }
 }
 
+/// The API took a command, and its answer is not the documented one: the event tells no response.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerUnread<'a> {
+    /// Whose.
+    pub command_id: &'a CommandId,
+}
+
+impl Event for AnswerUnread<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.moved();
+    }
+
+    fn log(&self) {
+        let command_id = self.command_id.as_str();
+        warn!(
+            command_id,
+            "the API took command {command_id:?}, but its answer is not the documented JSON: \
+             the event's response is null; check api.base_url and the API's version"
+        );
+    }
+}
+
 /// A command reached its end: its outcome is published and confirmed.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandFinished<'a> {

@@ -11,6 +11,11 @@ pub const fn remedy(reason: GateReason) -> &'static str {
     match reason {
         GateReason::Auth => "check the credential in the section api; the gate opens once the API accepts it",
         GateReason::Throttle => "nothing to do: the gate opens when the wait that the API asked for is over",
+        GateReason::Breaker => "check that the API works and can be reached; the gate opens once it takes a command",
+        GateReason::Brake => {
+            "check api.base_url, api.path, api.descriptor_field and the last deploys on both sides; \
+             the gate opens once the API takes a command"
+        }
         GateReason::Blocked => {
             "check the broker's memory and disk alarms, full queues and the topology; \
              the gate opens once the broker stores what we publish"
@@ -39,7 +44,7 @@ impl Event for GateClosed<'_> {
         let Self { reason, problem } = *self;
         let (why, remedy) = (reason.as_str(), remedy(reason));
         match reason {
-            GateReason::Auth | GateReason::Blocked => {
+            GateReason::Auth | GateReason::Breaker | GateReason::Brake | GateReason::Blocked => {
                 error!(reason = why, problem, "the gate is closed ({why}): {problem}; {remedy}");
             }
             GateReason::Throttle => warn!(reason = why, problem, "the gate is closed ({why}): {problem}; {remedy}"),

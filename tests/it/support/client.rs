@@ -7,7 +7,7 @@ use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
     options::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-        ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+        ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -94,6 +94,13 @@ impl Client {
         self.channel().await.queue_declare(queue.into(), asked, FieldTable::default()).await.is_ok()
     }
 
+    /// Whether there is such an exchange.
+    pub(crate) async fn exchange_exists(&self, exchange: &str) -> bool {
+        let asked = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        let kind = ExchangeKind::Direct; // Not looked at when it is only asked for.
+        self.channel().await.exchange_declare(exchange.into(), kind, asked, FieldTable::default()).await.is_ok()
+    }
+
     /// Insists that no message is ready in the queue now.
     pub(crate) async fn expect_empty(&self, queue: &str) {
         assert_eq!(self.depth(queue).await, 0, "messages in queue {queue}, which must be empty");
@@ -132,11 +139,16 @@ impl Client {
 
     /// Listens to an exchange from now on: returns a queue to [`read`](Self::read) from, gone with this client.
     pub(crate) async fn listen(&self, exchange: &str, key: &str) -> String {
+        let queue = self.own_queue().await;
+        bind(&self.channel().await, &queue, exchange, key).await;
+        queue
+    }
+
+    /// An exclusive queue, as for replies, gone with this client.
+    pub(crate) async fn own_queue(&self) -> String {
         let channel = self.channel().await;
         let queue = channel.queue_declare("".into(), QueueDeclareOptions::exclusive(), FieldTable::default()).await;
-        let queue = queue.expect("an exclusive queue").name().to_string();
-        bind(&channel, &queue, exchange, key).await;
-        queue
+        queue.expect("an exclusive queue").name().to_string()
     }
 
     /// Declares a durable exchange and a quorum queue, both of this name, and binds them by the key.
@@ -145,11 +157,29 @@ impl Client {
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let exchange = channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await;
         exchange.unwrap_or_else(|e| panic!("exchange {name}: {e}"));
+        close(&channel).await;
+        self.declare_queue(name, key, []).await;
+    }
+
+    /// Declares a durable quorum queue with these arguments besides, bound by the key to the exchange of its name.
+    pub(crate) async fn declare_queue<const N: usize>(&self, name: &str, key: &str, more: [(&str, AMQPValue); N]) {
+        let channel = self.channel().await;
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        for (argument, value) in more {
+            arguments.insert(argument.into(), value);
+        }
         let queue = channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await;
         queue.unwrap_or_else(|e| panic!("queue {name}: {e}"));
         bind(&channel, name, name, key).await;
+        close(&channel).await;
+    }
+
+    /// Deletes a queue with all that is in it.
+    pub(crate) async fn delete_queue(&self, name: &str) {
+        let channel = self.channel().await;
+        let deleted = channel.queue_delete(name.into(), QueueDeleteOptions::default()).await;
+        deleted.unwrap_or_else(|e| panic!("queue {name}: {e}"));
         close(&channel).await;
     }
 }

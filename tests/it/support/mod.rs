@@ -1,5 +1,7 @@
 //! What the tests stand on: a broker, queues of their own, a client, faults on the wire, the daemon as a black box.
 
+pub(crate) mod api;
+pub(crate) mod bench;
 pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod daemon;
@@ -8,6 +10,8 @@ pub(crate) mod message;
 pub(crate) mod metrics;
 pub(crate) mod proxy;
 pub(crate) mod queues;
+pub(crate) mod samples;
+pub(crate) mod stage;
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +19,7 @@ use std::{
 };
 
 /// A deadline that only a broken test reaches, with room for a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A name that no other test and no other run has: `<stem>-<8 hex digits>`.
 pub(crate) fn unique(stem: &str) -> String {

@@ -38,6 +38,11 @@ impl Queues {
         Self { prefix, broker: broker.clone(), names: Mutex::new(names), client: Client::connect(broker.url()).await }
     }
 
+    /// Connects anew, once the broker is back.
+    pub(crate) async fn reconnect(&mut self) {
+        self.client = Client::connect(self.broker.url()).await;
+    }
+
     /// For the setting `broker.prefix`.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
@@ -48,7 +53,7 @@ impl Queues {
         &self.broker
     }
 
-    /// Publishes, reads and asks, on the broker itself whatever a proxy does; does not reconnect.
+    /// Publishes, reads and asks, on the broker itself whatever a proxy does; does not reconnect by itself.
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
@@ -78,12 +83,24 @@ impl Queues {
 
     /// Takes the next `n` events from the default events queue.
     pub(crate) async fn events(&self, n: u16) -> Vec<Value> {
-        self.client.read(&self.name("events"), n, SOON).await.iter().map(Message::json).collect()
+        self.event_messages(n).await.iter().map(Message::json).collect()
+    }
+
+    /// The same with their properties.
+    pub(crate) async fn event_messages(&self, n: u16) -> Vec<Message> {
+        self.client.read(&self.name("events"), n, SOON).await
     }
 
     /// Takes the next `n` dead letters.
     pub(crate) async fn dead_letters(&self, n: u16) -> Vec<Message> {
         self.client.read(&self.name("dead"), n, SOON).await
+    }
+
+    /// Insists that no queue of the topology has a message ready.
+    pub(crate) async fn expect_all_empty(&self) {
+        for name in TOPOLOGY {
+            self.client.expect_empty(&self.name(name)).await;
+        }
     }
 }
 

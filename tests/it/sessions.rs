@@ -1,0 +1,174 @@
+//! The broker goes and comes back: every command still reaches its outcome, and the daemon says what is wrong meanwhile.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use edna_courier::sandbox::{Action, Filter, Options, Rule};
+use lapin::ExchangeKind;
+use serde_json::Value;
+
+use crate::support::{
+    SOON,
+    broker::Broker,
+    daemon::{Daemon, Setup},
+    eventually::eventually,
+    proxy::Proxy,
+    stage::{Stage, command, id, not_ready, ready, start_ready},
+};
+
+/// Slow enough that a fault meets attempts under way.
+fn slowish() -> Options {
+    Options { latency: Duration::from_millis(20), ..Options::default() }
+}
+
+/// A daemon behind a proxy that notices within some four seconds that nothing comes any more.
+async fn behind_proxy(stage: &Stage) -> (Proxy, Setup) {
+    let broker = stage.queues.broker();
+    let proxy = Proxy::tcp(broker.host_and_port()).await;
+    let url = format!("{}?heartbeat=2", broker.url_at(proxy.address()));
+    (proxy, stage.setup().set("broker.url", &url).set("limits.max_in_flight", "8"))
+}
+
+async fn reconnects(daemon: &Daemon) -> [f64; 2] {
+    let of = async |role| daemon.metric("courier_reconnects_total", &[("role", role)]).await;
+    [of("consume").await, of("publish").await]
+}
+
+/// Waits until `n` commands have an event, ends the daemon and judges all that is with the broker then. A command may
+/// have been sent twice only if one of its events says so; told twice, it is told by the same id.
+async fn expect_every_outcome(stage: &Stage, daemon: &Daemon, n: u16) {
+    let mut events = Vec::new();
+    let told = |events: &[Value]| events.iter().map(|event| id(event).to_owned()).collect::<BTreeSet<_>>().len();
+    while told(&events) < usize::from(n) {
+        events.extend(stage.queues.events(1).await);
+    }
+    stage.end(daemon).await;
+    let late = stage.queues.client().depth(&stage.queues.name("events")).await;
+    events.extend(stage.queues.events(late.try_into().expect("few")).await);
+    stage.queues.client().expect_empty(&stage.queues.name("dead")).await;
+    assert!(
+        !daemon.log_text().contains("unknown delivery tag"),
+        "what an old session brought is not settled on a new one"
+    );
+
+    assert_eq!(told(&events), usize::from(n), "commands with an outcome");
+    let mut by_device = BTreeMap::<_, usize>::new();
+    for request in stage.sandbox.received(&Filter::default()).requests {
+        *by_device.entry(request.device_address.expect("a good request")).or_default() += 1;
+    }
+    for index in 0..n {
+        let own = command(index, "");
+        let own_events: Vec<_> = events.iter().filter(|event| event["commandId"] == own["commandId"]).collect();
+        assert!(own_events.iter().all(|event| event["outcome"] == "succeeded"), "{own_events:?}");
+        assert!(own_events.iter().all(|event| event["eventId"] == own_events[0]["eventId"]), "{own_events:?}");
+        let sent = by_device[own["deviceAddress"].as_str().expect("a text")];
+        let admitted = own_events.iter().any(|event| event["possibleDuplicate"] == true);
+        assert!(sent == 1 || admitted, "sent {sent} times: {own_events:?}");
+    }
+}
+
+#[tokio::test]
+async fn cut_connections_lose_nothing() {
+    let stage = Stage::with("cut", slowish()).await;
+    let (proxy, setup) = behind_proxy(&stage).await;
+    let daemon = start_ready(&setup).await;
+    stage.send(150, "hello").await;
+    for (cut, posts) in [(1.0, 5), (2.0, 80)] {
+        eventually!(SOON, stage.posts() >= posts, "commands that flow");
+        proxy.cut();
+        eventually!(SOON, reconnects(&daemon).await, |seen| seen.iter().all(|n| *n >= cut), "both links back");
+    }
+    assert!(daemon.log_text().contains("lost the connection to the broker (consume)"));
+    ready(&daemon).await;
+    expect_every_outcome(&stage, &daemon, 150).await;
+}
+
+#[tokio::test]
+async fn a_link_that_stands_still_is_given_up_and_made_anew() {
+    let stage = Stage::with("stall", slowish()).await;
+    let (proxy, setup) = behind_proxy(&stage).await;
+    let daemon = start_ready(&setup).await;
+    stage.send(60, "hello").await;
+    eventually!(SOON, stage.posts() >= 10, "commands that flow");
+    proxy.stall();
+    not_ready(&daemon, &["consume: not connected to the broker: ", "publish: not connected to the broker: "]).await;
+    proxy.resume().await;
+    eventually!(SOON, reconnects(&daemon).await, |seen| seen.iter().all(|n| *n >= 1.0), "both links back");
+    expect_every_outcome(&stage, &daemon, 60).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_there_yet_is_waited_for() {
+    let stage = Stage::new("late-broker").await;
+    let (proxy, setup) = behind_proxy(&stage).await;
+    proxy.refuse().await;
+    let daemon = setup.start().await;
+    let address = proxy.address().to_string();
+    not_ready(&daemon, &["consume: not connected to the broker: cannot connect to", &address, "publish: "]).await;
+    let tries = || daemon.log_text().matches("could not connect to the broker (consume)").count();
+    eventually!(SOON, tries() >= 3, "tries again and again");
+    assert_eq!(daemon.metric("courier_connected", &[]).await, 0.0);
+    proxy.resume().await;
+    ready(&daemon).await;
+    assert_eq!(reconnects(&daemon).await, [0.0, 0.0], "the first connection is no reconnect");
+    stage.send(1, "hello").await;
+    expect_every_outcome(&stage, &daemon, 1).await;
+}
+
+#[tokio::test]
+async fn a_queue_that_was_deleted_is_declared_and_served_again() {
+    let stage = Stage::new("deleted-queue").await;
+    let daemon = start_ready(&stage.setup()).await;
+    let commands = stage.queues.name("commands");
+    stage.queues.client().delete_queue(&commands).await;
+    let told = format!("the broker cancelled the consumer of queue {commands}");
+    eventually!(SOON, daemon.log_text().contains(&told), "a log line that tells it");
+    ready(&daemon).await;
+    stage.send(3, "hello").await;
+    stage.expect_success_of_all(3).await;
+    stage.end(&daemon).await;
+}
+
+#[tokio::test]
+async fn a_topology_that_is_missing_is_named_and_waited_for() {
+    let stage = Stage::new("no-topology").await;
+    let daemon = stage.setup().set("broker.declare", "false").start().await;
+    let missing = format!("exchange {} is missing", stage.queues.name("events"));
+    not_ready(&daemon, &["topology: ", &missing, "broker.declare = true"]).await;
+    let log = daemon.log_text();
+    assert!(log.contains(&missing) && log.contains("set broker.declare = true"), "{log}");
+
+    stage.queues.declare("events", ExchangeKind::Topic, "#").await;
+    stage.queues.declare("dead", ExchangeKind::Direct, "rejected").await;
+    let missing = format!("queue {} is missing", stage.queues.name("commands"));
+    not_ready(&daemon, &["topology: ", &missing]).await;
+
+    stage.queues.declare("commands", ExchangeKind::Direct, "send").await;
+    ready(&daemon).await;
+    stage.send(3, "hello").await;
+    stage.expect_success_of_all(3).await;
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait_exit(SOON).await, 0);
+    stage.queues.client().expect_empty(&stage.queues.name("commands")).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_restarts_loses_nothing() {
+    let broker = Broker::fresh().await;
+    let mut stage = Stage::on(&broker, "restart", slowish()).await;
+    // A stop takes some seconds; none of them may see the end of the commands.
+    stage.sandbox.script([Rule::new(Action::delay(Duration::from_secs(2))).forever()]).expect("room");
+    let daemon = start_ready(&stage.setup().set("limits.max_in_flight", "4")).await;
+    stage.send(60, "hello").await;
+    eventually!(SOON, stage.posts() >= 4, "commands that flow");
+    broker.stop().await;
+    stage.sandbox.clear_script();
+    not_ready(&daemon, &["consume: not connected", "publish: not connected"]).await;
+    assert!(stage.posts() < 60, "commands are left in the queue");
+    broker.start().await;
+    stage.queues.reconnect().await;
+    ready(&daemon).await;
+    expect_every_outcome(&stage, &daemon, 60).await;
+}
