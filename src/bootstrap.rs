@@ -56,7 +56,7 @@ impl App {
     pub fn new(config: Config) -> Result<Self, StartError> {
         let gate = Gate::default();
         let limits = Limits { max_in_flight: config.limits.max_in_flight.into(), prefetch: config.limits.prefetch() };
-        let telemetry = Telemetry::new(gate.clone(), limits)?;
+        let telemetry = Telemetry::new(gate.clone(), limits, &config.delivery.tiers)?;
         let client = client(&config, &telemetry)?;
         let admin = Admin::bind(config.admin.listen)?;
         Ok(Self { config, gate, telemetry, client, admin })
@@ -137,8 +137,9 @@ impl Links {
         let (publisher, publishing) =
             Publisher::new(broker.clone(), names.clone(), gate.clone(), telemetry.clone(), System, stop.clone());
         let consumer = Consumer {
-            declare: declare.then(|| Topology::new(&names, config.events.default_queue)),
+            declare: declare.then(|| Topology::new(&names, &config.delivery.tiers, config.events.default_queue)),
             names,
+            tiers: config.delivery.tiers.clone(),
             prefetch: config.limits.prefetch(),
             gate: gate.clone(),
             telemetry: telemetry.clone(),
@@ -203,6 +204,7 @@ fn rules(config: &Config) -> Rules {
         descriptor_field: config.api.descriptor_field.clone(),
         statuses: config.api.statuses.clone(),
         max_attempts: delivery.max_attempts,
+        tiers: delivery.tiers.clone(),
         on_uncertain: delivery.on_uncertain,
         default_ttl: delivery.default_ttl,
         event_format: config.events.format,

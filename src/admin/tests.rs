@@ -26,7 +26,9 @@ struct Fixture {
 
 fn start() -> Fixture {
     let gate = Gate::default();
-    let telemetry = Telemetry::new(gate.clone(), Limits { max_in_flight: 8, prefetch: 16 }).unwrap();
+    let telemetry =
+        Telemetry::new(gate.clone(), Limits { max_in_flight: 8, prefetch: 16 }, &crate::domain::tier::Tiers::default())
+            .unwrap();
     let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = admin.address();
     let (stop, stopped) = oneshot::channel();

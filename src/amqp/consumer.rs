@@ -18,7 +18,7 @@ use lapin::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::MissedTickBehavior,
+    time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,7 @@ use super::{
     topology::{Names, Topology},
 };
 use crate::{
+    domain::tier::Tiers,
     gate::{Gate, GateState},
     ports::{Delivery, Inbox, Random, Settler, Tag},
     telemetry::{
@@ -40,6 +41,9 @@ use crate::{
 
 /// How often a closed gate's wish for a probe is tried to be met; the queue may be empty.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the broker may take for an acknowledgement that it has read.
+const TAKEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where the pipeline takes deliveries from.
 pub struct Deliveries(mpsc::UnboundedReceiver<Delivery>);
@@ -72,6 +76,8 @@ impl Settler for Acks {
 pub struct Consumer {
     /// Which queue, and what else must be there.
     pub names: Names,
+    /// Whose exchanges must be there.
+    pub tiers: Tiers,
     /// Declares the topology before consuming, instead of only checking it.
     pub declare: Option<Topology>,
     /// How many deliveries may be in hand; the bound of all memory.
@@ -123,7 +129,7 @@ impl Serve for Link {
         let channel = self.prepare(connection).await?;
         self.generation.store(generation, Ordering::Release);
         self.settings.telemetry.record(Connected { role: Role::Consume });
-        let mut session = Session { channel, generation, subscription: Subscription::None };
+        let mut session = Session { channel, generation, subscription: Subscription::None, last_ack: None };
         let result = self.consume_until_stopped(&mut session, connection.events_listener()).await;
         // From here on nothing of this session may be worked on or settled.
         self.generation.store(generation + 1, Ordering::Release);
@@ -143,7 +149,7 @@ impl Link {
         if let Some(topology) = &self.settings.declare {
             topology.declare(connection).await?;
         }
-        Topology::verify(&self.settings.names, connection).await?;
+        Topology::verify(&self.settings.names, &self.settings.tiers, connection).await?;
         self.settings.telemetry.record(TopologyVerified);
         let channel = timed("channel.open", connection.create_channel()).await?;
         timed("basic.qos", channel.basic_qos(self.settings.prefetch, BasicQosOptions::default())).await?;
@@ -184,8 +190,9 @@ impl Link {
         }
     }
 
-    /// Settles what was acked, and makes sure that the broker has read it before the channel closes: acks that are on
-    /// their way when a channel closes can be ignored, and an answer to a later request proves that they were not.
+    /// Settles what was acked, and gives the broker time to take it before the channel closes. An answer to a later request
+    /// proves that it has read the acknowledgements; but the channel of a quorum queue keeps back those beyond 32 that
+    /// await its log, and forgets them when it closes, and nothing that we could ask tells when it has none.
     async fn finish(&mut self, session: &mut Session) -> Result<(), SessionError> {
         self.flushed = false;
         while let Ok(tag) = self.acked.try_recv() {
@@ -193,6 +200,9 @@ impl Link {
         }
         let prefetch = self.settings.prefetch;
         timed("basic.qos", session.channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        if let Some(last) = session.last_ack {
+            tokio::time::sleep_until(last + TAKEN_WITHIN).await;
+        }
         self.flushed = true;
         timed("channel.close", session.channel.close(200, "done".into())).await
     }
@@ -203,6 +213,7 @@ struct Session {
     channel: Channel,
     generation: u64,
     subscription: Subscription,
+    last_ack: Option<Instant>,
 }
 
 /// Whether the broker sends us deliveries.
@@ -283,8 +294,9 @@ impl Session {
         }
     }
 
-    async fn ack(&self, tag: Tag) -> Result<(), SessionError> {
+    async fn ack(&mut self, tag: Tag) -> Result<(), SessionError> {
         if tag.generation == self.generation {
+            self.last_ack = Some(Instant::now());
             timed("basic.ack", self.channel.basic_ack(tag.number, BasicAckOptions::default())).await?;
         }
         Ok(())

@@ -131,6 +131,7 @@ fn address(names: &Names, target: &Target) -> Address {
         }
         Target::Dead(reason) => (names.dead(), reason.as_str().to_owned()),
         Target::Reply(queue) => (String::new(), queue.clone()),
+        Target::Tier { tier, key } => (names.retry(tier), key.clone()),
     };
     Address { exchange, key }
 }

@@ -9,12 +9,12 @@ use lapin::{
 use tracing::warn;
 
 use super::{connect::timed, error::SessionError};
-use crate::domain::reason::Reason;
+use crate::domain::{
+    parked::COMMAND_KEY,
+    reason::Reason,
+    tier::{Tier, Tiers},
+};
 
-/// What producers publish commands with.
-pub const COMMAND_KEY: &str = "send";
-/// The delay queues: name and length in milliseconds.
-const TIERS: [(&str, i64); 5] = [("5s", 5_000), ("30s", 30_000), ("2m", 120_000), ("10m", 600_000), ("1h", 3_600_000)];
 /// After so many returns the broker gives a command up to `<p>.dead`, key `poison`.
 const DELIVERY_LIMIT: i64 = 20;
 /// See [`kept_for_people`].
@@ -61,12 +61,14 @@ impl Names {
 
     /// Every name of the contract's table; each is an exchange's and a queue's.
     #[must_use]
-    pub fn all(&self) -> Vec<String> {
-        let tiers = TIERS.map(|(tier, _)| self.retry(tier));
+    pub fn all(&self, tiers: &Tiers) -> Vec<String> {
+        let tiers = tiers.iter().map(|tier| self.retry(&tier.name));
         [self.commands(), self.events(), self.dead(), self.unroutable()].into_iter().chain(tiers).collect()
     }
 
-    fn retry(&self, tier: &str) -> String {
+    /// Exchange and queue of a tier.
+    #[must_use]
+    pub fn retry(&self, tier: &str) -> String {
         format!("{}.retry.{tier}", self.prefix)
     }
 }
@@ -97,13 +99,13 @@ pub struct Topology {
 impl Topology {
     /// The contract's table; the events queue only if `default_events_queue`.
     #[must_use]
-    pub fn new(names: &Names, default_events_queue: bool) -> Self {
+    pub fn new(names: &Names, tiers: &Tiers, default_events_queue: bool) -> Self {
         let mut queues = vec![commands_queue(names), dead_queue(names), unroutable_queue(names)];
-        queues.extend(TIERS.map(|(tier, ttl_ms)| retry_queue(names, tier, ttl_ms)));
+        queues.extend(tiers.iter().map(|tier| retry_queue(names, tier)));
         if default_events_queue {
             queues.push(events_queue(names));
         }
-        Self { exchanges: exchanges(names), queues }
+        Self { exchanges: exchanges(names, tiers), queues }
     }
 
     /// Declares everything. What is there already is left as it is, also when it differs: its owner may have declared it
@@ -127,13 +129,15 @@ impl Topology {
         Ok(())
     }
 
-    /// Checks that what the daemon itself reads and writes is there: the commands queue, the events and dead exchanges.
+    /// Checks that what the daemon itself reads and writes is there: the commands queue, the exchanges of events, dead
+    /// letters and tiers.
     ///
     /// # Errors
     /// [`SessionError::Missing`] with the first that is not; others when the broker does not answer. A user that may
     /// not even look (access refused) is no proof that something is missing and passes.
-    pub async fn verify(names: &Names, connection: &Connection) -> Result<(), SessionError> {
-        for exchange in [names.events(), names.dead()] {
+    pub async fn verify(names: &Names, tiers: &Tiers, connection: &Connection) -> Result<(), SessionError> {
+        let tiers = tiers.iter().map(|tier| names.retry(&tier.name));
+        for exchange in [names.events(), names.dead()].into_iter().chain(tiers) {
             let channel = timed("channel.open", connection.create_channel()).await?;
             let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
             let asking =
@@ -201,7 +205,7 @@ fn there<T>(what: &str, name: &str, answer: Result<T, SessionError>) -> Result<(
     }
 }
 
-fn exchanges(names: &Names) -> Vec<Exchange> {
+fn exchanges(names: &Names, tiers: &Tiers) -> Vec<Exchange> {
     let unroutable = table([("alternate-exchange", text(&names.unroutable()))]);
     let caught = |name, kind| Exchange { name, kind, arguments: unroutable.clone() };
     let fanout = |name| Exchange { name, kind: ExchangeKind::Fanout, arguments: FieldTable::default() };
@@ -211,7 +215,7 @@ fn exchanges(names: &Names) -> Vec<Exchange> {
         caught(names.events(), ExchangeKind::Topic),
         caught(names.dead(), ExchangeKind::Direct),
     ];
-    exchanges.extend(TIERS.map(|(tier, _)| fanout(names.retry(tier))));
+    exchanges.extend(tiers.iter().map(|tier| fanout(names.retry(&tier.name))));
     exchanges
 }
 
@@ -223,10 +227,11 @@ fn commands_queue(names: &Names) -> Queue {
 }
 
 /// No dead-letter routing key: what comes back keeps the key that it came with.
-fn retry_queue(names: &Names, tier: &str, ttl_ms: i64) -> Queue {
+fn retry_queue(names: &Names, tier: &Tier) -> Queue {
+    let ttl_ms = i64::try_from(tier.length.as_millis()).unwrap_or(i64::MAX);
     let mut arguments = dead_lettering_to(&names.commands());
     insert(&mut arguments, "x-message-ttl", AMQPValue::LongLongInt(ttl_ms));
-    bound(names.retry(tier), arguments, names.retry(tier), [""])
+    bound(names.retry(&tier.name), arguments, names.retry(&tier.name), [""])
 }
 
 fn dead_queue(names: &Names) -> Queue {

@@ -5,12 +5,13 @@ use std::{
     time::Duration,
 };
 
-use super::reader::Reader;
+use super::{parse, reader::Reader};
 use crate::{
     domain::{
         command::OnUncertain,
         decode::{MissingId, UnknownFields},
         event::EventFormat,
+        tier::{Tier, Tiers},
     },
     telemetry::logging,
 };
@@ -20,6 +21,8 @@ use crate::{
 pub struct Delivery {
     /// After so many counted attempts a command is exhausted.
     pub max_attempts: u32,
+    /// The delay queues.
+    pub tiers: Tiers,
     /// For commands that do not say.
     pub on_uncertain: OnUncertain,
     /// A command without an id.
@@ -44,6 +47,7 @@ impl Delivery {
         only(reader, "delivery.order", "none", "order by device is not built yet");
         Self {
             max_attempts: reader.whole("delivery.max_attempts", 1..=100),
+            tiers: tiers(reader),
             on_uncertain: reader.choice("delivery.on_uncertain").unwrap_or(OnUncertain::Resend),
             missing_id: reader.choice("delivery.missing_id").unwrap_or(MissingId::Reject),
             unknown_fields: reader.choice("delivery.unknown_fields").unwrap_or(UnknownFields::Reject),
@@ -53,6 +57,17 @@ impl Delivery {
             drain: reader.duration("delivery.drain", Duration::ZERO..=Duration::from_secs(3_600)).unwrap_or_default(),
         }
     }
+}
+
+/// Each is named as it is written.
+fn tiers(reader: &mut Reader) -> Tiers {
+    let range = Duration::from_millis(50)..=Duration::from_secs(86_400);
+    let tier = |text: &str| Ok(Tier { length: parse::duration(text, &range)?, name: text.to_owned() });
+    let tiers = reader.list("delivery.tiers", tier);
+    Tiers::new(tiers).unwrap_or_else(|| {
+        reader.mistake("delivery.tiers", "must name at least one delay, and each length once, as in 5s,30s,2m,10m,1h");
+        Tiers::default()
+    })
 }
 
 /// How much may be under way at once.

@@ -103,6 +103,12 @@ const SETTINGS: &[Setting] = &[
     ),
     plain("delivery.max_attempts", "number", Some("8"), "after so many counted attempts a command is `exhausted`"),
     plain(
+        "delivery.tiers",
+        "list of durations",
+        Some("5s,30s,2m,10m,1h"),
+        "the delay queues `<p>.retry.<tier>`, each named as it is written here",
+    ),
+    plain(
         "delivery.on_uncertain",
         "resend or park",
         Some("resend"),

@@ -15,6 +15,14 @@ pub struct Tier {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tiers(Vec<Tier>);
 
+/// The contract's five.
+impl Default for Tiers {
+    fn default() -> Self {
+        let tiers = [("5s", 5), ("30s", 30), ("2m", 120), ("10m", 600), ("1h", 3_600)];
+        Self(tiers.map(|(name, s)| Tier { length: Duration::from_secs(s), name: name.to_owned() }).into())
+    }
+}
+
 impl Tiers {
     /// Sorts them by length; `None` when there is none or two have the same length.
     #[must_use]
@@ -43,6 +51,12 @@ impl Tiers {
     pub fn within(&self, wait: Duration) -> &Tier {
         let fitting = self.0.iter().rposition(|tier| tier.length <= wait);
         self.in_turn(fitting.unwrap_or(0))
+    }
+
+    /// The shortest.
+    #[must_use]
+    pub fn shortest(&self) -> &Tier {
+        self.in_turn(0)
     }
 
     /// Where a tier stands, for closed label sets.

@@ -1,6 +1,6 @@
 //! Posts one command until there is an ending: the loop around the decision table.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -17,57 +17,121 @@ use crate::{
         event::{Ending, Failure, Response},
         evidence::Evidence,
         reason::Reason,
-        request, retry,
+        request,
+        retry::{self, Delay},
+        tier::Tier,
         verdict::{self, Next, Verdict},
     },
     ports::{Clock, Delivery, Ports, Random, Sender, Settler, Tag},
     telemetry::events::{AnswerUnread, AttemptMade},
 };
 
+/// Early by so little is waited for in memory, however short the tiers are.
+const MOMENT: Duration = Duration::from_secs(1);
+/// A command is held in memory no longer than this; the broker would ask for it back.
+const HELD_AT_MOST: Duration = Duration::from_secs(300);
+
+/// How the work on a command ends.
+pub(super) enum End {
+    /// There is an outcome to tell.
+    Told(Ending),
+    /// It waits in a tier.
+    Parked(Parking),
+    /// Nothing is acknowledged: the daemon shuts down, or the session that brought it is gone.
+    Released,
+}
+
+/// Where and how long.
+pub(super) struct Parking {
+    pub(super) tier: Tier,
+    /// Longer than the tier.
+    pub(super) not_before: Option<Timestamp>,
+}
+
 impl<P: Ports> Pipeline<P> {
-    /// Attempts the command until it ends; `None` when it must be released instead, as the daemon shuts down or the
-    /// session that brought it is gone.
-    pub(super) async fn attempt(
-        &self,
-        delivery: &Delivery,
-        command: &Command,
-        journey: &mut Journey,
-    ) -> Option<Ending> {
-        let shared = &*self.shared;
-        let request = Bytes::from(request::render(command, &shared.rules.descriptor_field));
-        let deadline = shared.deadline(command, journey);
-        let on_uncertain = command.on_uncertain.unwrap_or(shared.rules.on_uncertain);
-        loop {
-            let permission = tokio::select! {
-                biased;
-                // Not even the gate holds back the news that it is too late.
-                () = shared.passes(deadline) => return Some(expired(journey)),
-                permission = shared.permission(delivery.tag) => permission,
-            };
-            let (slot, probe) = permission?;
-            let (evidence, verdict) = shared.post(command, request.clone(), journey).await;
-            let (retry_after, problem) = (evidence.retry_after(), evidence.to_string());
-            let now = shared.ports.clock().now();
-            let shown = Shown { verdict, by_probe: probe.is_some(), retry_after, problem: &problem, now };
-            let braked = shared.keeper.judge(shown);
-            // Not before the gate is closed: whoever waits for the slot must find it so.
-            drop((slot, probe));
-            let wait = match verdict::next(verdict, journey.attempts, shared.rules.max_attempts, on_uncertain) {
-                Next::Bury(Reason::Rejected) if braked => shared.uncounted(journey),
-                Next::Succeed => return Some(shared.succeeded(command, &evidence)),
-                Next::Bury(reason) => return Some(buried(reason, &evidence, journey.attempts)),
-                Next::Retry => retry::wait_after(journey.attempts, shared.ports.random().dice()),
-                Next::Wait => Duration::ZERO,
-            };
-            if shared.has_passed(deadline, wait) {
-                return Some(expired(journey));
-            }
-            shared.wait(wait).await?;
+    /// Works on a command until there is an end.
+    pub(super) async fn attempt(&self, delivery: &Delivery, command: &Command, journey: &mut Journey) -> End {
+        match self.shared.attempt(delivery, command, journey).await {
+            Ok(never) => match never {},
+            Err(end) => end,
         }
     }
 }
 
 impl<P: Ports> Shared<P> {
+    /// Comes back only with an end.
+    async fn attempt(&self, delivery: &Delivery, command: &Command, journey: &mut Journey) -> Result<Infallible, End> {
+        let request = Bytes::from(request::render(command, &self.rules.descriptor_field));
+        let deadline = self.deadline(command, journey);
+        let on_uncertain = command.on_uncertain.unwrap_or(self.rules.on_uncertain);
+        self.wait_until_due(journey, deadline).await?;
+        loop {
+            let (slot, probe) = self.permission_in_time(delivery.tag, journey, deadline).await?;
+            let (evidence, verdict) = self.post(command, request.clone(), journey).await;
+            let (retry_after, problem) = (evidence.retry_after(), evidence.to_string());
+            let now = self.ports.clock().now();
+            let shown = Shown { verdict, by_probe: probe.is_some(), retry_after, problem: &problem, now };
+            let braked = self.keeper.judge(shown);
+            // Not before the gate is closed: whoever waits for the slot must find it so.
+            drop((slot, probe));
+            match verdict::next(verdict, journey.attempts, self.rules.max_attempts, on_uncertain) {
+                Next::Bury(Reason::Rejected) if braked => journey.uncount(),
+                Next::Succeed => return Err(End::Told(self.succeeded(command, &evidence))),
+                Next::Bury(reason) => return Err(End::Told(buried(reason, &evidence, journey.attempts))),
+                Next::Retry => self.delay(journey, deadline).await?,
+                Next::Wait => {}
+            }
+        }
+    }
+
+    /// What came back from a tier too early waits on: for a moment here, for longer in a tier again; uncounted.
+    async fn wait_until_due(&self, journey: &Journey, deadline: Option<Timestamp>) -> Result<(), End> {
+        let Some(not_before) = journey.not_before else { return Ok(()) };
+        let early = Duration::try_from(not_before.duration_since(self.ports.clock().now())).unwrap_or_default();
+        let shortest = self.rules.tiers.shortest().length;
+        if early > shortest.max(MOMENT) {
+            let tier = self.rules.tiers.within(early).clone();
+            return Err(self.park(journey, deadline, tier, Some(not_before)));
+        }
+        self.wait(early).await
+    }
+
+    /// The delay before the next attempt: in memory, or in a tier.
+    async fn delay(&self, journey: &Journey, deadline: Option<Timestamp>) -> Result<(), End> {
+        match retry::delay_after(journey.attempts, self.ports.random().dice()) {
+            Delay::InProcess(wait) if self.has_passed(deadline, wait) => Err(End::Told(expired(journey))),
+            Delay::InProcess(wait) => self.wait(wait).await,
+            Delay::InTier(turn) => Err(self.park(journey, deadline, self.rules.tiers.in_turn(turn).clone(), None)),
+        }
+    }
+
+    /// A command whose deadline is nearer than the tier's end is not sent there to expire.
+    fn park(&self, journey: &Journey, deadline: Option<Timestamp>, tier: Tier, not_before: Option<Timestamp>) -> End {
+        if self.has_passed(deadline, tier.length) {
+            return End::Told(expired(journey));
+        }
+        End::Parked(Parking { tier, not_before })
+    }
+
+    /// [`Self::permission`], unless it comes too late.
+    async fn permission_in_time(
+        &self,
+        tag: Tag,
+        journey: &Journey,
+        deadline: Option<Timestamp>,
+    ) -> Result<(SemaphorePermit<'_>, Option<Probe<'_>>), End> {
+        tokio::select! {
+            biased;
+            // Not even the gate holds back the news that it is too late.
+            () = self.passes(deadline) => Err(End::Told(expired(journey))),
+            permission = self.permission(tag) => permission.ok_or(End::Released),
+            // The queue is the better place to wait for long.
+            () = tokio::time::sleep_until(journey.received + HELD_AT_MOST) => {
+                Err(self.park(journey, None, self.rules.tiers.shortest().clone(), None))
+            }
+        }
+    }
+
     /// Makes one attempt, whatever becomes of it in the journey's books.
     async fn post(&self, command: &Command, request: Bytes, journey: &mut Journey) -> (Evidence, Verdict) {
         let in_flight = self.telemetry.in_flight();
@@ -91,12 +155,6 @@ impl<P: Ports> Shared<P> {
             self.telemetry.record(AnswerUnread { command_id: &command.id });
         }
         Ending::Succeeded(response)
-    }
-
-    /// While the brake is on, everything is rejected, and it is no fault of this command's: it waits with the others.
-    fn uncounted(&self, journey: &mut Journey) -> Duration {
-        journey.attempts = journey.attempts.saturating_sub(1);
-        Duration::ZERO
     }
 
     /// Waits until an attempt may start: the gate is open, or it is this command's turn to try whether it could be; and
@@ -135,12 +193,12 @@ impl<P: Ports> Shared<P> {
         }
     }
 
-    /// Waits; `None` when the daemon shuts down meanwhile.
-    async fn wait(&self, wait: Duration) -> Option<()> {
+    /// Waits, unless the daemon shuts down meanwhile.
+    async fn wait(&self, wait: Duration) -> Result<(), End> {
         tokio::select! {
             biased;
-            () = self.drain.cancelled() => None,
-            () = tokio::time::sleep(wait) => Some(()),
+            () = self.drain.cancelled() => Err(End::Released),
+            () = tokio::time::sleep(wait) => Ok(()),
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use super::{Pipeline, journey::Journey};
+use super::{Pipeline, attempt::End, journey::Journey};
 use crate::{
     domain::decode,
     ports::{Clock, Delivery, Inbox, Ports, Settler},
@@ -84,11 +84,11 @@ impl<P: Ports> Pipeline<P> {
             // The copy of a lost session is handed out again: its dead letter would be written twice.
             Err(_) if !self.shared.ports.settler().is_current(delivery.tag) => {}
             Err(malformed) => self.settle_malformed(&delivery, &journey, &malformed).await,
-            Ok(command) => {
-                if let Some(ending) = self.attempt(&delivery, &command, &mut journey).await {
-                    self.settle(&delivery, &command, &journey, ending).await;
-                }
-            }
+            Ok(command) => match self.attempt(&delivery, &command, &mut journey).await {
+                End::Told(ending) => self.settle(&delivery, &command, &journey, ending).await,
+                End::Parked(parking) => self.settle_parked(&delivery, &command, &journey, parking).await,
+                End::Released => {}
+            },
         }
         drop(in_hand);
     }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::{
     domain::{
         event::{Circumstances, Timing},
+        parked::Parked,
         properties::header,
         reason::Reason,
         verdict::Verdict,
@@ -24,6 +26,12 @@ pub(super) struct Journey {
     pub(super) attempts: u32,
     /// How often an operator replayed it.
     pub(super) replay: u32,
+    /// `exchange/key` that it came by at first.
+    pub(super) source: String,
+    /// No attempt before this.
+    pub(super) not_before: Option<Timestamp>,
+    /// When we took it in hand.
+    pub(super) received: Instant,
     /// A request that nobody can account for may have reached the API before the last attempt.
     uncertain_before: bool,
     /// The same, the last attempt included.
@@ -41,13 +49,19 @@ impl Journey {
         let count = |name| delivery.properties.int(name).and_then(|int| u32::try_from(int).ok()).unwrap_or(0);
         let first_seen = delivery.properties.int(header::FIRST_SEEN);
         let made_at = delivery.properties.timestamp_s.and_then(|seconds| i64::try_from(seconds).ok());
+        let not_before = delivery.properties.int(header::NOT_BEFORE);
+        let source = delivery.properties.text(header::SOURCE).unwrap_or(&delivery.source);
+        let parked_uncertain = delivery.properties.text(header::REASON) == Some(Reason::Uncertain.as_str());
         Self {
             first_seen: first_seen.and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(now),
             made_at: made_at.and_then(|seconds| Timestamp::from_second(seconds).ok()),
             attempts: count(header::ATTEMPT),
             replay: count(header::REPLAY),
+            source: source.to_owned(),
+            not_before: not_before.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            received: Instant::now(),
             uncertain_before: false,
-            uncertain_so_far: delivery.redelivered,
+            uncertain_so_far: delivery.redelivered || parked_uncertain,
             waited: None,
             api: Duration::ZERO,
         }
@@ -71,6 +85,11 @@ impl Journey {
         self.uncertain_so_far |= verdict == Verdict::Uncertain;
     }
 
+    /// While the brake is on, everything is rejected, and that is no fault of this command's.
+    pub(super) fn uncount(&mut self) {
+        self.attempts = self.attempts.saturating_sub(1);
+    }
+
     /// Whether an attempt may have reached the API without an answer.
     pub(super) fn may_have_arrived(&self) -> bool {
         self.uncertain_so_far
@@ -89,6 +108,18 @@ impl Journey {
     /// From the first sight to now.
     pub(super) fn age(&self, now: Timestamp) -> Duration {
         since(self.first_seen, now)
+    }
+
+    /// What the next attempt must know, for the copy in a tier.
+    pub(super) fn parked(&self, not_before: Option<Timestamp>) -> Parked {
+        Parked {
+            attempts: self.attempts,
+            first_seen_ms: self.first_seen.as_millisecond(),
+            not_before_ms: not_before.map(Timestamp::as_millisecond),
+            uncertain: self.uncertain_so_far,
+            source: self.source.clone(),
+            replay: self.replay,
+        }
     }
 
     /// What the event tells besides the command and its ending.

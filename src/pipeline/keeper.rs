@@ -21,7 +21,7 @@ use crate::{
 
 /// What `Retry-After` may ask for: shorter is no wait, and longer is not believed.
 const THROTTLE_LEAST: Duration = Duration::from_secs(1);
-const THROTTLE_MOST: Duration = Duration::from_secs(300);
+const THROTTLE_MOST: Duration = Duration::from_secs(3_600);
 /// Without a `Retry-After`.
 const THROTTLE_DEFAULT: Duration = Duration::from_secs(5);
 /// The waits between probes double up to this.

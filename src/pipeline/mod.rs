@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::intake::Drained;
 use self::keeper::Keeper;
 use crate::{
-    domain::{command::OnUncertain, decode::Limits, event::EventFormat, verdict::StatusLists},
+    domain::{command::OnUncertain, decode::Limits, event::EventFormat, tier::Tiers, verdict::StatusLists},
     gate::Gate,
     ports::Ports,
     telemetry::Telemetry,
@@ -36,6 +36,8 @@ pub struct Rules {
     pub statuses: StatusLists,
     /// After so many attempts a command is exhausted.
     pub max_attempts: u32,
+    /// Where commands wait for long.
+    pub tiers: Tiers,
     /// For commands that do not say.
     pub on_uncertain: OnUncertain,
     /// A deadline for commands that have none, counted from when they were made.

@@ -2,7 +2,7 @@
 //!
 //! The only file that acknowledges. Once a command has an ending, only the publishing is tried again, never the POST.
 
-use super::{Pipeline, Shared, journey::Journey};
+use super::{Pipeline, Shared, attempt::Parking, journey::Journey};
 use crate::{
     domain::{
         command::{Command, CommandId},
@@ -15,7 +15,7 @@ use crate::{
     },
     gate::GateReason,
     ports::{Clock, Delivery, Outbox, Ports, Random, Settler},
-    telemetry::events::CommandFinished,
+    telemetry::events::{CommandFinished, CommandParked},
 };
 
 impl<P: Ports> Pipeline<P> {
@@ -27,6 +27,24 @@ impl<P: Ports> Pipeline<P> {
         let failure = event.failure.clone();
         self.shared.tell(delivery, journey, Some(&event), failure.as_ref()).await;
         self.shared.finished(Some(&command.id), journey, failure.as_ref());
+    }
+
+    /// Settles a command that goes on from a tier: its copy there is stored before this one is acknowledged.
+    pub(super) async fn settle_parked(
+        &self,
+        delivery: &Delivery,
+        command: &Command,
+        journey: &Journey,
+        parking: Parking,
+    ) {
+        let Parking { tier, not_before } = parking;
+        let key = delivery.source.rsplit('/').next().unwrap_or_default();
+        let copy = journey.parked(not_before).to_message(&tier, key, delivery.body.clone(), &delivery.properties);
+        self.shared.store(Some(copy)).await;
+        self.shared.ports.settler().ack(delivery.tag);
+        let place = self.shared.rules.tiers.position(&tier.name).unwrap_or_default();
+        let (command_id, attempts) = (&command.id, journey.attempts);
+        self.shared.telemetry.record(CommandParked { command_id, tier: &tier.name, place, attempts });
     }
 
     /// Settles a message that is no command: a dead letter, and an event when an id could be read.
@@ -91,7 +109,7 @@ fn dead_letter(delivery: &Delivery, journey: &Journey, failure: &Failure) -> Mes
         detail: failure.detail.clone(),
         attempts: journey.attempts,
         first_seen_ms: journey.first_seen.as_millisecond(),
-        source: delivery.source.clone(),
+        source: journey.source.clone(),
         replay: journey.replay,
     };
     letter.to_message(delivery.body.clone(), &delivery.properties)

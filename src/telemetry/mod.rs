@@ -24,7 +24,7 @@ pub use self::{
     snapshot::{Closure, Snapshot},
 };
 use self::{health::Health, metrics::Metrics};
-use crate::gate::Gate;
+use crate::{domain::tier::Tiers, gate::Gate};
 
 /// How often the data plane stamps its heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -57,8 +57,8 @@ impl Telemetry {
     ///
     /// # Errors
     /// When two metrics share a name: a mistake in this module that its tests find.
-    pub fn new(gate: Gate, limits: Limits) -> Result<Self, prometheus::Error> {
-        let metrics = Metrics::new()?;
+    pub fn new(gate: Gate, limits: Limits, tiers: &Tiers) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::new(tiers)?;
         metrics.api.concurrency_limit.set(i64::from(limits.max_in_flight));
         let health = Health::new();
         Ok(Self { inner: Arc::new(Inner { metrics, health, gate, limits }) })

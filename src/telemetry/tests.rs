@@ -27,7 +27,11 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn telemetry() -> (Gate, Telemetry) {
     let gate = Gate::default();
-    (gate.clone(), Telemetry::new(gate, Limits { max_in_flight: 8, prefetch: 16 }).unwrap())
+    (
+        gate.clone(),
+        Telemetry::new(gate, Limits { max_in_flight: 8, prefetch: 16 }, &crate::domain::tier::Tiers::default())
+            .unwrap(),
+    )
 }
 
 /// Every sample of ours by name and labels, histograms by their `_count`.

@@ -13,3 +13,4 @@ mod settle;
 mod shutdown;
 mod support;
 mod support_works;
+mod tiers;

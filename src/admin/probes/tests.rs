@@ -13,7 +13,7 @@ use crate::{
 const LIMITS: Limits = Limits { max_in_flight: 8, prefetch: 16 };
 
 fn consuming(gate: &Gate) -> Telemetry {
-    let telemetry = Telemetry::new(gate.clone(), LIMITS).unwrap();
+    let telemetry = Telemetry::new(gate.clone(), LIMITS, &crate::domain::tier::Tiers::default()).unwrap();
     Role::ALL.into_iter().for_each(|role| telemetry.record(Connected { role }));
     telemetry.record(ConsumerStarted { queue: "edna.commands" });
     telemetry
@@ -67,7 +67,7 @@ fn not_ready_while_a_closed_gate_needs_a_hand() {
 
 #[test]
 fn not_ready_without_both_links() {
-    let telemetry = Telemetry::new(Gate::default(), LIMITS).unwrap();
+    let telemetry = Telemetry::new(Gate::default(), LIMITS, &crate::domain::tier::Tiers::default()).unwrap();
     check_not_ready(
         &telemetry,
         &["consume: not connected to the broker yet", "publish: not connected to the broker yet"],
@@ -104,7 +104,7 @@ fn check_live(since_beat_s: u64, in_hand: i64, since_moved_s: u64, told: &str) {
         since_beat: Duration::from_secs(since_beat_s),
         since_moved: Duration::from_secs(since_moved_s),
         in_hand,
-        ..Telemetry::new(Gate::default(), LIMITS).unwrap().snapshot()
+        ..Telemetry::new(Gate::default(), LIMITS, &crate::domain::tier::Tiers::default()).unwrap().snapshot()
     });
     assert_eq!((probe.is_well, probe.told.join("\n").as_str()), (told == "alive", told));
 }
@@ -127,7 +127,7 @@ fn alive_while_the_loop_turns_and_work_moves() {
 #[test]
 fn alive_without_a_broker_and_with_a_closed_gate() {
     let gate = Gate::default();
-    let telemetry = Telemetry::new(gate.clone(), LIMITS).unwrap();
+    let telemetry = Telemetry::new(gate.clone(), LIMITS, &crate::domain::tier::Tiers::default()).unwrap();
     let _holds = GateReason::ALL.map(|reason| gate.close(reason));
     assert!(Probe::live(&telemetry.snapshot()).is_well);
 }

@@ -8,7 +8,7 @@ use lapin::{
 };
 
 use super::{link::Link, settings::PREFIX, traffic::short};
-use crate::amqp::topology::Names;
+use crate::{amqp::topology::Names, domain::tier::Tiers};
 
 /// For one name.
 const STEP: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ fn names(prefix: &str) -> Result<Vec<String>, String> {
     if !prefix.starts_with(PREFIX) {
         return Err(format!("nothing is removed: {prefix} does not start with {PREFIX}, so it is not the demo's"));
     }
-    Ok(Names::new(prefix).all())
+    Ok(Names::new(prefix).all(&Tiers::default()))
 }
 
 /// Until all is gone, or the broker refuses something for good; keeps the first problem. Whether all is gone.

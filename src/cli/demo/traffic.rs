@@ -15,8 +15,8 @@ use lapin::{
 
 use super::{account::Account, plan};
 use crate::{
-    amqp::topology::{COMMAND_KEY, Names, Topology},
-    domain::{properties::header, reason::Reason},
+    amqp::topology::{Names, Topology},
+    domain::{parked::COMMAND_KEY, properties::header, reason::Reason, tier::Tiers},
 };
 
 /// How many publishes may await their confirm.
@@ -49,7 +49,7 @@ impl Backend {
     }
 
     pub(super) async fn declare(&self) -> Result<(), String> {
-        let declared = Topology::new(&self.names, true).declare(&self.connection).await;
+        let declared = Topology::new(&self.names, &Tiers::default(), true).declare(&self.connection).await;
         declared.map_err(|error| format!("cannot declare the demo's queues and exchanges: {error}"))
     }
 

@@ -3,5 +3,6 @@
 mod endings;
 mod property;
 mod shutdown;
+mod tiers;
 mod trouble;
 mod world;

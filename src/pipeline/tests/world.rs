@@ -19,6 +19,7 @@ use crate::{
         evidence::{Answer, Evidence},
         message::{Message, Target},
         properties::Properties,
+        tier::Tiers,
         verdict::StatusLists,
     },
     gate::{Gate, GateState},
@@ -36,6 +37,8 @@ pub(super) struct World {
     /// POSTs wait until this is true.
     answers: watch::Sender<bool>,
     started: tokio::time::Instant,
+    /// What is parked comes back by it after its tier's length.
+    queue: mpsc::UnboundedSender<Delivery>,
 }
 
 #[derive(Default)]
@@ -44,7 +47,11 @@ struct State {
     posts: Vec<String>,
     publish_errors: VecDeque<PublishError>,
     stored: Vec<Message>,
+    /// How many deliveries there were.
+    delivered: u64,
     acked: Vec<u64>,
+    /// In which tiers commands waited.
+    parked: Vec<String>,
     /// What was stored when each ack came.
     stored_at_ack: Vec<usize>,
     stale: bool,
@@ -53,10 +60,35 @@ struct State {
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    fn new(queue: mpsc::UnboundedSender<Delivery>) -> Self {
         let state = Arc::default();
         let started = tokio::time::Instant::now();
-        Self { state, confirms: watch::Sender::new(true), answers: watch::Sender::new(true), started }
+        Self { state, confirms: watch::Sender::new(true), answers: watch::Sender::new(true), started, queue }
+    }
+
+    /// In which tiers commands waited, one after the other.
+    pub(super) fn parked(&self) -> Vec<String> {
+        self.state().parked.clone()
+    }
+
+    /// How many deliveries there were, those from tiers included.
+    pub(super) fn delivered(&self) -> u64 {
+        self.state().delivered
+    }
+
+    /// Hands a message to the pipeline.
+    fn deliver(&self, body: Bytes, properties: Properties, change: impl FnOnce(&mut Delivery)) {
+        let number = {
+            let mut state = self.state();
+            state.delivered += 1;
+            state.delivered
+        };
+        let tag = Tag { generation: 1, number };
+        let source = "edna.commands/send".to_owned();
+        let mut delivery = Delivery { tag, body, properties, redelivered: false, source };
+        change(&mut delivery);
+        // Nobody takes it any more after the end of a test.
+        let _ = self.queue.send(delivery);
     }
 
     /// The evidence of the next attempts; when it is used up, the API answers 200.
@@ -154,10 +186,26 @@ impl Outbox for World {
         match state.publish_errors.pop_front() {
             Some(error) => Err(error),
             None => {
+                if let Target::Tier { tier, .. } = &message.target {
+                    state.parked.push(tier.clone());
+                    self.come_back(tier, message.clone());
+                }
                 state.stored.push(message);
                 Ok(())
             }
         }
+    }
+}
+
+impl World {
+    /// As the broker does it, after the tier's length.
+    fn come_back(&self, tier: &str, message: Message) {
+        let length = Tiers::default().iter().find(|known| known.name == tier).map(|known| known.length);
+        let world = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(length.unwrap()).await;
+            world.deliver(message.body, message.properties, |_| {});
+        });
     }
 }
 
@@ -227,9 +275,7 @@ pub(super) struct Daemon {
     pub(super) world: World,
     pub(super) gate: Gate,
     drain: CancellationToken,
-    queue: mpsc::UnboundedSender<Delivery>,
     working: tokio::task::JoinHandle<Drained>,
-    sent: u64,
 }
 
 impl Daemon {
@@ -243,6 +289,7 @@ impl Daemon {
             descriptor_field: "clientApplicationDescriptor".to_owned(),
             statuses: StatusLists::default(),
             max_attempts: 8,
+            tiers: Tiers::default(),
             on_uncertain: OnUncertain::Resend,
             default_ttl: None,
             event_format: EventFormat::Plain,
@@ -251,18 +298,20 @@ impl Daemon {
             drain: Duration::from_secs(30),
         };
         change(&mut rules);
-        let (world, gate, drain) = (World::new(), Gate::default(), CancellationToken::new());
-        let telemetry = Telemetry::new(gate.clone(), telemetry::Limits { max_in_flight: 4, prefetch: 5 }).unwrap();
         let (queue, inbox) = mpsc::unbounded_channel();
+        let (world, gate, drain) = (World::new(queue), Gate::default(), CancellationToken::new());
+        let telemetry =
+            Telemetry::new(gate.clone(), telemetry::Limits { max_in_flight: 4, prefetch: 5 }, &Tiers::default())
+                .unwrap();
         let pipeline = Pipeline::new(rules, world.clone(), gate.clone(), telemetry, drain.clone());
         let working = tokio::spawn(pipeline.run(Queue(inbox)));
-        Self { world, gate, drain, queue, working, sent: 0 }
+        Self { world, gate, drain, working }
     }
 
     /// Delivers a command of the given text, with the other fields of `more`.
     pub(super) fn deliver(&mut self, text: &str, more: serde_json::Value) {
         let mut body = serde_json::json!({
-            "commandId": format!("c-{}", self.sent + 1), "text": text,
+            "commandId": format!("c-{}", self.world.state().delivered + 1), "text": text,
             "channelType": "WHATSAPP", "deviceAddress": "89000000000",
         });
         for (key, value) in more.as_object().into_iter().flatten() {
@@ -272,16 +321,7 @@ impl Daemon {
     }
 
     pub(super) fn deliver_raw(&mut self, body: Vec<u8>, change: impl FnOnce(&mut Delivery)) {
-        self.sent += 1;
-        let mut delivery = Delivery {
-            tag: Tag { generation: 1, number: self.sent },
-            body: body.into(),
-            properties: Properties::default(),
-            redelivered: false,
-            source: "edna.commands/send".to_owned(),
-        };
-        change(&mut delivery);
-        self.queue.send(delivery).unwrap();
+        self.world.deliver(body.into(), Properties::default(), change);
     }
 
     /// Lets everything happen that can happen within this time of the paused clock.

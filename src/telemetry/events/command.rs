@@ -90,6 +90,32 @@ impl Event for AnswerUnread<'_> {
     }
 }
 
+/// A command waits in a tier; its copy there is confirmed.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandParked<'a> {
+    /// Whose.
+    pub command_id: &'a CommandId,
+    /// In which tier.
+    pub tier: &'a str,
+    /// Where that stands among the tiers.
+    pub place: usize,
+    /// Attempts that counted so far.
+    pub attempts: u32,
+}
+
+impl Event for CommandParked<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.commands.parked(self.place);
+        telemetry.moved();
+    }
+
+    fn log(&self) {
+        let (command, command_id) = (Named(Some(self.command_id)), self.command_id.as_str());
+        let Self { tier, attempts, .. } = *self;
+        debug!(command_id, tier, attempts, "{command} waits in the tier {tier} after {attempts} attempts");
+    }
+}
+
 /// A command reached its end: its outcome is published and confirmed.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandFinished<'a> {

@@ -14,7 +14,7 @@ pub use self::{
         ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, PublishConfirmed, PublishFailed,
         TopologyMissing, TopologyVerified,
     },
-    command::{AnswerUnread, AttemptMade, CommandFinished, CommandReceived},
+    command::{AnswerUnread, AttemptMade, CommandFinished, CommandParked, CommandReceived},
     gate::{GateClosed, GateOpened, remedy},
 };
 use super::Telemetry;

@@ -6,7 +6,10 @@ use prometheus::{Error, Gauge, Histogram, IntCounter, IntGauge};
 
 use super::family::{Children, Families};
 use crate::{
-    domain::reason::{Outcome, Reason},
+    domain::{
+        reason::{Outcome, Reason},
+        tier::Tiers,
+    },
     telemetry::health::Health,
 };
 
@@ -20,6 +23,8 @@ pub(crate) struct Commands {
     received: Children<bool, IntCounter>,
     /// By reason; `None` is success.
     finished: Children<Option<Reason>, IntCounter>,
+    /// By the tier's place among the tiers.
+    retries: Children<usize, IntCounter>,
     age: Histogram,
     queue_wait: Histogram,
     possible_duplicates: IntCounter,
@@ -29,7 +34,7 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    pub(super) fn register(families: &Families<'_>) -> Result<Self, Error> {
+    pub(super) fn register(families: &Families<'_>, tiers: &Tiers) -> Result<Self, Error> {
         Ok(Self {
             received: families.counters(
                 (
@@ -43,6 +48,11 @@ impl Commands {
                 ("commands_finished_total", "Commands that reached their end, by outcome and reason."),
                 ["outcome", "reason"],
                 endings(),
+            )?,
+            retries: families.counters(
+                ("retries_total", "Commands that were sent to a tier to wait there, by tier."),
+                ["tier"],
+                tiers.iter().enumerate().map(|(place, tier)| (place, [tier.name.as_str()])),
             )?,
             age: families.histogram(
                 ("command_age_seconds", "Time from the first sight of a command to its outcome."),
@@ -70,6 +80,11 @@ impl Commands {
         if let Some(waited) = waited {
             self.queue_wait.observe(waited.as_secs_f64());
         }
+    }
+
+    /// `place` is the tier's among the tiers.
+    pub(crate) fn parked(&self, place: usize) {
+        self.retries.inc(place);
     }
 
     /// `reason` is `None` when the command succeeded.

@@ -76,11 +76,11 @@ impl Families<'_> {
         self.register(Histogram::with_opts(histogram_opts(words, bounds_s))?)
     }
 
-    pub(super) fn counters<K, const N: usize>(
+    pub(super) fn counters<'k, K, const N: usize>(
         &self,
         words: Words,
         labels: [&str; N],
-        keys: impl IntoIterator<Item = (K, [&'static str; N])>,
+        keys: impl IntoIterator<Item = (K, [&'k str; N])>,
     ) -> Result<Children<K, IntCounter>, Error> {
         let family = self.register(IntCounterVec::new(opts(words), &labels)?)?;
         children(keys, |values| family.get_metric_with_label_values(values))
@@ -116,8 +116,8 @@ fn histogram_opts(words: Words, bounds_s: &[f64]) -> HistogramOpts {
     HistogramOpts { common_opts: opts(words), buckets: bounds_s.to_vec() }
 }
 
-fn children<K, M, const N: usize>(
-    keys: impl IntoIterator<Item = (K, [&'static str; N])>,
+fn children<'k, K, M, const N: usize>(
+    keys: impl IntoIterator<Item = (K, [&'k str; N])>,
     resolve: impl Fn(&[&str]) -> Result<M, Error>,
 ) -> Result<Children<K, M>, Error> {
     keys.into_iter().map(|(key, values)| Ok((key, resolve(&values)?))).collect::<Result<_, _>>().map(Children)

@@ -14,7 +14,10 @@ use self::{
     family::{Children, Families},
 };
 use super::health::Health;
-use crate::gate::{GateReason, GateState};
+use crate::{
+    domain::tier::Tiers,
+    gate::{GateReason, GateState},
+};
 
 /// All families; label values are closed sets, and all of them are there at zero from the start.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Registers everything; fails only when two families share a name.
-    pub(crate) fn new() -> Result<Self, Error> {
+    pub(crate) fn new(tiers: &Tiers) -> Result<Self, Error> {
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
@@ -45,7 +48,7 @@ impl Metrics {
                 ["reason"],
                 GateReason::ALL.map(|reason| (reason, [reason.as_str()])),
             )?,
-            commands: Commands::register(&families)?,
+            commands: Commands::register(&families, tiers)?,
             api: Api::register(&families)?,
             broker: Broker::register(&families)?,
             registry,

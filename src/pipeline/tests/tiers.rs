@@ -1,0 +1,93 @@
+//! Long waits happen in the broker, and what the next attempt must know travels with the command.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::world::{Daemon, status};
+use crate::{
+    domain::{
+        evidence::{Evidence, NoAnswer},
+        properties::{HeaderValue, header},
+    },
+    gate::GateReason,
+};
+
+const LATER: Duration = Duration::from_secs(2_000);
+const BODY: &[u8] = br#"{"commandId": "c", "text": "t", "channelType": "MOBILE", "deviceAddress": "a"}"#;
+/// The world's clock starts at noon.
+const NOON_MS: i64 = 1_795_348_800_000;
+
+#[tokio::test(start_paused = true)]
+async fn after_two_short_waits_a_command_waits_in_the_tiers_in_turn() {
+    let mut daemon = Daemon::start();
+    daemon.world.script(std::iter::repeat_n(status(503), 5));
+    daemon.deliver("hello", json!({}));
+    daemon.pass(LATER).await;
+    assert_eq!(daemon.world.parked(), ["5s", "30s", "2m"]);
+    let event = &daemon.world.events()[0];
+    assert_eq!((&event["outcome"], &event["attempts"]), (&json!("succeeded"), &json!(6)), "counted in the message");
+    assert!(event["timing"]["totalMs"].as_u64().unwrap() > 155_000, "since it was first seen: {event}");
+    assert_eq!(daemon.world.acked(), [1, 2, 3, 4], "each copy after the next was stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_exhausted_over_all_tiers() {
+    let mut daemon = Daemon::start_with(|rules| rules.max_attempts = 4);
+    daemon.world.script(std::iter::repeat_n(status(503), 4));
+    daemon.deliver("hello", json!({}));
+    daemon.pass(LATER).await;
+    assert_eq!(daemon.world.parked(), ["5s"]);
+    assert_eq!(daemon.world.events()[0]["failure"]["reason"], "exhausted");
+    assert_eq!(daemon.world.dead_letters()[0].properties.text(header::SOURCE), Some("edna.commands/send"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tier_does_not_hide_that_an_attempt_was_uncertain() {
+    let mut daemon = Daemon::start();
+    daemon.world.script([Evidence::NoAnswer(NoAnswer::Timeout), status(503), status(503)]);
+    daemon.deliver("hello", json!({}));
+    daemon.pass(LATER).await;
+    assert_eq!(daemon.world.parked(), ["5s"]);
+    assert_eq!(daemon.world.events()[0]["possibleDuplicate"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_back_too_early_is_parked_again_uncounted() {
+    let mut daemon = Daemon::start();
+    daemon.deliver_raw(BODY.to_vec(), |delivery| {
+        let not_before = HeaderValue::Int(NOON_MS + 760_000);
+        delivery.properties.headers.insert(header::NOT_BEFORE.to_owned(), not_before);
+    });
+    daemon.pass(Duration::from_secs(759)).await;
+    assert_eq!(
+        (daemon.world.parked(), daemon.world.posts()),
+        (vec!["10m".to_owned(), "2m".into(), "30s".into(), "5s".into()], 0)
+    );
+    daemon.pass(Duration::from_secs(10)).await;
+    assert_eq!(daemon.world.events()[0]["attempts"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_is_held_in_memory_for_five_minutes_at_most() {
+    let mut daemon = Daemon::start();
+    let hold = daemon.gate.close(GateReason::Blocked);
+    daemon.deliver("hello", json!({}));
+    daemon.pass(Duration::from_secs(299)).await;
+    assert_eq!(daemon.world.parked(), Vec::<String>::new());
+    daemon.pass(Duration::from_secs(2)).await;
+    assert_eq!((daemon.world.parked(), daemon.world.acked()), (vec!["5s".to_owned()], vec![1]));
+    drop(hold);
+    daemon.pass(Duration::from_secs(10)).await;
+    assert_eq!(daemon.world.events()[0]["attempts"], 1, "uncounted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_is_not_sent_to_a_tier_to_expire_there() {
+    let mut daemon = Daemon::start();
+    daemon.world.script(std::iter::repeat_n(status(503), 5));
+    daemon.deliver("hello", json!({"expiresAt": "2026-11-22T12:00:05Z"}));
+    daemon.pass(Duration::from_secs(2)).await;
+    assert_eq!(daemon.world.events()[0]["failure"]["reason"], "expired");
+    assert_eq!(daemon.world.parked(), Vec::<String>::new());
+}
