@@ -207,7 +207,7 @@ async fn expired_while_waiting_for_the_next_attempt() {
     check_letter(&bench.queues, &letter, &command, &expected);
     assert_eq!(bench.posts(), (1, 0));
     bench.gate_closed_by(&["throttle"]).await;
-    bench.end().await;
+    bench.drained().await;
 }
 
 #[tokio::test]

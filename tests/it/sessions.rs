@@ -142,6 +142,9 @@ async fn a_topology_that_is_missing_is_named_and_waited_for() {
 
     stage.queues.declare("events", ExchangeKind::Topic, "#").await;
     stage.queues.declare("dead", ExchangeKind::Direct, "rejected").await;
+    for tier in ["5s", "30s", "2m", "10m", "1h"] {
+        stage.queues.declare(&format!("retry.{tier}"), ExchangeKind::Fanout, "").await;
+    }
     let missing = format!("queue {} is missing", stage.queues.name("commands"));
     not_ready(&daemon, &["topology: ", &missing]).await;
 

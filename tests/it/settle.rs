@@ -111,7 +111,7 @@ async fn opened(bench: Bench) {
     assert_eq!(told, [json!(["bad", "failed"]), json!(["good", "succeeded"])]);
     bench.gate_closed_by(&[]).await;
     assert_eq!(bench.posts(), (2, 1));
-    bench.end().await;
+    bench.drained().await;
 }
 
 /// Neither the letters' queue is there nor the one that would take what cannot be routed.

@@ -13,7 +13,9 @@ async fn bench(test: &str, more: &[(&str, &str)]) -> Bench {
     let settings = [&[("delivery.tiers", "200ms,400ms")], more].concat();
     let bench = Bench::new(test, &settings).await;
     // Known by name, they are removed with the others.
-    ["retry.200ms", "retry.400ms"].map(|tier| bench.queues.name(tier));
+    for tier in ["retry.200ms", "retry.400ms"] {
+        bench.queues.name(tier);
+    }
     bench
 }
 

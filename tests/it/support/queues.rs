@@ -98,8 +98,12 @@ impl Queues {
 
     /// Insists that no queue of the topology has a message ready.
     pub(crate) async fn expect_all_empty(&self) {
-        for name in TOPOLOGY {
-            self.client.expect_empty(&self.name(name)).await;
+        let names = self.names.lock().expect("not poisoned").clone();
+        for name in names {
+            // A test may have tiers of its own instead of the usual ones.
+            if self.client.exists(&name).await {
+                self.client.expect_empty(&name).await;
+            }
         }
     }
 }
