@@ -15,7 +15,9 @@
 //! 2. [`pipeline`] decodes it. What is no command ends here, as a dead letter `malformed`.
 //! 3. It waits for an open gate and a free slot, then [`edna::Client`] posts it once and returns *evidence*.
 //! 4. [`domain::verdict`], the one decision table, says what the evidence proves and what follows.
-//! 5. With an ending, the event and the dead letter are published; when the broker has confirmed both, and only then,
+//! 5. A command that must wait for long is copied to a tier, a delay queue, with all that the next attempt must know in
+//!    its headers; when the copy is confirmed, the delivery is acknowledged. The broker brings it back.
+//! 6. With an ending, the event and the dead letter are published; when the broker has confirmed both, and only then,
 //!    the delivery is acknowledged. While the broker cannot store them, the gate is closed and nothing new is posted.
 //!
 //! # Invariants

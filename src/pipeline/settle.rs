@@ -37,6 +37,10 @@ impl<P: Ports> Pipeline<P> {
         journey: &Journey,
         parking: Parking,
     ) {
+        // The broker hands the command of a lost session out again; a copy in a tier would be its second life.
+        if !self.shared.ports.settler().is_current(delivery.tag) {
+            return;
+        }
         let Parking { tier, not_before } = parking;
         let key = delivery.source.rsplit('/').next().unwrap_or_default();
         let copy = journey.parked(not_before).to_message(&tier, key, delivery.body.clone(), &delivery.properties);

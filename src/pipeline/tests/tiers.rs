@@ -83,6 +83,18 @@ async fn a_command_is_held_in_memory_for_five_minutes_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_command_of_a_lost_session_gets_no_second_life_in_a_tier() {
+    let mut daemon = Daemon::start();
+    let hold = daemon.gate.close(GateReason::Blocked);
+    daemon.deliver("hello", json!({}));
+    daemon.pass(Duration::from_secs(200)).await;
+    daemon.world.lose_session();
+    daemon.pass(Duration::from_secs(200)).await;
+    assert_eq!((daemon.world.parked(), daemon.world.acked()), (vec![], vec![]), "the broker hands it out again");
+    drop(hold);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_command_is_not_sent_to_a_tier_to_expire_there() {
     let mut daemon = Daemon::start();
     daemon.world.script(std::iter::repeat_n(status(503), 5));
