@@ -119,9 +119,9 @@ async fn a_refused_login_sends_nothing_and_loses_nothing() {
 #[tokio::test]
 async fn when_the_api_asks_to_wait_everybody_does_and_it_is_no_attempt() {
     let stage = Stage::new("gate-throttle").await;
-    let (status, retry_after) = (StatusCode::TOO_MANY_REQUESTS, Some(HeaderValue::from_static("1")));
+    let (status, retry_after) = (StatusCode::TOO_MANY_REQUESTS, Some(HeaderValue::from_static("3")));
     stage.sandbox.script([Rule::new(Answer::Status { status, retry_after, body: None })]).expect("room");
-    // One at a time: what is first after the wait is told by the order of arrival.
+    // One at a time, so that nothing else is under way when the answer comes.
     let daemon = start_ready(&stage.setup().set("limits.max_in_flight", "1")).await;
     let started = Instant::now();
     stage.send(10, "hello").await;
@@ -132,11 +132,10 @@ async fn when_the_api_asks_to_wait_everybody_does_and_it_is_no_attempt() {
     for event in stage.expect_success_of_all(10).await {
         assert_eq!(event["attempts"], 1, "{event}");
     }
-    assert!(started.elapsed() >= Duration::from_secs(1), "waited as long as asked");
+    assert!(started.elapsed() >= Duration::from_secs(3), "waited as long as asked");
     let arrived = stage.sandbox.received(&Filter::default()).requests;
     let statuses: Vec<_> = arrived.iter().map(|request| request.status).collect();
     assert_eq!(statuses, [&[Some(429)][..], &[Some(200); 10]].concat());
-    assert_eq!(arrived[0].device_address, arrived[1].device_address, "who met it asks again");
     assert_eq!(daemon.metric("courier_attempts_total", &[("verdict", "throttled")]).await, 1.0);
     eventually!(SOON, !closed(&daemon, "throttle").await, "the gate open again");
     stage.end(&daemon).await;
