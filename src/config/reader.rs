@@ -171,8 +171,8 @@ impl Reader {
     }
 
     fn mistaken(&mut self, path: &str, word: &str, origin: Option<String>, problem: String) {
-        // A user and a password can stand before an @ in any URL.
-        let value = (!is_secret(path) && !word.contains('@')).then(|| word.to_owned());
+        // A user and a password can stand before an @ in any URL, a token behind a question mark.
+        let value = (!is_secret(path) && !word.contains(['@', '?'])).then(|| word.to_owned());
         self.mistakes.push(Mistake { path: path.to_owned(), value, origin, problem });
     }
 

@@ -159,6 +159,7 @@ fn a_mistake_about_a_secret_does_not_tell_it() {
         (load(&[("API__TOKEN", " ")]), "api.token"),
         (load(&[("API__TOKEN", "Bearer")]), "api.token"),
         (load(&[("API__BASE_URL", "http://me:s3cret@host")]), "api.base_url"),
+        (load(&[("API__BASE_URL", "http://host/?token=s3cret")]), "api.base_url"),
         (Config::load(&sources(Some(&broken), &MINIMAL)), broken.as_str()),
     ] {
         let told = mistakes(result);
