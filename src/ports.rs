@@ -5,7 +5,12 @@ use std::{future::Future, time::Duration};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::domain::{evidence::Evidence, message::Message, properties::Properties};
+use crate::domain::{
+    evidence::Evidence,
+    journal::{Ended, Record, SendKey},
+    message::Message,
+    properties::Properties,
+};
 
 /// Names one delivery: its number is only valid within the session (generation) that brought it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +76,42 @@ pub trait Outbox: Clone + Send + Sync + 'static {
 pub trait Sender: Clone + Send + Sync + 'static {
     /// Makes one attempt with this request body and tells what is known afterwards and how long it took.
     fn send(&self, body: Bytes) -> impl Future<Output = (Evidence, Duration)> + Send;
+}
+
+/// The journal cannot be written or read now. Whoever owns it has closed the gate and opens it again; the caller tries
+/// again then, and starts no attempt before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the journal is unavailable: {0}")]
+pub struct JournalUnavailable(pub String);
+
+/// What of a journal's answers a caller can wait for.
+pub type Journaled<T> = Result<T, JournalUnavailable>;
+
+/// The durable record of what was started and how it ended. What a call tells or changes is durable when it resolves
+/// with `Ok`; after an `Err` nothing has changed.
+///
+/// Of one send: `start`, then exactly one of `release` and `end`; again and again, until `end`.
+pub trait Journal: Clone + Send + Sync + 'static {
+    /// What is on record; changes nothing.
+    fn look(&self, key: &SendKey) -> impl Future<Output = Journaled<Record>> + Send;
+
+    /// Records that an attempt starts, unless somebody is at it or it has ended; tells what was on record before. Only when
+    /// that [is free](Record::is_free) is the attempt ours to make.
+    fn start(&self, key: &SendKey) -> impl Future<Output = Journaled<Record>> + Send;
+
+    /// Records that the attempt that we started is accounted for and more may follow, from here or from elsewhere;
+    /// `uncertain` if this or an earlier one may have reached the API.
+    fn release(&self, key: &SendKey, uncertain: bool) -> impl Future<Output = Journaled<()>> + Send;
+
+    /// Records the end, whether or not an attempt was started.
+    fn end(&self, key: &SendKey, ended: Ended) -> impl Future<Output = Journaled<()>> + Send;
+
+    /// Records that the dead letter of an end is stored.
+    fn letter_stored(&self, key: &SendKey) -> impl Future<Output = Journaled<()>> + Send;
+
+    /// Whether a send without a record was never started: not when the journal has just been made, when other daemons
+    /// take commands that it does not know of, or when there is none.
+    fn is_complete(&self) -> bool;
 }
 
 /// Wall-clock time.

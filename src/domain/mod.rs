@@ -7,6 +7,7 @@ pub mod decode;
 pub mod detail;
 pub mod event;
 pub mod evidence;
+pub mod journal;
 mod json;
 pub mod message;
 pub mod parked;
