@@ -77,7 +77,7 @@ impl App {
         let Self { config, gate, telemetry, client, admin } = self;
         let admin_address = admin.address().to_string();
         let ended = CancellationToken::new();
-        let serving = admin.serve(telemetry.clone(), ended.clone().cancelled_owned())?;
+        let serving = admin.serve(telemetry.clone(), config.admin.token.clone(), ended.clone().cancelled_owned())?;
         info!(admin_address, "metrics and probes are served on http://{admin_address}");
         warn!("no journal: after a crash or a lost connection, what was in flight may be sent twice");
         let mut background = JoinSet::new();

@@ -20,13 +20,26 @@ pub enum GateReason {
     Brake,
     /// What becomes of commands cannot be published.
     Blocked,
+    /// The journal cannot be written: what was started could not be remembered.
+    Journal,
+    /// Paused by hand.
+    Operator,
     /// The daemon is shutting down.
     Drain,
 }
 
 impl GateReason {
     /// All of them, for closed label sets.
-    pub const ALL: [Self; 6] = [Self::Auth, Self::Throttle, Self::Breaker, Self::Brake, Self::Blocked, Self::Drain];
+    pub const ALL: [Self; 8] = [
+        Self::Auth,
+        Self::Throttle,
+        Self::Breaker,
+        Self::Brake,
+        Self::Blocked,
+        Self::Journal,
+        Self::Operator,
+        Self::Drain,
+    ];
 
     /// The word in metrics, logs and `/status`.
     #[must_use]
@@ -37,6 +50,8 @@ impl GateReason {
             Self::Breaker => "breaker",
             Self::Brake => "brake",
             Self::Blocked => "blocked",
+            Self::Journal => "journal",
+            Self::Operator => "operator",
             Self::Drain => "drain",
         }
     }

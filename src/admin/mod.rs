@@ -1,9 +1,10 @@
-//! The admin server: `/metrics`, `/livez`, `/readyz` and `/status`.
+//! The admin server: `/metrics`, `/livez`, `/readyz` and `/status`; `POST /pause` and `/resume`.
 //!
 //! It runs on a thread and a runtime of its own, so that a busy data plane can't starve the probes, nor a scrape delay
 //! a command. All of it is bounded: connections, the time of each, and no body is ever read.
 
 mod connection;
+mod operator;
 mod probes;
 mod status;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use std::{
     future::{Future, IntoFuture},
     io,
     net::{SocketAddr, TcpListener},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -23,12 +25,13 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware::map_response,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
+use secrecy::SecretString;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use self::{connection::Bounded, probes::Probe, status::Status};
+use self::{connection::Bounded, operator::Operator, probes::Probe, status::Status};
 use crate::telemetry::Telemetry;
 
 /// How long connections may take to end once the server stops.
@@ -65,19 +68,21 @@ impl Admin {
         self.address
     }
 
-    /// Serves on a thread of its own until `shutdown` resolves, and at most a second longer.
+    /// Serves on a thread of its own until `shutdown` resolves, and at most a second longer. Who has the `token` may pause
+    /// and resume; without one nobody may.
     ///
     /// # Errors
     /// When the system gives no thread or no runtime for it.
     pub fn serve(
         self,
         telemetry: Telemetry,
+        token: Option<SecretString>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<Serving> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (ended, end) = oneshot::channel();
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            let result = runtime.block_on(run(self.listener, telemetry, shutdown));
+            let result = runtime.block_on(run(self.listener, router(telemetry, token), shutdown));
             // Nobody may be waiting any more, and then nobody wants to know.
             drop(ended.send(result));
         })?;
@@ -101,10 +106,10 @@ impl Serving {
     }
 }
 
-async fn run(listener: TcpListener, telemetry: Telemetry, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+async fn run(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let stop = CancellationToken::new();
     let listener = Bounded::new(tokio::net::TcpListener::from_std(listener)?);
-    let serve = axum::serve(listener, router(telemetry)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serve = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let stopped = async {
         shutdown.await;
         stop.cancel();
@@ -116,15 +121,21 @@ async fn run(listener: TcpListener, telemetry: Telemetry, shutdown: impl Future<
     }
 }
 
-fn router(telemetry: Telemetry) -> Router {
+fn router(telemetry: Telemetry, token: Option<SecretString>) -> Router {
+    let operator = Arc::new(Operator::new(telemetry.clone(), token));
+    let by_hand = Router::new()
+        .route("/pause", post(operator::pause))
+        .route("/resume", post(operator::resume))
+        .with_state(operator);
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(async |State(telemetry): State<Telemetry>| Probe::live(&telemetry.snapshot())))
         .route("/readyz", get(async |State(telemetry): State<Telemetry>| Probe::ready(&telemetry.snapshot())))
         .route("/status", get(async |State(telemetry): State<Telemetry>| Json(Status::of(telemetry.snapshot()))))
+        .with_state(telemetry)
+        .merge(by_hand)
         .fallback(not_found)
         .layer(map_response(last_of_its_connection))
-        .with_state(telemetry)
 }
 
 async fn metrics(State(telemetry): State<Telemetry>) -> Response {
@@ -138,7 +149,7 @@ async fn metrics(State(telemetry): State<Telemetry>) -> Response {
 }
 
 async fn not_found() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "not found; there are /metrics, /livez, /readyz and /status\n")
+    (StatusCode::NOT_FOUND, "not found; there are /metrics, /livez, /readyz, /status, and POST /pause and /resume\n")
 }
 
 /// One request a connection: so the one deadline of a connection bounds a request, from its first byte to the last of

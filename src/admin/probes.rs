@@ -66,9 +66,9 @@ impl Probe {
     }
 }
 
-/// To wait as the API asked is our own choice and ends by itself. The others need a hand, or are the end.
+/// To wait as the API or an operator asked is our own choice. The others need a hand, or are the end.
 const fn is_on_purpose(reason: GateReason) -> bool {
-    matches!(reason, GateReason::Throttle)
+    matches!(reason, GateReason::Throttle | GateReason::Operator)
 }
 
 fn closed_line(closure: &Closure) -> String {

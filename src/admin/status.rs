@@ -15,6 +15,8 @@ pub(super) struct Status {
     gate: GateStatus,
     links: Links,
     consumer_active: bool,
+    /// Of the queue of commands, ours included; 0 before the broker was asked.
+    consumers: u32,
     /// What the topology lacks; `null` when nothing is known to be missing.
     topology_problem: Option<String>,
     limits: Limits,
@@ -62,6 +64,7 @@ impl Status {
             gate: GateStatus::of(now.closed_by),
             links: Links { consume: link(Role::Consume), publish: link(Role::Publish) },
             consumer_active: now.broker.consumer_active,
+            consumers: now.broker.consumers,
             topology_problem: now.broker.topology_problem,
             limits: now.limits,
             in_hand: now.in_hand,

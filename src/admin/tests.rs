@@ -15,6 +15,8 @@ use crate::{
     },
 };
 
+const TOKEN: &str = "s3cret";
+
 /// A server and what it tells about; stops when it is dropped.
 struct Fixture {
     gate: Gate,
@@ -25,6 +27,10 @@ struct Fixture {
 }
 
 fn start() -> Fixture {
+    start_with(Some(TOKEN.into()))
+}
+
+fn start_with(token: Option<SecretString>) -> Fixture {
     let gate = Gate::default();
     let telemetry =
         Telemetry::new(gate.clone(), Limits { max_in_flight: 8, prefetch: 16 }, &crate::domain::tier::Tiers::default())
@@ -32,7 +38,7 @@ fn start() -> Fixture {
     let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = admin.address();
     let (stop, stopped) = oneshot::channel();
-    let serving = admin.serve(telemetry.clone(), async { drop(stopped.await) }).unwrap();
+    let serving = admin.serve(telemetry.clone(), token, async { drop(stopped.await) }).unwrap();
     Fixture { gate, telemetry, address, stop: Some(stop), serving }
 }
 
@@ -42,6 +48,18 @@ impl Fixture {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         write!(stream, "{request_line} HTTP/1.1\r\nhost: admin\r\n\r\n").unwrap();
+        Self::read(stream)
+    }
+
+    /// POSTs with this `Authorization`, and tells the status.
+    fn post(&self, path: &str, authorization: &str) -> u16 {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        write!(stream, "POST {path} HTTP/1.1\r\nhost: admin\r\nauthorization: {authorization}\r\n\r\n").unwrap();
+        Self::read(stream).split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    fn read(mut stream: TcpStream) -> String {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
@@ -83,6 +101,29 @@ fn probes_answer_by_status_and_in_words() {
 }
 
 #[test]
+fn who_has_the_token_pauses_and_resumes() {
+    let server = start();
+    server.consume();
+    for wrong in ["", "Bearer", "Bearer s3cre", "Bearer s3cret1", "Basic s3cret", "s3cret"] {
+        assert_eq!((server.post("/pause", wrong), server.post("/resume", wrong)), (401, 401), "{wrong}");
+    }
+    assert!(server.gate.state().is_open());
+    assert_eq!((server.post("/pause", "Bearer s3cret"), server.post("/pause", "Bearer s3cret")), (200, 200));
+    assert_eq!(server.gate.state().reasons().collect::<Vec<_>>(), [GateReason::Operator]);
+    assert_eq!(server.get("/readyz"), (200, "paused: operator\n".to_owned()));
+    assert_eq!((server.post("/resume", "Bearer s3cret"), server.post("/resume", "Bearer s3cret")), (200, 200));
+    assert!(server.gate.state().is_open(), "paused twice, resumed once");
+    assert!(server.ask("GET /pause").starts_with("HTTP/1.1 405 "), "a look changes nothing");
+}
+
+#[test]
+fn without_a_token_nobody_pauses() {
+    let server = start_with(None);
+    assert_eq!(server.post("/pause", "Bearer "), 403);
+    assert!(server.gate.state().is_open());
+}
+
+#[test]
 fn status_is_json_with_every_part() {
     let server = start();
     let status = || serde_json::from_str::<Value>(&server.get("/status").1).unwrap();
@@ -94,7 +135,7 @@ fn status_is_json_with_every_part() {
         json!({
             "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": null,
             "gate": {"open": true, "reasons": [], "problems": {}},
-            "links": {"consume": link, "publish": link}, "consumer_active": false, "topology_problem": null,
+            "links": {"consume": link, "publish": link}, "consumer_active": false, "consumers": 0, "topology_problem": null,
             "limits": {"max_in_flight": 8, "prefetch": 16}, "in_hand": 0, "in_flight": 0, "last_success": null,
         })
     );

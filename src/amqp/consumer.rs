@@ -23,6 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    census::{Census, Count},
     connect::{Broker, timed},
     error::SessionError,
     properties,
@@ -35,7 +36,7 @@ use crate::{
     ports::{Delivery, Inbox, Random, Settler, Tag},
     telemetry::{
         Role, Telemetry,
-        events::{Connected, ConsumerStarted, ConsumerStopped, TopologyVerified},
+        events::{Connected, ConsumerStarted, ConsumerStopped, ConsumersCounted, TopologyVerified},
     },
 };
 
@@ -130,10 +131,11 @@ impl Serve for Link {
         self.generation.store(generation, Ordering::Release);
         self.settings.telemetry.record(Connected { role: Role::Consume });
         let mut session = Session { channel, generation, subscription: Subscription::None, last_ack: None };
-        let result = self.consume_until_stopped(&mut session, connection.events_listener()).await;
+        let census = Census::new(connection, self.settings.names.commands());
+        let result = self.consume_until_stopped(&mut session, connection.events_listener(), census).await;
         // From here on nothing of this session may be worked on or settled.
         self.generation.store(generation + 1, Ordering::Release);
-        if matches!(session.subscription, Subscription::Active(_)) {
+        if matches!(session.subscription, Subscription::Active(..)) {
             self.settings.telemetry.record(ConsumerStopped { why: "the session ended" });
         }
         result
@@ -160,8 +162,10 @@ impl Link {
         &mut self,
         session: &mut Session,
         events: impl Stream<Item = Event> + Send,
+        census: Census<'_>,
     ) -> Result<(), SessionError> {
-        tokio::pin!(events);
+        let counting = census.next();
+        tokio::pin!(events, counting);
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -185,6 +189,11 @@ impl Link {
                     Some(_) => {}
                     None => return Err(SessionError::Ended),
                 },
+                counted = &mut counting => {
+                    let (census, count) = counted?;
+                    session.counted(count, &self.settings)?;
+                    counting.set(census.next());
+                }
                 () = self.stop.cancelled() => return self.finish(session).await,
             }
         }
@@ -219,7 +228,8 @@ struct Session {
 /// Whether the broker sends us deliveries.
 enum Subscription {
     None,
-    Active(lapin::Consumer),
+    /// Since then.
+    Active(lapin::Consumer, Instant),
     /// We asked it to stop; what it sent before still comes.
     Ending(lapin::Consumer),
 }
@@ -229,7 +239,7 @@ impl Subscription {
     async fn next(&mut self) -> Option<Result<lapin::message::Delivery, lapin::Error>> {
         match self {
             Self::None => std::future::pending().await,
-            Self::Active(consumer) | Self::Ending(consumer) => consumer.next().await,
+            Self::Active(consumer, _) | Self::Ending(consumer) => consumer.next().await,
         }
     }
 }
@@ -241,9 +251,9 @@ impl Session {
             Subscription::None if open => {
                 let consumer = self.subscribe(&settings.names.commands()).await?;
                 settings.telemetry.record(ConsumerStarted { queue: &settings.names.commands() });
-                Subscription::Active(consumer)
+                Subscription::Active(consumer, Instant::now())
             }
-            Subscription::Active(consumer) if !open => {
+            Subscription::Active(consumer, _) if !open => {
                 settings.telemetry.record(ConsumerStopped { why: "the gate is closed" });
                 let cancelling = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
                 timed("basic.cancel", cancelling).await?;
@@ -275,6 +285,16 @@ impl Session {
             }
             None => Err(SessionError::Cancelled(settings.names.commands())),
         }
+    }
+
+    /// The broker must know of our consumer, if we had it when we asked; and of others we want to know.
+    fn counted(&self, count: Count, settings: &Consumer) -> Result<(), SessionError> {
+        let Subscription::Active(_, since) = &self.subscription else { return Ok(()) };
+        if *since > count.asked {
+            return Ok(());
+        }
+        settings.telemetry.record(ConsumersCounted { consumers: count.consumers });
+        if count.consumers == 0 { Err(SessionError::Unregistered(settings.names.commands())) } else { Ok(()) }
     }
 
     /// One command from the queue, though there is no subscription: the probe of a closed gate.

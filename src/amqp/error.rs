@@ -27,6 +27,9 @@ pub enum SessionError {
     /// The broker cancelled our consumer: the queue was deleted or moved, or an acknowledgement took too long.
     #[error("the broker cancelled the consumer of queue {0}")]
     Cancelled(String),
+    /// The broker knows of no consumer, though it never said that it cancelled ours.
+    #[error("the broker knows of no consumer of queue {0}, though ours was never cancelled")]
+    Unregistered(String),
     /// The connection's event stream ended.
     #[error("the connection ended")]
     Ended,

@@ -178,11 +178,12 @@ impl Queue {
 }
 
 const ACCESS_REFUSED: u16 = 403;
-const NOT_FOUND: u16 = 404;
+/// Nothing of that name is there.
+pub(super) const NOT_FOUND: u16 = 404;
 const PRECONDITION_FAILED: u16 = 406;
 
 /// The broker's reply code, when it refused an operation; it has closed the channel then.
-fn refusal<T>(answer: &Result<T, SessionError>) -> Option<u16> {
+pub(super) fn refusal<T>(answer: &Result<T, SessionError>) -> Option<u16> {
     let Err(SessionError::Broken(error)) = answer else { return None };
     let lapin::ErrorKind::ProtocolError(refusal) = error.kind() else { return None };
     Some(refusal.get_id())
@@ -291,6 +292,6 @@ fn text(value: &str) -> AMQPValue {
 }
 
 /// Names are a prefix of at most 64 bytes and a short word of ours.
-fn short(name: &str) -> ShortString {
+pub(super) fn short(name: &str) -> ShortString {
     ShortString::try_new(name).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! The commands of the binary, and their exit codes.
 
 mod check;
+mod control;
 mod demo;
 mod exit;
 mod output;
@@ -11,6 +12,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use self::control::Question;
 pub use self::exit::Exit;
 use crate::config::{Config, Mistakes, Sources};
 
@@ -38,6 +40,12 @@ enum Command {
     Sandbox(sandbox::Arguments),
     /// Checks the configuration and tells every mistake at once.
     Check(check::Arguments),
+    /// Pauses a running daemon: commands stay in the queue. Needs admin.token, as the daemon has it.
+    Pause(control::Arguments),
+    /// Lets a paused daemon go on.
+    Resume(control::Arguments),
+    /// Shows what a running daemon is doing.
+    Status(control::Arguments),
 }
 
 /// Parses the arguments, runs the command, maps its end to an exit code.
@@ -65,6 +73,9 @@ impl Cli {
             Command::Demo(arguments) => demo::execute(&arguments, sources),
             Command::Sandbox(arguments) => sandbox::execute(&arguments),
             Command::Check(arguments) => check::execute(&arguments, &sources),
+            Command::Pause(arguments) => control::execute(Question::Pause, &arguments, &sources),
+            Command::Resume(arguments) => control::execute(Question::Resume, &arguments, &sources),
+            Command::Status(arguments) => control::execute(Question::Status, &arguments, &sources),
         }
     }
 }

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use super::{parse, reader::Reader};
+use secrecy::SecretString;
+
+use super::{Mistakes, Sources, parse, reader::Reader};
 use crate::{
     domain::{
         command::OnUncertain,
@@ -117,12 +119,34 @@ impl Events {
 pub struct Admin {
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Who has it may pause and resume the daemon; without one nobody may.
+    pub token: Option<SecretString>,
 }
 
 impl Admin {
     pub(super) fn read(reader: &mut Reader) -> Self {
-        Self { listen: reader.address("admin.listen").unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into()) }
+        let listen = reader.address("admin.listen").unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+        let is_set = reader.is_set("admin.token") || reader.is_set("admin.token_file");
+        Self { listen, token: is_set.then(|| reader.secret_value("admin.token", admin_token)).flatten() }
     }
+
+    /// These settings alone, for commands that talk to a running daemon.
+    ///
+    /// # Errors
+    /// Every mistake in the section, and every name that is no setting.
+    pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
+        let mut reader = Reader::new(sources)?;
+        let admin = Self::read(&mut reader);
+        reader.finish(admin)
+    }
+}
+
+/// It travels in a header.
+fn admin_token(text: &str) -> Result<SecretString, String> {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text.into());
+    }
+    Err("has white space or characters that a header cannot carry; take letters and digits".to_owned())
 }
 
 /// How to log.

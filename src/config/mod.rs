@@ -75,6 +75,7 @@ impl Config {
         let listen = if reader.is_set("admin.listen") { admin.listen } else { self.admin.listen };
         let level = if reader.is_set("log.level") { log.level } else { self.log.level };
         let format = if reader.is_set("log.format") { log.format } else { self.log.format };
-        reader.finish(Self { broker, admin: Admin { listen }, log: Log { level, format }, ..self })
+        let admin = Admin { listen, ..admin };
+        reader.finish(Self { broker, admin, log: Log { level, format }, ..self })
     }
 }

@@ -158,6 +158,7 @@ const SETTINGS: &[Setting] = &[
     ),
     plain("events.format", "plain, cloudevents-structured or cloudevents-binary", Some("plain"), "how events look"),
     plain("admin.listen", "address:port", Some("127.0.0.1:9464"), "where metrics and probes are served"),
+    secret("admin.token", "token", None, "who has it may pause and resume the daemon; without one nobody may"),
     plain(
         "log.level",
         "level or filter",

@@ -5,8 +5,8 @@ use tokio::time::advance;
 use super::{
     events::{
         AttemptMade, CommandFinished, CommandReceived, ConnectFailed, Connected, ConnectionLost, ConsumerStarted,
-        ConsumerStopped, CredentialRefresh, GateClosed, GateOpened, PublishConfirmed, PublishFailed, TopologyMissing,
-        TopologyVerified,
+        ConsumerStopped, ConsumersCounted, CredentialRefresh, GateClosed, GateOpened, PublishConfirmed, PublishFailed,
+        TopologyMissing, TopologyVerified,
     },
     logging::{Style, subscriber},
     *,
@@ -185,6 +185,7 @@ fn links_log_and_count_and_only_a_return_is_a_reconnect() {
     check(&telemetry, failed, "WARN", &[], &["refused", "1000 ms"]);
     check(&telemetry, Connected { role }, "INFO", &[up], &["consume"]);
     check(&telemetry, ConsumerStarted { queue: "q" }, "INFO", &["consumer_active"], &["\"queue\":\"q\""]);
+    check(&telemetry, ConsumersCounted { consumers: 2 }, "TRACE", &["consumers"], &["\"consumers\":2"]);
     check(&telemetry, ConsumerStopped { why: "closed" }, "INFO", &["consumer_active"], &["closed"]);
     telemetry.record(ConsumerStarted { queue: "q" });
     check(&telemetry, ConnectionLost { role, problem: "reset" }, "WARN", &[up, "consumer_active"], &["reset"]);
@@ -202,7 +203,9 @@ fn the_gate_gauge_follows_the_gate_and_not_the_lines() {
         let sample = format!("gate_closed{{reason=\"{reason}\"}}");
         samples(&telemetry).into_iter().find(|(name, _)| *name == sample).unwrap().1
     };
-    for (reason, level) in GateReason::ALL.into_iter().zip(["ERROR", "WARN", "ERROR", "ERROR", "ERROR", "INFO"]) {
+    for (reason, level) in
+        GateReason::ALL.into_iter().zip(["ERROR", "WARN", "ERROR", "ERROR", "ERROR", "ERROR", "WARN", "INFO"])
+    {
         let two = [gate.close(reason), gate.close(reason)];
         let event = GateClosed { reason, problem: "seen" };
         check(&telemetry, event, level, &[], &["seen", reason.as_str(), events::remedy(reason)]);

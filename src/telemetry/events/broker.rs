@@ -117,6 +117,23 @@ impl Event for ConsumerStopped<'_> {
     }
 }
 
+/// The broker told how many consumers the queue of commands has, ours included.
+#[derive(Clone, Copy, Debug)]
+pub struct ConsumersCounted {
+    /// So many.
+    pub consumers: u32,
+}
+
+impl Event for ConsumersCounted {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.health.set_consumers(self.consumers);
+    }
+
+    fn log(&self) {
+        trace!(consumers = self.consumers, "the queue of commands has {} consumers", self.consumers);
+    }
+}
+
 /// The broker stored a message of ours.
 #[derive(Clone, Copy, Debug)]
 pub struct PublishConfirmed<'a> {

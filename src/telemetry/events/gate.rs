@@ -20,6 +20,11 @@ pub const fn remedy(reason: GateReason) -> &'static str {
             "check the broker's memory and disk alarms, full queues and the topology; \
              the gate opens once the broker stores what we publish"
         }
+        GateReason::Journal => {
+            "check the disk, its room and the rights of journal.dir, or that Redis answers; \
+             the gate opens once the journal can be written"
+        }
+        GateReason::Operator => "run `edna-courier resume` when the work may go on",
         GateReason::Drain => "nothing to do: the daemon is shutting down",
     }
 }
@@ -44,10 +49,12 @@ impl Event for GateClosed<'_> {
         let Self { reason, problem } = *self;
         let (why, remedy) = (reason.as_str(), remedy(reason));
         match reason {
-            GateReason::Auth | GateReason::Breaker | GateReason::Brake | GateReason::Blocked => {
+            GateReason::Auth | GateReason::Breaker | GateReason::Brake | GateReason::Blocked | GateReason::Journal => {
                 error!(reason = why, problem, "the gate is closed ({why}): {problem}; {remedy}");
             }
-            GateReason::Throttle => warn!(reason = why, problem, "the gate is closed ({why}): {problem}; {remedy}"),
+            GateReason::Throttle | GateReason::Operator => {
+                warn!(reason = why, problem, "the gate is closed ({why}): {problem}; {remedy}");
+            }
             GateReason::Drain => info!(reason = why, problem, "the gate is closed ({why}): {problem}; {remedy}"),
         }
     }

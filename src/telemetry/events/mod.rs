@@ -11,8 +11,8 @@ mod gate;
 pub use self::{
     api::CredentialRefresh,
     broker::{
-        ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, PublishConfirmed, PublishFailed,
-        TopologyMissing, TopologyVerified,
+        ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, ConsumersCounted, PublishConfirmed,
+        PublishFailed, TopologyMissing, TopologyVerified,
     },
     command::{AnswerUnread, AttemptMade, CommandFinished, CommandParked, CommandReceived},
     gate::{GateClosed, GateOpened, remedy},

@@ -33,6 +33,7 @@ pub(crate) struct Broker {
     connected: Children<Role, IntGauge>,
     reconnects: Children<Role, IntCounter>,
     consumer_active: IntGauge,
+    consumers: IntGauge,
     /// Publishes whose confirm is awaited.
     pub(crate) unconfirmed: IntGauge,
 }
@@ -62,6 +63,10 @@ impl Broker {
                 roles(),
             )?,
             consumer_active: families.gauge(("consumer_active", "1 while the broker hands commands out to us."))?,
+            consumers: families.gauge((
+                "consumers",
+                "Consumers of the queue of commands, ours included, as the broker counts them; 0 before it was asked.",
+            ))?,
             unconfirmed: families.gauge(("unconfirmed", "Publishes whose confirm is awaited."))?,
         })
     }
@@ -85,5 +90,6 @@ impl Broker {
             self.connected.set(role, broker.link(role).is_up());
         }
         self.consumer_active.set(i64::from(broker.consumer_active));
+        self.consumers.set(i64::from(broker.consumers));
     }
 }
