@@ -17,6 +17,7 @@ use crate::{
     domain::decode,
     edna::{self, Client},
     gate::{Gate, GateReason},
+    journal::NoJournal,
     pipeline::{Drained, Pipeline, Rules},
     ports::{Clock, Ports, Random},
     telemetry::{Limits, Telemetry, events::CredentialRefresh},
@@ -225,6 +226,7 @@ impl Ports for World {
     type Sender = Client;
     type Outbox = Publisher;
     type Settler = Acks;
+    type Journal = NoJournal;
     type Clock = System;
     type Random = System;
 
@@ -236,6 +238,9 @@ impl Ports for World {
     }
     fn settler(&self) -> &Acks {
         &self.acks
+    }
+    fn journal(&self) -> &NoJournal {
+        &NoJournal
     }
     fn clock(&self) -> &System {
         &System

@@ -134,6 +134,8 @@ pub trait Ports: Send + Sync + 'static {
     type Outbox: Outbox;
     /// Settles deliveries.
     type Settler: Settler;
+    /// Remembers what was started and how it ended.
+    type Journal: Journal;
     /// Tells the time.
     type Clock: Clock;
     /// Spreads waits.
@@ -145,6 +147,8 @@ pub trait Ports: Send + Sync + 'static {
     fn outbox(&self) -> &Self::Outbox;
     /// Settles deliveries.
     fn settler(&self) -> &Self::Settler;
+    /// Remembers what was started and how it ended.
+    fn journal(&self) -> &Self::Journal;
     /// Tells the time.
     fn clock(&self) -> &Self::Clock;
     /// Spreads waits.

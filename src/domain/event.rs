@@ -3,6 +3,7 @@
 mod message;
 mod response;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -13,6 +14,7 @@ use super::{
     command::{Command, CommandId},
     decode::Malformed,
     detail::Detail,
+    json,
     reason::{Outcome, Reason},
 };
 
@@ -116,6 +118,19 @@ impl Event {
         let mut event = Self::new(command.id.clone(), Some(command.channel_type.clone()), ending, circumstances);
         event.metadata.clone_from(&command.metadata);
         event
+    }
+
+    /// The event as it is told and kept.
+    #[must_use]
+    pub fn json(&self) -> Bytes {
+        json::bytes(self).into()
+    }
+
+    /// The event that was told and kept as this, to be told again; `None` when it cannot be read.
+    #[must_use]
+    pub fn repeated(json: &[u8]) -> Option<Self> {
+        let event: Self = serde_json::from_slice(json).ok()?;
+        Some(Self { repeated: true, ..event })
     }
 
     /// Tells that a message is not a command; `None` when nobody can tell whose message it was.

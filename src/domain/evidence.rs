@@ -42,6 +42,8 @@ pub enum NoAnswer {
     Timeout,
     /// The connection broke.
     Broken,
+    /// The daemon that made the attempt is gone; the journal knows only that it began.
+    OwnerGone,
 }
 
 impl Evidence {
@@ -74,6 +76,7 @@ impl fmt::Display for Evidence {
             Self::NotSent(NotSent::Tls) => f.write_str("not sent: the TLS handshake with the API failed"),
             Self::NoAnswer(NoAnswer::Timeout) => f.write_str("no answer within api.timeout"),
             Self::NoAnswer(NoAnswer::Broken) => f.write_str("the connection broke before the answer"),
+            Self::NoAnswer(NoAnswer::OwnerGone) => f.write_str("the daemon that sent it was gone before the answer"),
         }
     }
 }

@@ -1,40 +1,36 @@
-//! Posts one command until there is an ending: the loop around the decision table.
+//! Posts one command until there is an end: the loop around the decision table.
 
 use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::{sync::SemaphorePermit, time::Instant};
 
-use super::{
-    Pipeline, Shared,
-    journey::Journey,
-    keeper::{Probe, Shown, Turn},
-};
+use super::{Pipeline, Shared, journey::Journey, keeper::Shown, permission::Permission, remember::Fact};
 use crate::{
     domain::{
-        command::Command,
+        command::{Command, OnUncertain},
         event::{Ending, Failure, Response},
-        evidence::Evidence,
+        evidence::{Evidence, NoAnswer},
+        journal::{Ended, Record, SendKey},
         reason::Reason,
         request,
         retry::{self, Delay},
         tier::Tier,
         verdict::{self, Next, Verdict},
     },
-    ports::{Clock, Delivery, Ports, Random, Sender, Settler, Tag},
-    telemetry::events::{AnswerUnread, AttemptMade},
+    ports::{Clock, Delivery, Journal, Ports, Random, Sender},
+    telemetry::events::{AnswerUnread, AttemptMade, AttemptOrphaned},
 };
 
 /// Early by so little is waited for in memory, however short the tiers are.
 const MOMENT: Duration = Duration::from_secs(1);
-/// A command is held in memory no longer than this; the broker would ask for it back.
-const HELD_AT_MOST: Duration = Duration::from_secs(300);
 
 /// How the work on a command ends.
 pub(super) enum End {
     /// There is an outcome to tell.
     Told(Ending),
+    /// The journal knows the outcome: it is told again.
+    Known(Ended),
     /// It waits in a tier.
     Parked(Parking),
     /// Nothing is acknowledged: the daemon shuts down, or the session that brought it is gone.
@@ -48,153 +44,228 @@ pub(super) struct Parking {
     pub(super) not_before: Option<Timestamp>,
 }
 
+/// What stops the attempts.
+enum Stop {
+    End(End),
+    /// The deadline passed before an attempt could start.
+    TooLate,
+}
+
+impl From<End> for Stop {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+/// What the journal lets us do.
+enum Claim {
+    /// The attempt is ours to make; it is on record as started.
+    Ours,
+    /// The same, and one whose owner is gone may have reached the API.
+    Orphaned,
+    /// Nothing, until the journal is back.
+    Unavailable,
+}
+
+/// One command at work.
+struct Work<'a, P: Ports> {
+    shared: &'a Shared<P>,
+    delivery: &'a Delivery,
+    command: &'a Command,
+    journey: &'a mut Journey,
+    send: SendKey,
+    request: Bytes,
+    deadline: Option<Timestamp>,
+    on_uncertain: OnUncertain,
+}
+
 impl<P: Ports> Pipeline<P> {
     /// Works on a command until there is an end.
     pub(super) async fn attempt(&self, delivery: &Delivery, command: &Command, journey: &mut Journey) -> End {
-        match self.shared.attempt(delivery, command, journey).await {
-            Ok(never) => match never {},
-            Err(end) => end,
+        let shared = &*self.shared;
+        let mut work = Work {
+            shared,
+            delivery,
+            command,
+            send: journey.send(&command.id),
+            request: Bytes::from(request::render(command, &shared.rules.descriptor_field)),
+            deadline: shared.deadline(command, journey),
+            on_uncertain: command.on_uncertain.unwrap_or(shared.rules.on_uncertain),
+            journey,
+        };
+        let Err(stop) = work.attempts().await;
+        match stop {
+            Stop::End(end) => end,
+            Stop::TooLate => work.too_late().await,
         }
     }
 }
 
-impl<P: Ports> Shared<P> {
-    /// Comes back only with an end.
-    async fn attempt(&self, delivery: &Delivery, command: &Command, journey: &mut Journey) -> Result<Infallible, End> {
-        let request = Bytes::from(request::render(command, &self.rules.descriptor_field));
-        let deadline = self.deadline(command, journey);
-        let on_uncertain = command.on_uncertain.unwrap_or(self.rules.on_uncertain);
-        self.wait_until_due(journey, deadline).await?;
+impl<'a, P: Ports> Work<'a, P> {
+    /// Comes back only with what stops them.
+    async fn attempts(&mut self) -> Result<Infallible, Stop> {
+        self.wait_until_due().await?;
         loop {
-            let (slot, probe) = self.permission_in_time(delivery.tag, journey, deadline).await?;
-            let (evidence, verdict) = self.post(command, request.clone(), journey).await;
-            let (retry_after, problem) = (evidence.retry_after(), evidence.to_string());
-            let now = self.ports.clock().now();
-            let shown = Shown { verdict, by_probe: probe.is_some(), retry_after, problem: &problem, now };
-            let braked = self.keeper.judge(shown);
+            let permission = self.permission().await?;
+            let (evidence, verdict, braked) = match self.claim().await? {
+                Claim::Unavailable => continue,
+                Claim::Ours => self.post(permission.is_probe()).await,
+                Claim::Orphaned => (Evidence::NoAnswer(NoAnswer::OwnerGone), Verdict::Uncertain, false),
+            };
             // Not before the gate is closed: whoever waits for the slot must find it so.
-            drop((slot, probe));
-            match verdict::next(verdict, journey.attempts, self.rules.max_attempts, on_uncertain) {
-                Next::Bury(Reason::Rejected) if braked => journey.uncount(),
-                Next::Succeed => return Err(End::Told(self.succeeded(command, &evidence))),
-                Next::Bury(reason) => return Err(End::Told(buried(reason, &evidence, journey.attempts))),
-                Next::Retry => self.delay(journey, deadline).await?,
-                Next::Wait => {}
+            drop(permission);
+            self.follow(&evidence, verdict, braked).await?;
+        }
+    }
+
+    /// Asks the journal for the attempt. What it knows already is no attempt's business any more.
+    async fn claim(&mut self) -> Result<Claim, End> {
+        let journal = self.shared.ports.journal();
+        let Ok(record) = journal.start(&self.send).await else { return Ok(Claim::Unavailable) };
+        match record {
+            Record::Ended(ended) => return Err(End::Known(ended)),
+            // Its owner tells the outcome; this copy comes back for it.
+            Record::Held => return Err(self.shared.parked(self.shared.rules.tiers.shortest().clone())),
+            Record::Orphaned => {
+                self.journey.attempt_orphaned();
+                self.shared.telemetry.record(AttemptOrphaned { command_id: &self.command.id });
+                return Ok(Claim::Orphaned);
+            }
+            Record::Waiting { uncertain } => self.journey.may_have_been_posted(uncertain),
+            // What an earlier owner of the delivery did, nobody has written down.
+            Record::Unknown => {
+                self.journey.may_have_been_posted(self.delivery.redelivered && !journal.is_complete());
             }
         }
+        Ok(Claim::Ours)
+    }
+
+    /// Makes one attempt, and tells whether the brake makes its rejection void.
+    async fn post(&mut self, is_probe: bool) -> (Evidence, Verdict, bool) {
+        let shared = self.shared;
+        let in_flight = shared.telemetry.in_flight();
+        self.journey.attempt_started(shared.ports.clock().now());
+        let (evidence, took) = shared.ports.sender().send(self.request.clone()).await;
+        drop(in_flight);
+        let verdict = shared.rules.statuses.judge(&evidence);
+        self.journey.attempt_ended(verdict, took);
+        let command_id = &self.command.id;
+        shared.telemetry.record(AttemptMade { command_id, verdict, evidence: &evidence, took });
+        let (retry_after, problem) = (evidence.retry_after(), evidence.to_string());
+        let now = shared.ports.clock().now();
+        let braked = shared.keeper.judge(Shown { verdict, by_probe: is_probe, retry_after, problem: &problem, now });
+        (evidence, verdict, braked)
+    }
+
+    /// What follows from an attempt: an end, or a wait before the next one.
+    async fn follow(&mut self, evidence: &Evidence, verdict: Verdict, braked: bool) -> Result<(), Stop> {
+        let attempts = self.journey.attempts;
+        let mut next = verdict::next(verdict, attempts, self.shared.rules.max_attempts, self.on_uncertain);
+        if braked && next == Next::Bury(Reason::Rejected) {
+            self.journey.uncount();
+            next = Next::Wait;
+        }
+        match next {
+            Next::Succeed => return Err(End::Told(self.succeeded(evidence)).into()),
+            Next::Bury(reason) => return Err(End::Told(buried(reason, evidence, attempts)).into()),
+            Next::Retry | Next::Wait => {}
+        }
+        let uncertain = self.journey.may_have_arrived();
+        self.shared.remember(&self.send, Fact::Released { uncertain }).await;
+        if next == Next::Retry { self.delay().await } else { Ok(()) }
     }
 
     /// What came back from a tier too early waits on: for a moment here, for longer in a tier again; uncounted.
-    async fn wait_until_due(&self, journey: &Journey, deadline: Option<Timestamp>) -> Result<(), End> {
-        let Some(not_before) = journey.not_before else { return Ok(()) };
-        let early = Duration::try_from(not_before.duration_since(self.ports.clock().now())).unwrap_or_default();
-        let shortest = self.rules.tiers.shortest().length;
-        if early > shortest.max(MOMENT) {
-            let tier = self.rules.tiers.within(early).clone();
-            return Err(self.park(journey, deadline, tier, Some(not_before)));
+    async fn wait_until_due(&self) -> Result<(), Stop> {
+        let Some(not_before) = self.journey.not_before else { return Ok(()) };
+        let early = Duration::try_from(not_before.duration_since(self.shared.ports.clock().now())).unwrap_or_default();
+        let tiers = &self.shared.rules.tiers;
+        if early > tiers.shortest().length.max(MOMENT) {
+            return Err(self.park(tiers.within(early).clone(), Some(not_before)));
         }
-        self.wait(early).await
+        Ok(self.shared.wait(early).await?)
     }
 
     /// The delay before the next attempt: in memory, or in a tier.
-    async fn delay(&self, journey: &Journey, deadline: Option<Timestamp>) -> Result<(), End> {
-        match retry::delay_after(journey.attempts, self.ports.random().dice()) {
-            Delay::InProcess(wait) if self.has_passed(deadline, wait) => Err(End::Told(expired(journey))),
-            Delay::InProcess(wait) => self.wait(wait).await,
-            Delay::InTier(turn) => Err(self.park(journey, deadline, self.rules.tiers.in_turn(turn).clone(), None)),
+    async fn delay(&self) -> Result<(), Stop> {
+        match retry::delay_after(self.journey.attempts, self.shared.ports.random().dice()) {
+            Delay::InProcess(wait) if self.has_passed(wait) => Err(Stop::TooLate),
+            Delay::InProcess(wait) => Ok(self.shared.wait(wait).await?),
+            Delay::InTier(turn) => Err(self.park(self.shared.rules.tiers.in_turn(turn).clone(), None)),
         }
     }
 
     /// A command whose deadline is nearer than the tier's end is not sent there to expire.
-    fn park(&self, journey: &Journey, deadline: Option<Timestamp>, tier: Tier, not_before: Option<Timestamp>) -> End {
-        if self.has_passed(deadline, tier.length) {
-            return End::Told(expired(journey));
+    fn park(&self, tier: Tier, not_before: Option<Timestamp>) -> Stop {
+        if self.has_passed(tier.length) {
+            return Stop::TooLate;
         }
-        End::Parked(Parking { tier, not_before })
+        End::Parked(Parking { tier, not_before }).into()
     }
 
-    /// [`Self::permission`], unless it comes too late.
-    async fn permission_in_time(
-        &self,
-        tag: Tag,
-        journey: &Journey,
-        deadline: Option<Timestamp>,
-    ) -> Result<(SemaphorePermit<'_>, Option<Probe<'_>>), End> {
+    /// The right to make an attempt, unless it comes too late.
+    async fn permission(&self) -> Result<Permission<'a>, Stop> {
+        let shared = self.shared;
         tokio::select! {
             biased;
             // Not even the gate holds back the news that it is too late.
-            () = self.passes(deadline) => Err(End::Told(expired(journey))),
-            permission = self.permission(tag) => permission.ok_or(End::Released),
+            () = shared.passes(self.deadline) => Err(Stop::TooLate),
+            permission = shared.permission(self.delivery.tag) => Ok(permission.ok_or(End::Released)?),
             // The queue is the better place to wait for long.
-            () = tokio::time::sleep_until(journey.received + HELD_AT_MOST) => {
-                Err(self.park(journey, None, self.rules.tiers.shortest().clone(), None))
+            () = tokio::time::sleep_until(self.journey.held_until()) => {
+                Err(shared.parked(shared.rules.tiers.shortest().clone()).into())
             }
         }
     }
 
-    /// Makes one attempt, whatever becomes of it in the journey's books.
-    async fn post(&self, command: &Command, request: Bytes, journey: &mut Journey) -> (Evidence, Verdict) {
-        let in_flight = self.telemetry.in_flight();
-        journey.attempt_started(self.ports.clock().now());
-        let (evidence, took) = self.ports.sender().send(request).await;
-        drop(in_flight);
-        let verdict = self.rules.statuses.judge(&evidence);
-        journey.attempt_ended(verdict, took);
-        self.telemetry.record(AttemptMade { command_id: &command.id, verdict, evidence: &evidence, took });
-        (evidence, verdict)
+    /// The outcome is `expired`, unless the journal knows another one, or an attempt that nobody can account for is to be
+    /// looked at by a person.
+    async fn too_late(&mut self) -> End {
+        loop {
+            match self.claim().await {
+                Err(end) => return end,
+                Ok(Claim::Unavailable) => {
+                    if self.shared.journal_is_back().await.is_err() {
+                        return End::Released;
+                    }
+                }
+                Ok(Claim::Orphaned) if self.on_uncertain == OnUncertain::Park => {
+                    let evidence = Evidence::NoAnswer(NoAnswer::OwnerGone);
+                    return End::Told(buried(Reason::Uncertain, &evidence, self.journey.attempts));
+                }
+                Ok(Claim::Ours | Claim::Orphaned) => return End::Told(expired(self.journey)),
+            }
+        }
     }
 
     /// A 2xx is delivered whatever its body says.
-    fn succeeded(&self, command: &Command, evidence: &Evidence) -> Ending {
+    fn succeeded(&self, evidence: &Evidence) -> Ending {
         let body = match evidence {
             Evidence::Answer(answer) => answer.body.as_deref(),
             Evidence::NotSent(_) | Evidence::NoAnswer(_) => None,
         };
         let response = body.and_then(Response::parse);
         if response.is_none() {
-            self.telemetry.record(AnswerUnread { command_id: &command.id });
+            self.shared.telemetry.record(AnswerUnread { command_id: &self.command.id });
         }
         Ending::Succeeded(response)
     }
 
-    /// Waits until an attempt may start: the gate is open, or it is this command's turn to try whether it could be; and
-    /// a slot is free. `None` when none may start any more.
-    async fn permission(&self, tag: Tag) -> Option<(SemaphorePermit<'_>, Option<Probe<'_>>)> {
-        loop {
-            let (mut gate, mut keeper) = (self.gate.subscribe(), self.keeper.changes());
-            let probe = match self.keeper.turn() {
-                Turn::Open => None,
-                Turn::Probe(probe) => Some(probe),
-                Turn::Wait(until) => {
-                    tokio::select! {
-                        biased;
-                        () = self.drain.cancelled() => return None,
-                        _ = gate.changed() => {}
-                        _ = keeper.changed() => {}
-                        () = at(until) => {}
-                    }
-                    continue;
-                }
-            };
-            let slot = tokio::select! {
-                biased;
-                () = self.drain.cancelled() => return None,
-                slot = self.slots.acquire() => slot.ok()?,
-            };
-            // That took time: the session may be gone (the broker hands the command out again, so this copy must not be
-            // posted as well), or somebody may have closed the gate.
-            if !self.ports.settler().is_current(tag) {
-                return None;
-            }
-            let is_probe = probe.is_some();
-            if self.gate.state().reasons().all(|reason| is_probe && reason.is_probed()) {
-                return Some((slot, probe));
-            }
-        }
+    /// Whether the deadline will have passed after this wait.
+    fn has_passed(&self, wait: Duration) -> bool {
+        let then = self.shared.ports.clock().now().checked_add(wait);
+        self.deadline.is_some_and(|deadline| then.is_ok_and(|then| then > deadline))
+    }
+}
+
+impl<P: Ports> Shared<P> {
+    /// An end in a tier, uncounted and whatever the deadline.
+    fn parked(&self, tier: Tier) -> End {
+        End::Parked(Parking { tier, not_before: None })
     }
 
     /// Waits, unless the daemon shuts down meanwhile.
-    async fn wait(&self, wait: Duration) -> Result<(), End> {
+    pub(super) async fn wait(&self, wait: Duration) -> Result<(), End> {
         tokio::select! {
             biased;
             () = self.drain.cancelled() => Err(End::Released),
@@ -216,12 +287,6 @@ impl<P: Ports> Shared<P> {
             tokio::time::sleep(left).await;
         }
     }
-
-    /// Whether the deadline will have passed after this wait.
-    fn has_passed(&self, deadline: Option<Timestamp>, wait: Duration) -> bool {
-        let then = self.ports.clock().now().checked_add(wait);
-        deadline.is_some_and(|deadline| then.is_ok_and(|then| then > deadline))
-    }
 }
 
 fn expired(journey: &Journey) -> Ending {
@@ -238,11 +303,4 @@ fn buried(reason: Reason, evidence: &Evidence, attempts: u32) -> Ending {
         _ => evidence.to_string(),
     };
     Ending::Failed(Failure { reason, http_status: evidence.status(), detail: detail.into() })
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
 }

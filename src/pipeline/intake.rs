@@ -86,6 +86,7 @@ impl<P: Ports> Pipeline<P> {
             Err(malformed) => self.settle_malformed(&delivery, &journey, &malformed).await,
             Ok(command) => match self.attempt(&delivery, &command, &mut journey).await {
                 End::Told(ending) => self.settle(&delivery, &command, &journey, ending).await,
+                End::Known(ended) => self.settle_known(&delivery, &command, &mut journey, ended).await,
                 End::Parked(parking) => self.settle_parked(&delivery, &command, &journey, parking).await,
                 End::Released => {}
             },

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 
 use crate::{
     domain::{
+        command::CommandId,
         event::{Circumstances, Timing},
+        journal::SendKey,
         parked::Parked,
         properties::header,
         reason::Reason,
@@ -15,6 +17,9 @@ use crate::{
     },
     ports::Delivery,
 };
+
+/// A command is held in memory no longer than this; the broker would ask for it back.
+const HELD_AT_MOST: Duration = Duration::from_secs(300);
 
 /// A command's journey so far: what its event and its dead letter tell of it.
 pub(super) struct Journey {
@@ -43,8 +48,7 @@ pub(super) struct Journey {
 }
 
 impl Journey {
-    /// Reads what earlier daemons wrote into the headers. A redelivered command may have been posted by an owner that is
-    /// gone, and without a journal nobody can tell: it counts as a possible duplicate.
+    /// Reads what earlier daemons wrote into the headers.
     pub(super) fn begin(delivery: &Delivery, now: Timestamp) -> Self {
         let count = |name| delivery.properties.int(name).and_then(|int| u32::try_from(int).ok()).unwrap_or(0);
         let first_seen = delivery.properties.int(header::FIRST_SEEN);
@@ -61,10 +65,20 @@ impl Journey {
             not_before: not_before.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
             received: Instant::now(),
             uncertain_before: false,
-            uncertain_so_far: delivery.redelivered || parked_uncertain,
+            uncertain_so_far: parked_uncertain,
             waited: None,
             api: Duration::ZERO,
         }
+    }
+
+    /// What the journal knows it by.
+    pub(super) fn send(&self, command_id: &CommandId) -> SendKey {
+        SendKey { command_id: command_id.clone(), replay: self.replay }
+    }
+
+    /// When it has been held in memory for long enough.
+    pub(super) fn held_until(&self) -> Instant {
+        self.received + HELD_AT_MOST
     }
 
     /// The time in the queue before we first saw it.
@@ -83,6 +97,16 @@ impl Journey {
         self.api = took;
         self.attempts = self.attempts.saturating_add(u32::from(verdict.counts()));
         self.uncertain_so_far |= verdict == Verdict::Uncertain;
+    }
+
+    /// An attempt by an owner that is gone, which could not count it any more.
+    pub(super) fn attempt_orphaned(&mut self) {
+        self.attempt_ended(Verdict::Uncertain, Duration::ZERO);
+    }
+
+    /// Somebody may have posted it before.
+    pub(super) fn may_have_been_posted(&mut self, may: bool) {
+        self.uncertain_so_far |= may;
     }
 
     /// While the brake is on, everything is rejected, and that is no fault of this command's.

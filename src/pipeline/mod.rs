@@ -7,6 +7,8 @@ mod attempt;
 mod intake;
 mod journey;
 mod keeper;
+mod permission;
+mod remember;
 mod settle;
 #[cfg(test)]
 mod tests;

@@ -2,31 +2,59 @@
 //!
 //! The only file that acknowledges. Once a command has an ending, only the publishing is tried again, never the POST.
 
-use super::{Pipeline, Shared, attempt::Parking, journey::Journey};
+use super::{Pipeline, Shared, attempt::Parking, journey::Journey, remember::Fact};
 use crate::{
     domain::{
         command::{Command, CommandId},
         dead_letter::DeadLetter,
         decode::Malformed,
         event::{Ending, Event, Failure},
+        journal::{Ended, SendKey},
         message::{Message, Target},
         reason::Reason,
         retry,
     },
     gate::GateReason,
     ports::{Clock, Delivery, Outbox, Ports, Random, Settler},
-    telemetry::events::{CommandFinished, CommandParked},
+    telemetry::events::{CommandFinished, CommandParked, CommandRepeated},
 };
 
 impl<P: Ports> Pipeline<P> {
     /// Settles a command that reached an ending.
     pub(super) async fn settle(&self, delivery: &Delivery, command: &Command, journey: &Journey, ending: Ending) {
-        let now = self.shared.ports.clock().now();
-        let circumstances = journey.circumstances(now, ending.reason());
+        let shared = &self.shared;
+        let circumstances = journey.circumstances(shared.ports.clock().now(), ending.reason());
         let event = Event::of_command(command, ending, &circumstances);
-        let failure = event.failure.clone();
+        let (failure, send) = (event.failure.clone(), journey.send(&command.id));
+        // Before anybody is told: else a crash now could end it in another way than it was told.
+        let ended = Ended { event: event.json(), owes_letter: failure.is_some() };
+        shared.remember(&send, Fact::Ended(ended)).await;
+        shared.tell(delivery, journey, Some(&event), failure.as_ref()).await;
+        shared.letter_is_stored(failure.as_ref(), &send).await;
+        shared.ports.settler().ack(delivery.tag);
+        shared.finished(Some(&command.id), journey, failure.as_ref());
+    }
+
+    /// Settles a command whose end the journal knows: its event is told again, and its dead letter only if that is not
+    /// known to be stored.
+    pub(super) async fn settle_known(
+        &self,
+        delivery: &Delivery,
+        command: &Command,
+        journey: &mut Journey,
+        ended: Ended,
+    ) {
+        let Some(event) = Event::repeated(&ended.event) else {
+            let detail = "the journal knows of an end, and what it was cannot be read".into();
+            let failure = Failure { reason: Reason::Uncertain, http_status: None, detail };
+            return self.settle(delivery, command, journey, Ending::Failed(failure)).await;
+        };
+        journey.attempts = event.attempts;
+        let (failure, send) = (event.failure.clone().filter(|_| ended.owes_letter), journey.send(&command.id));
         self.shared.tell(delivery, journey, Some(&event), failure.as_ref()).await;
-        self.shared.finished(Some(&command.id), journey, failure.as_ref());
+        self.shared.letter_is_stored(failure.as_ref(), &send).await;
+        self.shared.ports.settler().ack(delivery.tag);
+        self.shared.telemetry.record(CommandRepeated { command_id: &command.id, outcome: event.outcome });
     }
 
     /// Settles a command that goes on from a tier: its copy there is stored before this one is acknowledged.
@@ -57,13 +85,14 @@ impl<P: Ports> Pipeline<P> {
         let event = Event::of_malformed(malformed, &journey.circumstances(now, Some(Reason::Malformed)));
         let failure = Failure { reason: Reason::Malformed, http_status: None, detail: malformed.detail() };
         self.shared.tell(delivery, journey, event.as_ref(), Some(&failure)).await;
+        self.shared.ports.settler().ack(delivery.tag);
         self.shared.finished(malformed.id.as_ref(), journey, Some(&failure));
     }
 }
 
 impl<P: Ports> Shared<P> {
-    /// The one way to an acknowledgement: everything that must be stored is stored. A reply is a courtesy to somebody
-    /// who may have stopped listening: it is tried once.
+    /// What must be true before an acknowledgement: everything that must be stored is stored. A reply is a courtesy to
+    /// somebody who may have stopped listening: it is tried once.
     async fn tell(&self, delivery: &Delivery, journey: &Journey, event: Option<&Event>, failure: Option<&Failure>) {
         let properties = &delivery.properties;
         let event = event.map(|event| event.to_message(self.rules.event_format, journey.replay, properties));
@@ -77,7 +106,13 @@ impl<P: Ports> Shared<P> {
             }
         };
         tokio::join!(self.store(event), self.store(dead_letter), courtesy);
-        self.ports.settler().ack(delivery.tag);
+    }
+
+    /// So that it is not written again when the delivery comes again.
+    async fn letter_is_stored(&self, failure: Option<&Failure>, send: &SendKey) {
+        if failure.is_some() {
+            self.remember(send, Fact::LetterStored).await;
+        }
     }
 
     /// Publishes until the broker has stored the message. While it cannot, the gate is closed: an outcome that cannot be

@@ -1,6 +1,8 @@
 //! The pipeline in a world of fakes, on a paused clock.
 
 mod endings;
+mod journal;
+mod memory;
 mod property;
 mod shutdown;
 mod tiers;

@@ -1,6 +1,9 @@
 //! Whatever the API and the broker do: every command is settled once, after its one outcome was stored.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -131,6 +134,47 @@ proptest! {
             assert_eq!(daemon.drain().await, Drained::Complete);
             let told_or_parked = world.events().len() + world.parked().len();
             assert_eq!(world.acked().len(), told_or_parked, "what is acknowledged is told or parked, and nothing else is");
+        });
+    }
+
+    #[test]
+    fn whoever_dies_when_and_however_often_nothing_is_lost_and_nothing_sent_twice_unasked(
+        commands in prop::collection::vec(prop::bool::ANY, 1..12),
+        rejected in prop::collection::vec(prop::bool::weighted(0.2), 0..12),
+        deaths_ms in prop::collection::vec(1_u64..60, 0..6),
+    ) {
+        run(async || {
+            let mut daemon = Daemon::start();
+            daemon.world.slow_down(Duration::from_millis(2));
+            daemon.world.script(rejected.into_iter().map(|rejected| status(if rejected { 400 } else { 200 })));
+            for (n, park) in commands.iter().enumerate() {
+                let policy = if *park { "park" } else { "resend" };
+                daemon.deliver(&format!("c-{}", n + 1), json!({"onUncertain": policy}));
+            }
+            for moment_ms in deaths_ms {
+                daemon.pass(Duration::from_millis(moment_ms)).await;
+                daemon = daemon.die();
+            }
+            daemon.pass(EVER).await;
+            let (mut posts, mut outcomes) = (BTreeMap::<_, usize>::new(), BTreeMap::<_, BTreeSet<_>>::new());
+            daemon.world.posted().into_iter().for_each(|text| *posts.entry(text).or_default() += 1);
+            let events = daemon.world.events();
+            for event in &events {
+                let id = event["commandId"].as_str().unwrap().to_owned();
+                outcomes.entry(id).or_default().insert(event["outcome"].as_str().unwrap().to_owned());
+            }
+            assert_eq!(outcomes.len(), commands.len(), "each has an outcome");
+            for (n, park) in commands.iter().enumerate() {
+                let id = format!("c-{}", n + 1);
+                assert_eq!(outcomes[&id].len(), 1, "and one only: {:?}", outcomes[&id]);
+                let own = || events.iter().filter(|event| event["commandId"] == *id);
+                let admitted = own().all(|event| event["possibleDuplicate"] == true);
+                let posts = posts.get(&id).copied().unwrap_or(0);
+                assert!(posts <= 1 || (!park && admitted), "{id} was sent {posts} times, park: {park}");
+            }
+            let letters = daemon.world.dead_letters().len();
+            let failed = outcomes.values().filter(|outcomes| !outcomes.contains("succeeded")).count();
+            assert!(letters >= failed, "{letters} dead letters for {failed}");
         });
     }
 }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::memory::Memory;
 use crate::{
     domain::{
         command::OnUncertain,
@@ -22,10 +23,10 @@ use crate::{
         tier::Tiers,
         verdict::StatusLists,
     },
-    gate::{Gate, GateState},
+    gate::{Gate, GateReason, GateState},
     pipeline::{Drained, Pipeline, Rules},
     ports::{Clock, Delivery, Inbox, Outbox, Ports, PublishError, Random, Sender, Settler, Tag},
-    telemetry::{self, Telemetry},
+    telemetry::{self, ClosedGate, Telemetry},
 };
 
 /// What a test sees and sets.
@@ -37,8 +38,9 @@ pub(super) struct World {
     /// POSTs wait until this is true.
     answers: watch::Sender<bool>,
     started: tokio::time::Instant,
+    memory: Arc<Mutex<Memory>>,
     /// What is parked comes back by it after its tier's length.
-    queue: mpsc::UnboundedSender<Delivery>,
+    queue: Arc<Mutex<mpsc::UnboundedSender<Delivery>>>,
 }
 
 #[derive(Default)]
@@ -50,6 +52,10 @@ struct State {
     /// How many deliveries there were.
     delivered: u64,
     acked: Vec<u64>,
+    /// Every delivery, for a broker that hands them out again.
+    kept: Vec<Delivery>,
+    /// Everything takes this long before it happens, and again until it is known.
+    step: Duration,
     /// In which tiers commands waited.
     parked: Vec<String>,
     /// What was stored when each ack came.
@@ -60,10 +66,12 @@ struct State {
 }
 
 impl World {
-    fn new(queue: mpsc::UnboundedSender<Delivery>) -> Self {
-        let state = Arc::default();
+    fn new() -> Self {
+        // Every daemon brings its own.
+        let queue = Arc::new(Mutex::new(mpsc::unbounded_channel().0));
+        let (state, memory) = (Arc::default(), Arc::default());
         let started = tokio::time::Instant::now();
-        Self { state, confirms: watch::Sender::new(true), answers: watch::Sender::new(true), started, queue }
+        Self { state, confirms: watch::Sender::new(true), answers: watch::Sender::new(true), started, memory, queue }
     }
 
     /// In which tiers commands waited, one after the other.
@@ -87,8 +95,33 @@ impl World {
         let source = "edna.commands/send".to_owned();
         let mut delivery = Delivery { tag, body, properties, redelivered: false, source };
         change(&mut delivery);
+        self.state().kept.push(delivery.clone());
+        self.hand_out(delivery);
+    }
+
+    fn hand_out(&self, delivery: Delivery) {
         // Nobody takes it any more after the end of a test.
-        let _ = self.queue.send(delivery);
+        let _ = self.queue.lock().unwrap().send(delivery);
+    }
+
+    /// Hands out again what was not acknowledged, as a broker does when the session ends.
+    fn redeliver(&self) {
+        let kept = {
+            let state = self.state();
+            let unacked = state.kept.iter().filter(|delivery| !state.acked.contains(&delivery.tag.number));
+            unacked.cloned().collect::<Vec<_>>()
+        };
+        kept.into_iter().for_each(|delivery| self.hand_out(Delivery { redelivered: true, ..delivery }));
+    }
+
+    /// From now on everything takes time, so that a daemon can die in between.
+    pub(super) fn slow_down(&self, step: Duration) {
+        self.state().step = step;
+    }
+
+    pub(super) async fn step(&self) {
+        let step = self.state().step;
+        tokio::time::sleep(step).await;
     }
 
     /// The evidence of the next attempts; when it is used up, the API answers 200.
@@ -123,6 +156,11 @@ impl World {
 
     pub(super) fn posts(&self) -> usize {
         self.state().posts.len()
+    }
+
+    /// The texts that were posted, in order.
+    pub(super) fn posted(&self) -> Vec<String> {
+        self.state().posts.clone()
     }
 
     pub(super) fn acked(&self) -> Vec<u64> {
@@ -161,10 +199,15 @@ impl World {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
+
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap()
+    }
 }
 
 impl Sender for World {
     async fn send(&self, body: Bytes) -> (Evidence, Duration) {
+        self.step().await;
         let evidence = {
             let mut state = self.state();
             let request: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -175,6 +218,7 @@ impl Sender for World {
         };
         self.answers.subscribe().wait_for(|answering| *answering).await.unwrap();
         self.state().in_flight -= 1;
+        self.step().await;
         (evidence, Duration::from_millis(20))
     }
 }
@@ -182,6 +226,15 @@ impl Sender for World {
 impl Outbox for World {
     async fn publish(&self, message: Message) -> Result<(), PublishError> {
         self.confirms.subscribe().wait_for(|confirming| *confirming).await.unwrap();
+        self.step().await;
+        let result = self.take(message);
+        self.step().await;
+        result
+    }
+}
+
+impl World {
+    fn take(&self, message: Message) -> Result<(), PublishError> {
         let mut state = self.state();
         match state.publish_errors.pop_front() {
             Some(error) => Err(error),
@@ -195,9 +248,7 @@ impl Outbox for World {
             }
         }
     }
-}
 
-impl World {
     /// As the broker does it, after the tier's length.
     fn come_back(&self, tier: &str, message: Message) {
         let length = Tiers::default().iter().find(|known| known.name == tier).map(|known| known.length);
@@ -239,6 +290,7 @@ impl Ports for World {
     type Sender = Self;
     type Outbox = Self;
     type Settler = Self;
+    type Journal = Self;
     type Clock = Self;
     type Random = Self;
 
@@ -249,6 +301,9 @@ impl Ports for World {
         self
     }
     fn settler(&self) -> &Self {
+        self
+    }
+    fn journal(&self) -> &Self {
         self
     }
     fn clock(&self) -> &Self {
@@ -274,6 +329,7 @@ const START: Timestamp = Timestamp::constant(1_795_348_800, 0);
 pub(super) struct Daemon {
     pub(super) world: World,
     pub(super) gate: Gate,
+    telemetry: Telemetry,
     drain: CancellationToken,
     working: tokio::task::JoinHandle<Drained>,
 }
@@ -284,6 +340,10 @@ impl Daemon {
     }
 
     pub(super) fn start_with(change: impl FnOnce(&mut Rules)) -> Self {
+        Self::of(World::new(), change)
+    }
+
+    fn of(world: World, change: impl FnOnce(&mut Rules)) -> Self {
         let mut rules = Rules {
             limits: Limits::default(),
             descriptor_field: "clientApplicationDescriptor".to_owned(),
@@ -299,13 +359,14 @@ impl Daemon {
         };
         change(&mut rules);
         let (queue, inbox) = mpsc::unbounded_channel();
-        let (world, gate, drain) = (World::new(queue), Gate::default(), CancellationToken::new());
+        *world.queue.lock().unwrap() = queue;
+        let (gate, drain) = (Gate::default(), CancellationToken::new());
         let telemetry =
             Telemetry::new(gate.clone(), telemetry::Limits { max_in_flight: 4, prefetch: 5 }, &Tiers::default())
                 .unwrap();
-        let pipeline = Pipeline::new(rules, world.clone(), gate.clone(), telemetry, drain.clone());
+        let pipeline = Pipeline::new(rules, world.clone(), gate.clone(), telemetry.clone(), drain.clone());
         let working = tokio::spawn(pipeline.run(Queue(inbox)));
-        Self { world, gate, drain, working }
+        Self { world, gate, telemetry, drain, working }
     }
 
     /// Delivers a command of the given text, with the other fields of `more`.
@@ -322,6 +383,20 @@ impl Daemon {
 
     pub(super) fn deliver_raw(&mut self, body: Vec<u8>, change: impl FnOnce(&mut Delivery)) {
         self.world.deliver(body.into(), Properties::default(), change);
+    }
+
+    /// Closes the gate from outside of the pipeline.
+    pub(super) fn close(&self, reason: GateReason) -> ClosedGate {
+        self.telemetry.close_gate(reason, "a test")
+    }
+
+    /// This daemon dies, and another takes over its world: the journal, the queue, the API.
+    pub(super) fn die(self) -> Self {
+        self.working.abort();
+        self.world.orphan_all();
+        let successor = Self::of(self.world, |_| {});
+        successor.world.redeliver();
+        successor
     }
 
     /// Lets everything happen that can happen within this time of the paused clock.

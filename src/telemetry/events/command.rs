@@ -68,6 +68,48 @@ impl Event for AttemptMade<'_> {
     }
 }
 
+/// The journal knows an attempt whose owner is gone: it may have reached the API.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptOrphaned<'a> {
+    /// Whose.
+    pub command_id: &'a CommandId,
+}
+
+impl Event for AttemptOrphaned<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.moved();
+    }
+
+    fn log(&self) {
+        let (id, command_id) = (self.command_id, self.command_id.as_str());
+        info!(
+            command_id,
+            "command {id:?} may have reached the API or not: the daemon that sent it was gone before the answer"
+        );
+    }
+}
+
+/// A command whose end the journal knows came again: the event was told again, and nothing was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandRepeated<'a> {
+    /// Whose.
+    pub command_id: &'a CommandId,
+    /// How it had ended.
+    pub outcome: Outcome,
+}
+
+impl Event for CommandRepeated<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.commands.repeated();
+        telemetry.moved();
+    }
+
+    fn log(&self) {
+        let (id, command_id, outcome) = (self.command_id, self.command_id.as_str(), self.outcome.as_str());
+        debug!(command_id, outcome, "command {id:?} came again: it had {outcome}, and its event was told again");
+    }
+}
+
 /// The API took a command, and its answer is not the documented one: the event tells no response.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerUnread<'a> {

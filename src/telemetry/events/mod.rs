@@ -14,7 +14,9 @@ pub use self::{
         ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, ConsumersCounted, PublishConfirmed,
         PublishFailed, TopologyMissing, TopologyVerified,
     },
-    command::{AnswerUnread, AttemptMade, CommandFinished, CommandParked, CommandReceived},
+    command::{
+        AnswerUnread, AttemptMade, AttemptOrphaned, CommandFinished, CommandParked, CommandReceived, CommandRepeated,
+    },
     gate::{GateClosed, GateOpened, remedy},
 };
 use super::Telemetry;

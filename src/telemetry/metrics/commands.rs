@@ -28,6 +28,7 @@ pub(crate) struct Commands {
     age: Histogram,
     queue_wait: Histogram,
     possible_duplicates: IntCounter,
+    repeats: IntCounter,
     last_success: Gauge,
     /// Commands taken and not yet settled.
     pub(crate) in_hand: IntGauge,
@@ -66,6 +67,10 @@ impl Commands {
                 "possible_duplicates_total",
                 "Commands that ended after more than one request of theirs may have reached the API.",
             ))?,
+            repeats: families.counter((
+                "repeats_total",
+                "Commands that came again after their end: the event was told again, and nothing was sent.",
+            ))?,
             last_success: families.fractional_gauge((
                 "last_success_timestamp_seconds",
                 "When the last command succeeded, as Unix time; 0 before the first.",
@@ -80,6 +85,11 @@ impl Commands {
         if let Some(waited) = waited {
             self.queue_wait.observe(waited.as_secs_f64());
         }
+    }
+
+    /// A command whose end was known came again.
+    pub(crate) fn repeated(&self) {
+        self.repeats.inc();
     }
 
     /// `place` is the tier's among the tiers.

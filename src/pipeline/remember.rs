@@ -1,0 +1,56 @@
+//! Writes to the journal what must not be forgotten, however long that takes.
+
+use super::{Shared, attempt::End};
+use crate::{
+    domain::{
+        journal::{Ended, SendKey},
+        retry,
+    },
+    gate::GateReason,
+    ports::{Journal, Journaled, Ports, Random},
+};
+
+/// What must not be forgotten of a send; see [`Journal`].
+pub(super) enum Fact {
+    /// The attempt is accounted for, and more may follow.
+    Released {
+        /// It may have reached the API.
+        uncertain: bool,
+    },
+    /// The end.
+    Ended(Ended),
+    /// The end's dead letter is stored.
+    LetterStored,
+}
+
+impl<P: Ports> Shared<P> {
+    /// Until it is durable. Whoever owns the journal keeps the gate closed while it cannot be written.
+    pub(super) async fn remember(&self, send: &SendKey, fact: Fact) {
+        let mut failures = 0;
+        while self.write(send, &fact).await.is_err() {
+            failures += 1;
+            self.gate.until(|gate| !gate.is_closed_by(GateReason::Journal)).await;
+            // It may have failed again meanwhile, or not have closed the gate yet.
+            tokio::time::sleep(retry::back_off(failures, self.ports.random().dice())).await;
+        }
+    }
+
+    async fn write(&self, send: &SendKey, fact: &Fact) -> Journaled<()> {
+        let journal = self.ports.journal();
+        match fact {
+            Fact::Released { uncertain } => journal.release(send, *uncertain).await,
+            Fact::Ended(ended) => journal.end(send, ended.clone()).await,
+            Fact::LetterStored => journal.letter_stored(send).await,
+        }
+    }
+
+    /// Waits until the journal can be asked again, unless the daemon shuts down meanwhile.
+    pub(super) async fn journal_is_back(&self) -> Result<(), End> {
+        self.wait(retry::back_off(1, self.ports.random().dice())).await?;
+        tokio::select! {
+            biased;
+            () = self.drain.cancelled() => Err(End::Released),
+            () = self.gate.until(|gate| !gate.is_closed_by(GateReason::Journal)) => Ok(()),
+        }
+    }
+}
