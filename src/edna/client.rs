@@ -73,6 +73,10 @@ impl Sender for Client {
         }
         (evidence, took)
     }
+
+    async fn credential_changed(&self) {
+        std::future::pending().await
+    }
 }
 
 impl fmt::Debug for Client {

@@ -7,10 +7,11 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use super::{Pipeline, attempt::End, journey::Journey};
+use super::{Pipeline, Shared, attempt::End, journey::Journey};
 use crate::{
     domain::decode,
-    ports::{Clock, Delivery, Inbox, Ports, Settler},
+    gate::GateReason,
+    ports::{Clock, Delivery, Inbox, Ports, Sender, Settler},
     telemetry::events::CommandReceived,
 };
 
@@ -38,11 +39,14 @@ impl<P: Ports> Pipeline<P> {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut bug = false;
+        let renewals = self.shared.heed_renewals();
+        tokio::pin!(renewals);
         while !bug {
             tokio::select! {
                 biased;
                 () = self.shared.drain.cancelled() => break,
                 Some(done) = work.join_next() => bug = panicked(&done),
+                () = &mut renewals => {}
                 _ = looks.tick(), if !self.shared.gate.state().is_open() => self.shared.keeper.ask_for_probe(work.is_empty()),
                 delivery = inbox.next() => match delivery {
                     Some(delivery) => self.take(&mut work, delivery),
@@ -92,6 +96,19 @@ impl<P: Ports> Pipeline<P> {
             },
         }
         drop(in_hand);
+    }
+}
+
+impl<P: Ports> Shared<P> {
+    /// A credential that has been replaced while the old one kept the gate closed is tried at once. Never ends.
+    async fn heed_renewals(&self) {
+        loop {
+            self.gate.until(|gate| gate.is_closed_by(GateReason::Auth)).await;
+            tokio::select! {
+                () = self.ports.sender().credential_changed() => self.keeper.hurry(GateReason::Auth),
+                () = self.gate.until(|gate| !gate.is_closed_by(GateReason::Auth)) => {}
+            }
+        }
     }
 }
 

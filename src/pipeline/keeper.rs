@@ -119,6 +119,16 @@ impl Keeper {
         self.gate.want_probe(nothing_in_hand && due);
     }
 
+    /// What was wrong for this reason may be over: the next probe may start at once.
+    pub(super) fn hurry(&self, reason: GateReason) {
+        let mut state = self.state();
+        for trouble in state.troubles.iter_mut().filter(|trouble| trouble.reason == reason) {
+            trouble.probe_at = Instant::now();
+        }
+        drop(state);
+        self.changed.send_replace(());
+    }
+
     /// When a probe may start; `None` while one is under way, nothing is wrong, or no probe could mend it.
     fn probe_at(&self, state: &State) -> Option<Instant> {
         let may = !state.probing && self.gate.state().reasons().all(GateReason::is_probed);

@@ -35,6 +35,19 @@ async fn an_unauthorized_answer_closes_the_gate_keeps_the_commands_and_probes_wi
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_credential_that_was_replaced_is_tried_at_once() {
+    let mut daemon = Daemon::start();
+    daemon.world.script(std::iter::repeat_n(status(401), 6));
+    daemon.deliver("hello", json!({}));
+    // Probes after 1, 2, 4, 8 and 10 s: the next would come at 35 s.
+    daemon.pass(Duration::from_secs(26)).await;
+    assert_eq!((daemon.world.posts(), daemon.is_open()), (6, false));
+    daemon.world.renew();
+    daemon.pass(SOON).await;
+    assert_eq!((daemon.world.posts(), daemon.world.acked(), daemon.is_open()), (7, vec![1], true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_throttled_target_waits_as_long_as_it_asks_and_nothing_is_counted() {
     let mut daemon = Daemon::start_with(|rules| rules.max_attempts = 1);
     daemon.world.script([too_many(30)]);

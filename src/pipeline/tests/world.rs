@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::memory::Memory;
@@ -39,6 +39,8 @@ pub(super) struct World {
     answers: watch::Sender<bool>,
     started: tokio::time::Instant,
     memory: Arc<Mutex<Memory>>,
+    /// Somebody replaced the credential.
+    renewed: Arc<Notify>,
     /// What is parked comes back by it after its tier's length.
     queue: Arc<Mutex<mpsc::UnboundedSender<Delivery>>>,
 }
@@ -71,7 +73,15 @@ impl World {
         let queue = Arc::new(Mutex::new(mpsc::unbounded_channel().0));
         let (state, memory) = (Arc::default(), Arc::default());
         let started = tokio::time::Instant::now();
-        Self { state, confirms: watch::Sender::new(true), answers: watch::Sender::new(true), started, memory, queue }
+        Self {
+            state,
+            confirms: watch::Sender::new(true),
+            answers: watch::Sender::new(true),
+            started,
+            memory,
+            renewed: Arc::default(),
+            queue,
+        }
     }
 
     /// In which tiers commands waited, one after the other.
@@ -158,6 +168,11 @@ impl World {
         self.state().posts.len()
     }
 
+    /// There is a new credential.
+    pub(super) fn renew(&self) {
+        self.renewed.notify_one();
+    }
+
     /// The texts that were posted, in order.
     pub(super) fn posted(&self) -> Vec<String> {
         self.state().posts.clone()
@@ -220,6 +235,10 @@ impl Sender for World {
         self.state().in_flight -= 1;
         self.step().await;
         (evidence, Duration::from_millis(20))
+    }
+
+    async fn credential_changed(&self) {
+        self.renewed.notified().await;
     }
 }
 
