@@ -73,6 +73,9 @@ impl Settler for Acks {
     }
 }
 
+/// Told a number of consumers.
+pub type Others = Arc<dyn Fn(u32) + Send + Sync>;
+
 /// How to consume.
 pub struct Consumer {
     /// Which queue, and what else must be there.
@@ -83,6 +86,8 @@ pub struct Consumer {
     pub declare: Option<Topology>,
     /// How many deliveries may be in hand; the bound of all memory.
     pub prefetch: u16,
+    /// Told how many consumers the queue has, ours included, whenever the broker was asked.
+    pub others: Others,
     /// Consumes only while it is open.
     pub gate: Gate,
     /// Told of every change.
@@ -294,6 +299,7 @@ impl Session {
             return Ok(());
         }
         settings.telemetry.record(ConsumersCounted { consumers: count.consumers });
+        (settings.others)(count.consumers);
         if count.consumers == 0 { Err(SessionError::Unregistered(settings.names.commands())) } else { Ok(()) }
     }
 

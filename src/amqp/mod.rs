@@ -16,6 +16,6 @@ mod supervise;
 pub mod topology;
 
 pub use connect::Broker;
-pub use consumer::{Acks, Consumer, Deliveries};
+pub use consumer::{Acks, Consumer, Deliveries, Others};
 pub use error::SessionError;
 pub use publisher::Publisher;

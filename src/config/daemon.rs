@@ -1,4 +1,4 @@
-//! `[delivery]`, `[limits]`, `[journal]`, `[events]`, `[admin]`, `[log]`
+//! `[delivery]`, `[limits]`, `[events]`, `[admin]`, `[log]`
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -166,11 +166,6 @@ impl Log {
         let format = reader.choice("log.format").unwrap_or(logging::Format::Auto);
         Self { level: level.unwrap_or_default(), format }
     }
-}
-
-/// There is no journal yet: nothing to read but that nobody counts on one.
-pub(super) fn read_journal(reader: &mut Reader) {
-    only(reader, "journal.kind", "none", "the journal is not built yet");
 }
 
 /// A setting whose other words are not built yet.

@@ -6,6 +6,7 @@
 mod api;
 mod broker;
 mod daemon;
+mod journal;
 mod parse;
 mod pem;
 mod reader;
@@ -20,6 +21,7 @@ pub use self::{
     api::Api,
     broker::Broker,
     daemon::{Admin, Delivery, Events, Limits, Log},
+    journal::{FileJournal, Journal},
     reference::{Setting, reference},
     report::{Mistake, Mistakes},
     sources::Sources,
@@ -36,6 +38,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// How much may be under way at once.
     pub limits: Limits,
+    /// Where what was started and how it ended is remembered.
+    pub journal: Journal,
     /// What is told of an outcome, and where.
     pub events: Events,
     /// The server for probes and metrics.
@@ -56,11 +60,11 @@ impl Config {
             api: Api::read(&mut reader),
             delivery: Delivery::read(&mut reader),
             limits: Limits::read(&mut reader),
+            journal: Journal::read(&mut reader),
             events: Events::read(&mut reader),
             admin: Admin::read(&mut reader),
             log: Log::read(&mut reader),
         };
-        daemon::read_journal(&mut reader);
         reader.finish(config)
     }
 

@@ -143,7 +143,25 @@ const SETTINGS: &[Setting] = &[
         Some("64"),
         "how many attempts may be under way at once; the prefetch is a quarter more",
     ),
-    plain("journal.kind", "none", Some("none"), "the durable record against duplicates after a crash: `none` so far"),
+    plain(
+        "journal.kind",
+        "file or none",
+        Some("file"),
+        "where what was started and how it ended is remembered; with `none` a crash can send twice",
+    ),
+    plain(
+        "journal.dir",
+        "directory",
+        Some("edna-courier-journal"),
+        "of the journal `file`; made if it is missing, and one daemon's alone",
+    ),
+    plain("journal.retention", "duration", Some("72h"), "how long a send is remembered"),
+    plain(
+        "journal.max_bytes",
+        "bytes",
+        Some("8589934592"),
+        "how large the journal `file` may become before the oldest sends are forgotten early",
+    ),
     plain(
         "events.default_queue",
         "true or false",

@@ -64,8 +64,6 @@ pub struct BrokerView {
     pub consumer_active: bool,
     /// How many consumers the queue of commands has, ours included, as the broker counted them last; 0 before.
     pub consumers: u32,
-    /// It had more than ours at some time: other daemons take commands, too.
-    pub others_seen: bool,
     /// What the topology lacks, as far as we found out.
     pub topology_problem: Option<String>,
 }
@@ -175,9 +173,7 @@ impl Health {
     }
 
     pub(crate) fn set_consumers(&self, consumers: u32) {
-        let mut broker = lock(&self.broker);
-        broker.consumers = consumers;
-        broker.others_seen |= consumers > 1;
+        lock(&self.broker).consumers = consumers;
     }
 
     pub(crate) fn set_topology_problem(&self, problem: Option<&str>) {

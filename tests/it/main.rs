@@ -4,6 +4,7 @@
 mod admin;
 mod cli;
 mod gate;
+mod journal;
 mod malformed;
 mod outcomes;
 mod privacy;

@@ -7,6 +7,7 @@ mod api;
 mod broker;
 mod command;
 mod gate;
+mod journal;
 
 pub use self::{
     api::CredentialRefresh,
@@ -18,6 +19,7 @@ pub use self::{
         AnswerUnread, AttemptMade, AttemptOrphaned, CommandFinished, CommandParked, CommandReceived, CommandRepeated,
     },
     gate::{GateClosed, GateOpened, remedy},
+    journal::{JournalHolds, JournalWeakened, JournalWrote},
 };
 use super::Telemetry;
 

@@ -4,6 +4,7 @@ mod api;
 mod broker;
 mod commands;
 mod family;
+mod journal;
 
 use prometheus::{Error, IntGauge, Registry, TextEncoder};
 
@@ -12,6 +13,7 @@ use self::{
     broker::Broker,
     commands::Commands,
     family::{Children, Families},
+    journal::Journal,
 };
 use super::health::Health;
 use crate::{
@@ -30,6 +32,8 @@ pub(crate) struct Metrics {
     pub(crate) api: Api,
     /// Counts what the broker does.
     pub(crate) broker: Broker,
+    /// Measures the journal.
+    pub(crate) journal: Journal,
 }
 
 impl Metrics {
@@ -51,6 +55,7 @@ impl Metrics {
             commands: Commands::register(&families, tiers)?,
             api: Api::register(&families)?,
             broker: Broker::register(&families)?,
+            journal: Journal::register(&families)?,
             registry,
         })
     }

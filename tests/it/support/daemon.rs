@@ -6,6 +6,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     os::unix::process::ExitStatusExt,
+    path::Path,
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -55,6 +56,11 @@ impl Setup {
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// Its working directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Starts the daemon and waits until it has told its admin address.

@@ -1,25 +1,27 @@
 //! The composition root: from a [`Config`] to a running daemon. The one place that names every adapter.
 
+mod journal;
+mod world;
+
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::world::{System, World};
 use crate::{
     admin::Admin,
     amqp::{
-        Acks, Broker, Consumer, Deliveries, Publisher,
+        Acks, Broker, Consumer, Deliveries, Others, Publisher,
         topology::{Names, Topology},
     },
     config::{self, Config},
     domain::decode,
     edna::{self, Client},
     gate::{Gate, GateReason},
-    journal::NoJournal,
+    journal::{Journal, OpenError},
     pipeline::{Drained, Pipeline, Rules},
-    ports::{Clock, Ports, Random},
     telemetry::{Limits, Telemetry, events::CredentialRefresh},
 };
 
@@ -35,6 +37,9 @@ pub enum StartError {
     /// The API client cannot be built from the settings.
     #[error(transparent)]
     Client(#[from] edna::BuildError),
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
     /// The admin server cannot start.
     #[error(transparent)]
     Admin(#[from] io::Error),
@@ -46,6 +51,7 @@ pub struct App {
     gate: Gate,
     telemetry: Telemetry,
     client: Client,
+    journal: Journal,
     admin: Admin,
 }
 
@@ -60,7 +66,8 @@ impl App {
         let telemetry = Telemetry::new(gate.clone(), limits, &config.delivery.tiers)?;
         let client = client(&config, &telemetry)?;
         let admin = Admin::bind(config.admin.listen)?;
-        Ok(Self { config, gate, telemetry, client, admin })
+        let journal = journal::open(&config.journal, &telemetry)?;
+        Ok(Self { config, gate, telemetry, client, journal, admin })
     }
 
     /// Where metrics and probes are served.
@@ -75,18 +82,17 @@ impl App {
     /// # Errors
     /// When the admin server's thread cannot be made.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, StartError> {
-        let Self { config, gate, telemetry, client, admin } = self;
+        let Self { config, gate, telemetry, client, journal, admin } = self;
         let admin_address = admin.address().to_string();
         let ended = CancellationToken::new();
         let serving = admin.serve(telemetry.clone(), config.admin.token.clone(), ended.clone().cancelled_owned())?;
         info!(admin_address, "metrics and probes are served on http://{admin_address}");
-        warn!("no journal: after a crash or a lost connection, what was in flight may be sent twice");
         let mut background = JoinSet::new();
         background.spawn(telemetry.clone().heartbeat());
 
         let drain = CancellationToken::new();
-        let links = Links::start(&config, &gate, &telemetry);
-        let world = World { client, publisher: links.publisher, acks: links.acks };
+        let links = Links::start(&config, &gate, &telemetry, journal::watch_others(&journal, &telemetry));
+        let world = World { client, publisher: links.publisher, acks: links.acks, journal: journal.clone() };
         let pipeline = Pipeline::new(rules(&config), world, gate, telemetry.clone(), drain.clone());
         let mut work = JoinSet::new();
         work.spawn(pipeline.run(links.deliveries));
@@ -102,6 +108,7 @@ impl App {
         drain.cancel();
         let drained = if bug { Drained::Panicked } else { joined(&mut work).await };
         let drained = sessions.close(drained).await;
+        journal.close().await;
         drop(closed);
         ended.cancel();
         if let Err(problem) = serving.ended().await {
@@ -132,7 +139,7 @@ struct Sessions {
 }
 
 impl Links {
-    fn start(config: &Config, gate: &Gate, telemetry: &Telemetry) -> Self {
+    fn start(config: &Config, gate: &Gate, telemetry: &Telemetry, others: Others) -> Self {
         let config::Broker { uris, tls, prefix, declare } = config.broker.clone();
         let (broker, names, stop) = (Arc::new(Broker::new(uris, tls)), Names::new(&prefix), CancellationToken::new());
         let (publisher, publishing) =
@@ -142,6 +149,7 @@ impl Links {
             names,
             tiers: config.delivery.tiers.clone(),
             prefetch: config.limits.prefetch(),
+            others,
             gate: gate.clone(),
             telemetry: telemetry.clone(),
         };
@@ -212,56 +220,5 @@ fn rules(config: &Config) -> Rules {
         replies: config.events.replies,
         max_in_flight: config.limits.max_in_flight.into(),
         drain: delivery.drain,
-    }
-}
-
-/// The real adapters behind the pipeline's ports.
-struct World {
-    client: Client,
-    publisher: Publisher,
-    acks: Acks,
-}
-
-impl Ports for World {
-    type Sender = Client;
-    type Outbox = Publisher;
-    type Settler = Acks;
-    type Journal = NoJournal;
-    type Clock = System;
-    type Random = System;
-
-    fn sender(&self) -> &Client {
-        &self.client
-    }
-    fn outbox(&self) -> &Publisher {
-        &self.publisher
-    }
-    fn settler(&self) -> &Acks {
-        &self.acks
-    }
-    fn journal(&self) -> &NoJournal {
-        &NoJournal
-    }
-    fn clock(&self) -> &System {
-        &System
-    }
-    fn random(&self) -> &System {
-        &System
-    }
-}
-
-/// The system's clock and randomness.
-#[derive(Clone, Copy)]
-struct System;
-
-impl Clock for System {
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-}
-
-impl Random for System {
-    fn dice(&self) -> f64 {
-        fastrand::f64()
     }
 }
