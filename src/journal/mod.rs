@@ -1,5 +1,0 @@
-//! The durable record of what was started and how it ended.
-
-mod none;
-
-pub use none::NoJournal;
