@@ -57,6 +57,7 @@ pub mod config;
 pub mod domain;
 pub mod edna;
 pub mod gate;
+pub mod journal;
 pub mod pipeline;
 pub mod ports;
 pub mod sandbox;
