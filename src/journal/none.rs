@@ -1,0 +1,36 @@
+//! No journal: nothing is remembered, so a command that comes twice is posted twice.
+
+use crate::{
+    domain::journal::{Ended, Record, SendKey},
+    ports::{Journal, Journaled},
+};
+
+/// Remembers nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct NoJournal;
+
+impl Journal for NoJournal {
+    async fn look(&self, _: &SendKey) -> Journaled<Record> {
+        Ok(Record::Unknown)
+    }
+
+    async fn start(&self, _: &SendKey) -> Journaled<Record> {
+        Ok(Record::Unknown)
+    }
+
+    async fn release(&self, _: &SendKey, _: bool) -> Journaled<()> {
+        Ok(())
+    }
+
+    async fn end(&self, _: &SendKey, _: Ended) -> Journaled<()> {
+        Ok(())
+    }
+
+    async fn letter_stored(&self, _: &SendKey) -> Journaled<()> {
+        Ok(())
+    }
+
+    fn is_complete(&self) -> bool {
+        false
+    }
+}
