@@ -42,6 +42,13 @@ pub(super) fn open(settings: &config::Journal, telemetry: &Telemetry) -> Result<
     }
 }
 
+/// Lets go of it, with all that it was asked before written.
+pub(super) async fn close(journal: &Journal) {
+    if let Journal::File(file) = journal {
+        file.close().await;
+    }
+}
+
 /// Told how many consumers the queue has: those of other daemons start what a journal of our own does not know of.
 pub(super) fn watch_others(journal: &Journal, telemetry: &Telemetry) -> Arc<dyn Fn(u32) + Send + Sync> {
     let (journal, telemetry, seen) = (journal.clone(), telemetry.clone(), AtomicU32::new(0));

@@ -108,7 +108,7 @@ impl App {
         drain.cancel();
         let drained = if bug { Drained::Panicked } else { joined(&mut work).await };
         let drained = sessions.close(drained).await;
-        journal.close().await;
+        journal::close(&journal).await;
         drop(closed);
         ended.cancel();
         if let Err(problem) = serving.ended().await {

@@ -61,7 +61,7 @@ struct Seen {
 async fn account(stage: &Stage, n: u16) -> BTreeMap<String, Seen> {
     let events_queue = stage.queues.name("events");
     let mut seen = BTreeMap::<String, Seen>::new();
-    let mut take = async |more: u16, seen: &mut BTreeMap<String, Seen>| {
+    let take = async |more: u16, seen: &mut BTreeMap<String, Seen>| {
         for event in stage.queues.events(more).await {
             let of = seen.entry(id(&event).to_owned()).or_insert_with(|| Seen { admitted: true, ..Seen::default() });
             of.outcomes.insert(event["outcome"].as_str().expect("an outcome").to_owned());
@@ -207,8 +207,8 @@ async fn a_journal_that_is_taken_away_closes_the_gate_until_it_is_back() {
     let daemon = start_ready(&setup).await;
     let (here, away) = (setup.dir().join("edna-courier-journal"), setup.dir().join("away"));
     fs::rename(&here, &away).expect("a directory of ours");
-    not_ready(&daemon, &["journal: "]).await;
     stage.send(5, "hello").await;
+    not_ready(&daemon, &["journal: "]).await;
     assert_eq!(stage.posts(), 0, "nothing is sent that cannot be remembered");
     fs::rename(&away, &here).expect("a directory of ours");
     stage.expect_success_of_all(5).await;

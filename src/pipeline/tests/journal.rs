@@ -31,7 +31,7 @@ async fn orphan(more: &str) -> Daemon {
     daemon.deliver_raw(body(more), |_| {});
     daemon.pass(SOON).await;
     assert_eq!((daemon.world.written(), daemon.world.posts()), (vec!["start"], 1), "written before the POST");
-    let daemon = daemon.die();
+    let daemon = daemon.die().await;
     daemon.world.withhold_answers(false);
     daemon
 }
@@ -95,7 +95,7 @@ async fn a_dead_letter_that_may_be_missing_is_written_again() {
     daemon.deliver_raw(body(""), |_| {});
     daemon.pass(SOON).await;
     assert_eq!(daemon.world.written(), ["start", "end"]);
-    let daemon = daemon.die();
+    let daemon = daemon.die().await;
     daemon.world.mend();
     daemon.pass(LATER).await;
     let letters = daemon.world.dead_letters();

@@ -153,7 +153,7 @@ proptest! {
             }
             for moment_ms in deaths_ms {
                 daemon.pass(Duration::from_millis(moment_ms)).await;
-                daemon = daemon.die();
+                daemon = daemon.die().await;
             }
             daemon.pass(EVER).await;
             let (mut posts, mut outcomes) = (BTreeMap::<_, usize>::new(), BTreeMap::<_, BTreeSet<_>>::new());

@@ -410,8 +410,11 @@ impl Daemon {
     }
 
     /// This daemon dies, and another takes over its world: the journal, the queue, the API.
-    pub(super) fn die(self) -> Self {
+    pub(super) async fn die(self) -> Self {
         self.working.abort();
+        assert!(self.working.await.is_err_and(|error| error.is_cancelled()), "it was at work");
+        // The tasks of its commands are aborted with it, and gone when they have had their turn.
+        tokio::task::yield_now().await;
         self.world.orphan_all();
         let successor = Self::of(self.world, |_| {});
         successor.world.redeliver();
