@@ -9,14 +9,17 @@ pub mod event;
 pub mod evidence;
 pub mod journal;
 mod json;
+pub mod limit;
 pub mod message;
 pub mod parked;
 pub mod properties;
+pub mod rate;
 pub mod reason;
 pub mod request;
 pub mod retry;
 #[cfg(test)]
 mod samples;
+pub mod schedule;
 pub mod tier;
 pub mod verdict;
 pub mod window;
