@@ -5,7 +5,7 @@ mod world;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -17,7 +17,7 @@ use crate::{
         topology::{Names, Topology},
     },
     config::{self, Config},
-    domain::decode,
+    domain::{decode, rate::Rates},
     edna::{self, Client},
     gate::{Gate, GateReason},
     journal::{Journal, OpenError},
@@ -53,6 +53,7 @@ pub struct App {
     client: Client,
     journal: Journal,
     admin: Admin,
+    rates: watch::Sender<Rates>,
 }
 
 impl App {
@@ -62,12 +63,14 @@ impl App {
     /// What stands in the way, and what to do.
     pub fn new(config: Config) -> Result<Self, StartError> {
         let gate = Gate::default();
-        let limits = Limits { max_in_flight: config.limits.max_in_flight.into(), prefetch: config.limits.prefetch() };
+        let limits =
+            Limits { max_in_flight: config.limits.concurrency.most().into(), prefetch: config.limits.prefetch() };
         let telemetry = Telemetry::new(gate.clone(), limits, &config.delivery.tiers)?;
         let client = client(&config, &telemetry)?;
         let admin = Admin::bind(config.admin.listen)?;
         let journal = journal::open(&config.journal, &telemetry)?;
-        Ok(Self { config, gate, telemetry, client, journal, admin })
+        let rates = watch::Sender::new(config.limits.rates.clone());
+        Ok(Self { config, gate, telemetry, client, journal, admin, rates })
     }
 
     /// Where metrics and probes are served.
@@ -76,13 +79,19 @@ impl App {
         self.admin.address()
     }
 
+    /// Changes the rates while it runs.
+    #[must_use]
+    pub fn rates(&self) -> watch::Sender<Rates> {
+        self.rates.clone()
+    }
+
     /// Runs until `shutdown` resolves, then drains: takes nothing more, finishes what is in hand, flushes confirms and
     /// acknowledgements.
     ///
     /// # Errors
     /// When the admin server's thread cannot be made.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, StartError> {
-        let Self { config, gate, telemetry, client, journal, admin } = self;
+        let Self { config, gate, telemetry, client, journal, admin, rates } = self;
         let admin_address = admin.address().to_string();
         let ended = CancellationToken::new();
         let serving = admin.serve(telemetry.clone(), config.admin.token.clone(), ended.clone().cancelled_owned())?;
@@ -93,7 +102,7 @@ impl App {
         let drain = CancellationToken::new();
         let links = Links::start(&config, &gate, &telemetry, journal::watch_others(&journal, &telemetry));
         let world = World { client, publisher: links.publisher, acks: links.acks, journal: journal.clone() };
-        let pipeline = Pipeline::new(rules(&config), world, gate, telemetry.clone(), drain.clone());
+        let pipeline = Pipeline::new(rules(&config, rates.subscribe()), world, gate, telemetry.clone(), drain.clone());
         let mut work = JoinSet::new();
         work.spawn(pipeline.run(links.deliveries));
 
@@ -188,7 +197,7 @@ fn client(config: &Config, telemetry: &Telemetry) -> Result<Client, edna::BuildE
         timeout: api.timeout,
         connect_timeout: api.connect_timeout,
         pool_idle_timeout: api.keep_alive,
-        pool_max_idle: config.limits.max_in_flight.into(),
+        pool_max_idle: config.limits.concurrency.most().into(),
         ca_file: api.ca_file.clone(),
         unauthorized_statuses: api.statuses.unauthorized.clone(),
     };
@@ -200,7 +209,7 @@ fn client(config: &Config, telemetry: &Telemetry) -> Result<Client, edna::BuildE
     Client::with_refresh(&settings, api.credentials.clone(), Arc::new(on_refresh))
 }
 
-fn rules(config: &Config) -> Rules {
+fn rules(config: &Config, rates: watch::Receiver<Rates>) -> Rules {
     let delivery = &config.delivery;
     Rules {
         limits: decode::Limits {
@@ -218,7 +227,11 @@ fn rules(config: &Config) -> Rules {
         default_ttl: delivery.default_ttl,
         event_format: config.events.format,
         replies: config.events.replies,
-        max_in_flight: config.limits.max_in_flight.into(),
+        order: delivery.order,
+        concurrency: config.limits.concurrency,
+        prefetch: config.limits.prefetch(),
+        channels: config.limits.channels.clone(),
+        rates,
         drain: delivery.drain,
     }
 }

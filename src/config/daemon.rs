@@ -13,8 +13,10 @@ use crate::{
         command::OnUncertain,
         decode::{MissingId, UnknownFields},
         event::EventFormat,
+        rate::Rates,
         tier::{Tier, Tiers},
     },
+    pipeline::{Concurrency, Order},
     telemetry::logging,
 };
 
@@ -25,6 +27,8 @@ pub struct Delivery {
     pub max_attempts: u32,
     /// The delay queues.
     pub tiers: Tiers,
+    /// Which commands keep their order.
+    pub order: Order,
     /// For commands that do not say.
     pub on_uncertain: OnUncertain,
     /// A command without an id.
@@ -41,13 +45,14 @@ pub struct Delivery {
     pub drain: Duration,
 }
 
+const HOUR: Duration = Duration::from_secs(3_600);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 const MIB: usize = 1 << 20;
 
 impl Delivery {
     pub(super) fn read(reader: &mut Reader) -> Self {
-        only(reader, "delivery.order", "none", "order by device is not built yet");
         Self {
+            order: reader.choice("delivery.order").unwrap_or(Order::Device),
             max_attempts: reader.whole("delivery.max_attempts", 1..=100),
             tiers: tiers(reader),
             on_uncertain: reader.choice("delivery.on_uncertain").unwrap_or(OnUncertain::Resend),
@@ -72,24 +77,61 @@ fn tiers(reader: &mut Reader) -> Tiers {
     })
 }
 
-/// How much may be under way at once.
+/// How much may be under way at once, and how fast it may start.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Attempts.
-    pub max_in_flight: u16,
+    /// Attempts under way.
+    pub concurrency: Concurrency,
+    /// The channel types that have a rate of their own: the classes of the rates, in this order.
+    pub channels: Vec<String>,
+    /// Attempts a second.
+    pub rates: Rates,
+}
+
+#[derive(Clone, Copy, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    Adaptive,
+    Fixed,
 }
 
 impl Limits {
     pub(super) fn read(reader: &mut Reader) -> Self {
-        only(reader, "limits.mode", "fixed", "a limit that learns is not built yet");
-        Self { max_in_flight: reader.whole("limits.max_in_flight", 1..=1_600) }
+        let (least, most) =
+            (reader.whole("limits.min_in_flight", 2..=1_600), reader.whole("limits.max_in_flight", 1..=1_600));
+        let concurrency = match reader.choice("limits.mode").unwrap_or(Mode::Adaptive) {
+            Mode::Fixed => Concurrency::Fixed(most),
+            Mode::Adaptive => Concurrency::Adaptive(least.min(most), most),
+        };
+        let channels = reader.list("limits.channel_per_second", channel_rate);
+        let (channels, classes): (Vec<_>, Vec<_>) = channels.into_iter().unzip();
+        if let Some(twice) = channels.iter().find(|one| channels.iter().filter(|other| other == one).count() > 1) {
+            reader.mistake("limits.channel_per_second", format!("names {twice:?} twice; keep one"));
+        }
+        let rates = Rates {
+            target: reader.value("limits.per_second", parse::rate),
+            classes: classes.into_iter().map(Some).collect(),
+            key_interval: reader.duration("limits.device_interval", Duration::ZERO..=HOUR).unwrap_or_default(),
+        };
+        Self { concurrency, channels, rates }
+    }
+
+    /// These settings alone, for a daemon that reads its rates again.
+    ///
+    /// # Errors
+    /// Every mistake in the section, and every name that is no setting.
+    pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
+        let mut reader = Reader::new(sources)?;
+        let limits = Self::read(&mut reader);
+        reader.finish(limits)
     }
 
     /// How many commands may be in hand: a quarter more than attempts, so that slots never wait for the broker while
     /// outcomes are being published. A quorum queue allows 2,000.
     #[must_use]
     pub const fn prefetch(&self) -> u16 {
-        self.max_in_flight + self.max_in_flight.div_ceil(4)
+        let most = self.concurrency.most();
+        most + most.div_ceil(4)
     }
 }
 
@@ -168,8 +210,10 @@ impl Log {
     }
 }
 
-/// A setting whose other words are not built yet.
-fn only(reader: &mut Reader, path: &str, word: &str, otherwise: &str) {
-    let check = |text: &str| if text == word { Ok(()) } else { Err(format!("must be {word}: {otherwise}")) };
-    reader.value(path, check);
+/// `WHATSAPP=20`
+fn channel_rate(text: &str) -> Result<(String, f64), String> {
+    let Some((channel, rate)) = text.split_once('=').map(|(channel, rate)| (channel.trim(), rate.trim())) else {
+        return Err("is not a channel type and its rate; write WHATSAPP=20".to_owned());
+    };
+    Ok((channel.to_owned(), parse::rate(rate)?))
 }

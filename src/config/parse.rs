@@ -30,6 +30,12 @@ pub(super) fn whole<T: FromStr + PartialOrd + Display>(text: &str, range: &Range
     text.parse().ok().filter(|number| range.contains(number)).ok_or_else(bounds)
 }
 
+/// So many a second, also less than one.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| (0.001..=100_000.0).contains(rate));
+    rate.ok_or_else(|| "must be a number of attempts a second from 0.001 to 100000".to_owned())
+}
+
 /// `true` or `false`.
 pub(super) fn flag(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "must be true or false".to_owned())

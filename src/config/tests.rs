@@ -52,7 +52,7 @@ fn an_address_and_a_token_are_enough() {
     assert_eq!(config.broker.uris[0].authority.port, 5_672);
     assert_eq!((config.broker.uris[0].vhost.as_str(), config.broker.prefix.as_str()), ("/", "edna"));
     assert_eq!((config.delivery.max_attempts, config.delivery.on_uncertain), (8, OnUncertain::Resend));
-    assert_eq!((config.limits.max_in_flight, config.limits.prefetch()), (64, 80));
+    assert_eq!((config.limits.concurrency.most(), config.limits.prefetch()), (64, 80));
     assert_eq!(config.api.timeout, Duration::from_secs(30));
     assert_eq!(config.api.statuses, crate::domain::verdict::StatusLists::default());
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9464");

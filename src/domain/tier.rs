@@ -38,31 +38,22 @@ impl Tiers {
         self.0.iter()
     }
 
-    /// The tier for the `turn`th wait in a tier (0, 1, …): each in turn, and then the longest again and again.
+    /// The one in this place.
     #[must_use]
-    pub fn in_turn(&self, turn: usize) -> &Tier {
-        let last = self.0.len().saturating_sub(1);
-        #[expect(clippy::indexing_slicing, reason = "there is at least one, and the index is clamped to the last")]
-        &self.0[turn.min(last)]
+    pub fn get(&self, place: usize) -> Option<&Tier> {
+        self.0.get(place)
     }
 
-    /// The longest that ends within `wait`; the shortest when none does. A longer wait takes several.
+    /// The place of the tier for the `turn`th wait in a tier (0, 1, …): each in turn, and then the longest again and again.
     #[must_use]
-    pub fn within(&self, wait: Duration) -> &Tier {
-        let fitting = self.0.iter().rposition(|tier| tier.length <= wait);
-        self.in_turn(fitting.unwrap_or(0))
+    pub fn in_turn(&self, turn: usize) -> usize {
+        turn.min(self.0.len().saturating_sub(1))
     }
 
-    /// The shortest.
+    /// The place of the longest that ends within `wait`; the shortest's when none does. A longer wait takes several.
     #[must_use]
-    pub fn shortest(&self) -> &Tier {
-        self.in_turn(0)
-    }
-
-    /// Where a tier stands, for closed label sets.
-    #[must_use]
-    pub fn position(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|tier| tier.name == name)
+    pub fn within(&self, wait: Duration) -> usize {
+        self.0.iter().rposition(|tier| tier.length <= wait).unwrap_or(0)
     }
 }
 
@@ -78,7 +69,7 @@ mod tests {
     #[test]
     fn each_is_taken_in_turn_and_then_the_longest_again() {
         let tiers = tiers(&[30, 5, 120]).unwrap();
-        let taken: Vec<_> = (0..5).map(|turn| tiers.in_turn(turn).name.as_str()).collect();
+        let taken: Vec<_> = (0..5).map(|turn| tiers.get(tiers.in_turn(turn)).unwrap().name.as_str()).collect();
         assert_eq!(taken, ["5s", "30s", "120s", "120s", "120s"]);
     }
 
@@ -88,7 +79,8 @@ mod tests {
         for (wait_s, name) in
             [(0, "5s"), (5, "5s"), (29, "5s"), (30, "30s"), (119, "30s"), (120, "120s"), (9_999, "120s")]
         {
-            assert_eq!(tiers.within(Duration::from_secs(wait_s)).name, name, "{wait_s} s");
+            let place = tiers.within(Duration::from_secs(wait_s));
+            assert_eq!(tiers.get(place).unwrap().name, name, "{wait_s} s");
         }
     }
 

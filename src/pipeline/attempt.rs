@@ -5,24 +5,30 @@ use std::{convert::Infallible, time::Duration};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{Pipeline, Shared, journey::Journey, keeper::Shown, permission::Permission, remember::Fact};
+use super::{
+    Pipeline, Shared,
+    journey::Journey,
+    keeper::Shown,
+    place::{Grant, Permission, Place},
+    remember::Fact,
+};
 use crate::{
     domain::{
         command::{Command, OnUncertain},
         event::{Ending, Failure, Response},
         evidence::{Evidence, NoAnswer},
         journal::{Ended, Record, SendKey},
+        limit::Sample,
         reason::Reason,
         request,
         retry::{self, Delay},
-        tier::Tier,
         verdict::{self, Next, Verdict},
     },
     ports::{Clock, Delivery, Journal, Ports, Random, Sender},
     telemetry::events::{AnswerUnread, AttemptMade, AttemptOrphaned},
 };
 
-/// Early by so little is waited for in memory, however short the tiers are.
+/// Early by so little is in time.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// How the work on a command ends.
@@ -38,17 +44,24 @@ pub(super) enum End {
 }
 
 /// Where and how long.
+#[derive(Clone, Copy)]
 pub(super) struct Parking {
-    pub(super) tier: Tier,
+    /// By its place among the tiers.
+    pub(super) tier: usize,
     /// Longer than the tier.
     pub(super) not_before: Option<Timestamp>,
 }
+
+/// Uncounted, and whatever the deadline.
+const SHORTEST: Parking = Parking { tier: 0, not_before: None };
 
 /// What stops the attempts.
 enum Stop {
     End(End),
     /// The deadline passed before an attempt could start.
     TooLate,
+    /// It must wait in a tier, and so must all behind it.
+    Away(Parking),
 }
 
 impl From<End> for Stop {
@@ -73,6 +86,7 @@ struct Work<'a, P: Ports> {
     delivery: &'a Delivery,
     command: &'a Command,
     journey: &'a mut Journey,
+    place: &'a mut Place,
     send: SendKey,
     request: Bytes,
     deadline: Option<Timestamp>,
@@ -81,7 +95,13 @@ struct Work<'a, P: Ports> {
 
 impl<P: Ports> Pipeline<P> {
     /// Works on a command until there is an end.
-    pub(super) async fn attempt(&self, delivery: &Delivery, command: &Command, journey: &mut Journey) -> End {
+    pub(super) async fn attempt(
+        &self,
+        delivery: &Delivery,
+        command: &Command,
+        journey: &mut Journey,
+        place: &mut Place,
+    ) -> End {
         let shared = &*self.shared;
         let mut work = Work {
             shared,
@@ -92,40 +112,47 @@ impl<P: Ports> Pipeline<P> {
             deadline: shared.deadline(command, journey),
             on_uncertain: command.on_uncertain.unwrap_or(shared.rules.on_uncertain),
             journey,
+            place,
         };
-        let Err(stop) = work.attempts().await;
-        match stop {
-            Stop::End(end) => end,
-            Stop::TooLate => work.too_late().await,
+        let Err(mut stop) = work.attempts().await;
+        loop {
+            stop = match stop {
+                Stop::End(end) => return end,
+                Stop::TooLate => work.too_late().await,
+                Stop::Away(parking) => work.go_away(parking).await.into(),
+            }
         }
     }
 }
 
-impl<'a, P: Ports> Work<'a, P> {
+impl<P: Ports> Work<'_, P> {
     /// Comes back only with what stops them.
     async fn attempts(&mut self) -> Result<Infallible, Stop> {
-        self.wait_until_due().await?;
+        self.must_be_due()?;
         loop {
-            let permission = self.permission().await?;
-            let (evidence, verdict, braked) = match self.claim().await? {
-                Claim::Unavailable => continue,
-                Claim::Ours => self.post(permission.is_probe()).await,
-                Claim::Orphaned => (Evidence::NoAnswer(NoAnswer::OwnerGone), Verdict::Uncertain, false),
+            let mut permission = self.permission().await?;
+            let made = match self.claim().await? {
+                Claim::Ours => Some(self.post(&mut permission).await),
+                Claim::Orphaned => Some((Evidence::NoAnswer(NoAnswer::OwnerGone), Verdict::Uncertain, false)),
+                Claim::Unavailable => None,
             };
-            // Not before the gate is closed: whoever waits for the slot must find it so.
+            // Not before the gate is closed: whoever is next must find it so.
             drop(permission);
-            self.follow(&evidence, verdict, braked).await?;
+            if let Some((evidence, verdict, braked)) = made {
+                self.follow(&evidence, verdict, braked).await?;
+            }
+            self.place.again();
         }
     }
 
     /// Asks the journal for the attempt. What it knows already is no attempt's business any more.
-    async fn claim(&mut self) -> Result<Claim, End> {
+    async fn claim(&mut self) -> Result<Claim, Stop> {
         let journal = self.shared.ports.journal();
         let Ok(record) = journal.start(&self.send).await else { return Ok(Claim::Unavailable) };
         match record {
-            Record::Ended(ended) => return Err(End::Known(ended)),
+            Record::Ended(ended) => return Err(End::Known(ended).into()),
             // Its owner tells the outcome; this copy comes back for it.
-            Record::Held => return Err(self.shared.parked(self.shared.rules.tiers.shortest().clone())),
+            Record::Held => return Err(Stop::Away(SHORTEST)),
             Record::Orphaned => {
                 self.journey.attempt_orphaned();
                 self.shared.telemetry.record(AttemptOrphaned { command_id: &self.command.id });
@@ -141,7 +168,7 @@ impl<'a, P: Ports> Work<'a, P> {
     }
 
     /// Makes one attempt, and tells whether the brake makes its rejection void.
-    async fn post(&mut self, is_probe: bool) -> (Evidence, Verdict, bool) {
+    async fn post(&mut self, permission: &mut Permission) -> (Evidence, Verdict, bool) {
         let shared = self.shared;
         let in_flight = shared.telemetry.in_flight();
         self.journey.attempt_started(shared.ports.clock().now());
@@ -149,11 +176,18 @@ impl<'a, P: Ports> Work<'a, P> {
         drop(in_flight);
         let verdict = shared.rules.statuses.judge(&evidence);
         self.journey.attempt_ended(verdict, took);
+        permission.answered(took, sample(verdict));
         let command_id = &self.command.id;
         shared.telemetry.record(AttemptMade { command_id, verdict, evidence: &evidence, took });
         let (retry_after, problem) = (evidence.retry_after(), evidence.to_string());
         let now = shared.ports.clock().now();
-        let braked = shared.keeper.judge(Shown { verdict, by_probe: is_probe, retry_after, problem: &problem, now });
+        let braked = shared.keeper.judge(Shown {
+            verdict,
+            by_probe: permission.is_probe(),
+            retry_after,
+            problem: &problem,
+            now,
+        });
         (evidence, verdict, braked)
     }
 
@@ -175,15 +209,14 @@ impl<'a, P: Ports> Work<'a, P> {
         if next == Next::Retry { self.delay().await } else { Ok(()) }
     }
 
-    /// What came back from a tier too early waits on: for a moment here, for longer in a tier again; uncounted.
-    async fn wait_until_due(&self) -> Result<(), Stop> {
+    /// What came back from a tier too early goes to one again, uncounted.
+    fn must_be_due(&self) -> Result<(), Stop> {
         let Some(not_before) = self.journey.not_before else { return Ok(()) };
         let early = Duration::try_from(not_before.duration_since(self.shared.ports.clock().now())).unwrap_or_default();
-        let tiers = &self.shared.rules.tiers;
-        if early > tiers.shortest().length.max(MOMENT) {
-            return Err(self.park(tiers.within(early).clone(), Some(not_before)));
+        if early <= MOMENT {
+            return Ok(());
         }
-        Ok(self.shared.wait(early).await?)
+        Err(self.away(self.shared.rules.tiers.within(early), Some(not_before)))
     }
 
     /// The delay before the next attempt: in memory, or in a tier.
@@ -191,49 +224,59 @@ impl<'a, P: Ports> Work<'a, P> {
         match retry::delay_after(self.journey.attempts, self.shared.ports.random().dice()) {
             Delay::InProcess(wait) if self.has_passed(wait) => Err(Stop::TooLate),
             Delay::InProcess(wait) => Ok(self.shared.wait(wait).await?),
-            Delay::InTier(turn) => Err(self.park(self.shared.rules.tiers.in_turn(turn).clone(), None)),
+            Delay::InTier(turn) => Err(self.away(self.shared.rules.tiers.in_turn(turn), None)),
         }
     }
 
     /// A command whose deadline is nearer than the tier's end is not sent there to expire.
-    fn park(&self, tier: Tier, not_before: Option<Timestamp>) -> Stop {
-        if self.has_passed(tier.length) {
-            return Stop::TooLate;
+    fn away(&self, tier: usize, not_before: Option<Timestamp>) -> Stop {
+        let is_late = self.shared.rules.tiers.get(tier).is_some_and(|tier| self.has_passed(tier.length));
+        if is_late { Stop::TooLate } else { Stop::Away(Parking { tier, not_before }) }
+    }
+
+    /// Waits for its turn to be copied to the tier: those before it go first.
+    async fn go_away(&mut self, parking: Parking) -> End {
+        self.place.send_away(parking.tier);
+        match self.place.granted().await {
+            Grant::Park(tier) => End::Parked(Parking { tier, ..parking }),
+            Grant::Attempt(_) | Grant::Release => End::Released,
         }
-        End::Parked(Parking { tier, not_before }).into()
     }
 
     /// The right to make an attempt, unless it comes too late.
-    async fn permission(&self) -> Result<Permission<'a>, Stop> {
-        let shared = self.shared;
+    async fn permission(&mut self) -> Result<Permission, Stop> {
+        let Self { shared, place, deadline, journey, .. } = self;
         tokio::select! {
             biased;
             // Not even the gate holds back the news that it is too late.
-            () = shared.passes(self.deadline) => Err(Stop::TooLate),
-            permission = shared.permission(self.delivery.tag) => Ok(permission.ok_or(End::Released)?),
+            () = shared.passes(*deadline) => Err(Stop::TooLate),
+            grant = place.granted() => match grant {
+                Grant::Attempt(permission) => Ok(permission),
+                // One before it waits in a tier.
+                Grant::Park(tier) => Err(End::Parked(Parking { tier, not_before: None }).into()),
+                Grant::Release => Err(End::Released.into()),
+            },
             // The queue is the better place to wait for long.
-            () = tokio::time::sleep_until(self.journey.held_until()) => {
-                Err(shared.parked(shared.rules.tiers.shortest().clone()).into())
-            }
+            () = tokio::time::sleep_until(journey.held_until()) => Err(Stop::Away(SHORTEST)),
         }
     }
 
     /// The outcome is `expired`, unless the journal knows another one, or an attempt that nobody can account for is to be
     /// looked at by a person.
-    async fn too_late(&mut self) -> End {
+    async fn too_late(&mut self) -> Stop {
         loop {
             match self.claim().await {
-                Err(end) => return end,
+                Err(stop) => return stop,
                 Ok(Claim::Unavailable) => {
-                    if self.shared.journal_is_back().await.is_err() {
-                        return End::Released;
+                    if let Err(end) = self.shared.journal_is_back().await {
+                        return end.into();
                     }
                 }
                 Ok(Claim::Orphaned) if self.on_uncertain == OnUncertain::Park => {
                     let evidence = Evidence::NoAnswer(NoAnswer::OwnerGone);
-                    return End::Told(buried(Reason::Uncertain, &evidence, self.journey.attempts));
+                    return End::Told(buried(Reason::Uncertain, &evidence, self.journey.attempts)).into();
                 }
-                Ok(Claim::Ours | Claim::Orphaned) => return End::Told(expired(self.journey)),
+                Ok(Claim::Ours | Claim::Orphaned) => return End::Told(expired(self.journey)).into(),
             }
         }
     }
@@ -259,11 +302,6 @@ impl<'a, P: Ports> Work<'a, P> {
 }
 
 impl<P: Ports> Shared<P> {
-    /// An end in a tier, uncounted and whatever the deadline.
-    fn parked(&self, tier: Tier) -> End {
-        End::Parked(Parking { tier, not_before: None })
-    }
-
     /// Waits, unless the daemon shuts down meanwhile.
     pub(super) async fn wait(&self, wait: Duration) -> Result<(), End> {
         tokio::select! {
@@ -286,6 +324,15 @@ impl<P: Ports> Shared<P> {
         if let Ok(left) = Duration::try_from(deadline.duration_since(self.ports.clock().now())) {
             tokio::time::sleep(left).await;
         }
+    }
+}
+
+/// What a verdict says about the API's load.
+const fn sample(verdict: Verdict) -> Sample {
+    match verdict {
+        Verdict::Delivered => Sample::Delivered,
+        Verdict::Retry | Verdict::Throttled | Verdict::Uncertain => Sample::Overload,
+        Verdict::Rejected | Verdict::Unauthorized => Sample::Neutral,
     }
 }
 

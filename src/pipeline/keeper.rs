@@ -6,12 +6,12 @@
 //! each other.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     domain::{verdict::Verdict, window::Window},
@@ -51,26 +51,24 @@ pub(super) struct Keeper {
     gate: Gate,
     telemetry: Telemetry,
     state: Mutex<State>,
-    changed: watch::Sender<()>,
 }
 
 /// Whether a command may be attempted now.
-pub(super) enum Turn<'a> {
+pub(super) enum Turn {
     /// The gate is open.
     Open,
     /// It is closed, and this command is the one that tries.
-    Probe(Probe<'a>),
+    Probe(Probe),
     /// It is closed; look again at a change, and then at the latest.
     Wait(Option<Instant>),
 }
 
 /// The right to try, of one command. Dropped without a verdict, it passes to another.
-pub(super) struct Probe<'a>(&'a Keeper);
+pub(super) struct Probe(Arc<Keeper>);
 
-impl Drop for Probe<'_> {
+impl Drop for Probe {
     fn drop(&mut self) {
         self.0.state().probing = false;
-        self.0.changed.send_replace(());
     }
 }
 
@@ -90,16 +88,11 @@ pub(super) struct Shown<'a> {
 
 impl Keeper {
     pub(super) fn new(gate: Gate, telemetry: Telemetry) -> Self {
-        Self { gate, telemetry, state: Mutex::default(), changed: watch::Sender::new(()) }
-    }
-
-    /// Follows what may give a command its turn, besides the gate itself.
-    pub(super) fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+        Self { gate, telemetry, state: Mutex::default() }
     }
 
     /// Whose turn it is.
-    pub(super) fn turn(&self) -> Turn<'_> {
+    pub(super) fn turn(self: &Arc<Self>) -> Turn {
         let mut state = self.state();
         if self.gate.state().is_open() {
             return Turn::Open;
@@ -107,7 +100,7 @@ impl Keeper {
         match self.probe_at(&state) {
             Some(probe_at) if probe_at <= Instant::now() => {
                 state.probing = true;
-                Turn::Probe(Probe(self))
+                Turn::Probe(Probe(self.clone()))
             }
             later => Turn::Wait(later),
         }
@@ -125,8 +118,6 @@ impl Keeper {
         for trouble in state.troubles.iter_mut().filter(|trouble| trouble.reason == reason) {
             trouble.probe_at = Instant::now();
         }
-        drop(state);
-        self.changed.send_replace(());
     }
 
     /// When a probe may start; `None` while one is under way, nothing is wrong, or no probe could mend it.
@@ -150,10 +141,7 @@ impl Keeper {
             let probe_at = Instant::now() + wait(reason, 0, shown.retry_after);
             state.troubles.push(Trouble { reason, _gate: gate, probe_at, probes: 0 });
         }
-        let braked = shown.by_probe && state.has(GateReason::Brake);
-        drop(state);
-        self.changed.send_replace(());
-        braked
+        shown.by_probe && state.has(GateReason::Brake)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

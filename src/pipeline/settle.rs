@@ -2,7 +2,13 @@
 //!
 //! The only file that acknowledges. Once a command has an ending, only the publishing is tried again, never the POST.
 
-use super::{Pipeline, Shared, attempt::Parking, journey::Journey, remember::Fact};
+use super::{
+    Pipeline, Shared,
+    attempt::{End, Parking},
+    journey::Journey,
+    place::Place,
+    remember::Fact,
+};
 use crate::{
     domain::{
         command::{Command, CommandId},
@@ -16,12 +22,56 @@ use crate::{
     },
     gate::GateReason,
     ports::{Clock, Delivery, Outbox, Ports, Random, Settler},
-    telemetry::events::{CommandFinished, CommandParked, CommandRepeated},
+    telemetry::{
+        Counted,
+        events::{CommandFinished, CommandParked, CommandReceived, CommandRepeated},
+    },
 };
 
 impl<P: Ports> Pipeline<P> {
+    /// Works on a command in hand until it is settled or released.
+    pub(super) async fn handle(self, delivery: Delivery, command: Command, mut place: Place) {
+        let (in_hand, mut journey) = self.receive(&delivery);
+        let end = self.attempt(&delivery, &command, &mut journey, &mut place).await;
+        match end {
+            End::Parked(parking) => {
+                if self.settle_parked(&delivery, &command, &journey, parking).await {
+                    place.parked();
+                }
+            }
+            // The next of its lane need not wait until this one is told.
+            End::Told(ending) => {
+                drop(place);
+                self.settle(&delivery, &command, &journey, ending).await;
+            }
+            End::Known(ended) => {
+                drop(place);
+                self.settle_known(&delivery, &command, &mut journey, ended).await;
+            }
+            End::Released => {}
+        }
+        drop(in_hand);
+    }
+
+    /// The same for a message that is no command.
+    pub(super) async fn bury_malformed(self, delivery: Delivery, malformed: Malformed) {
+        let (in_hand, journey) = self.receive(&delivery);
+        // The copy of a lost session is handed out again: its dead letter would be written twice.
+        if self.shared.ports.settler().is_current(delivery.tag) {
+            self.settle_malformed(&delivery, &journey, &malformed).await;
+        }
+        drop(in_hand);
+    }
+
+    fn receive(&self, delivery: &Delivery) -> (Counted, Journey) {
+        let telemetry = &self.shared.telemetry;
+        let journey = Journey::begin(delivery, self.shared.ports.clock().now());
+        telemetry.record(CommandReceived { redelivered: delivery.redelivered, waited: journey.queued() });
+        (telemetry.in_hand(), journey)
+    }
+
     /// Settles a command that reached an ending.
-    pub(super) async fn settle(&self, delivery: &Delivery, command: &Command, journey: &Journey, ending: Ending) {
+    async fn settle(&self, delivery: &Delivery, command: &Command, journey: &Journey, ending: Ending) {
         let shared = &self.shared;
         let circumstances = journey.circumstances(shared.ports.clock().now(), ending.reason());
         let event = Event::of_command(command, ending, &circumstances);
@@ -37,13 +87,7 @@ impl<P: Ports> Pipeline<P> {
 
     /// Settles a command whose end the journal knows: its event is told again, and its dead letter only if that is not
     /// known to be stored.
-    pub(super) async fn settle_known(
-        &self,
-        delivery: &Delivery,
-        command: &Command,
-        journey: &mut Journey,
-        ended: Ended,
-    ) {
+    async fn settle_known(&self, delivery: &Delivery, command: &Command, journey: &mut Journey, ended: Ended) {
         let Some(event) = Event::repeated(&ended.event) else {
             let detail = "the journal knows of an end, and what it was cannot be read".into();
             let failure = Failure { reason: Reason::Uncertain, http_status: None, detail };
@@ -57,30 +101,32 @@ impl<P: Ports> Pipeline<P> {
         self.shared.telemetry.record(CommandRepeated { command_id: &command.id, outcome: event.outcome });
     }
 
-    /// Settles a command that goes on from a tier: its copy there is stored before this one is acknowledged.
-    pub(super) async fn settle_parked(
+    /// Settles a command that goes on from a tier: its copy there is stored before this one is acknowledged. Tells whether
+    /// it is.
+    async fn settle_parked(
         &self,
         delivery: &Delivery,
         command: &Command,
         journey: &Journey,
-        parking: Parking,
-    ) {
+        Parking { tier: place, not_before }: Parking,
+    ) -> bool {
+        let shared = &self.shared;
+        let Some(tier) = shared.rules.tiers.get(place) else { return false };
         // The broker hands the command of a lost session out again; a copy in a tier would be its second life.
-        if !self.shared.ports.settler().is_current(delivery.tag) {
-            return;
+        if !shared.ports.settler().is_current(delivery.tag) {
+            return false;
         }
-        let Parking { tier, not_before } = parking;
         let key = delivery.source.rsplit('/').next().unwrap_or_default();
-        let copy = journey.parked(not_before).to_message(&tier, key, delivery.body.clone(), &delivery.properties);
-        self.shared.store(Some(copy)).await;
-        self.shared.ports.settler().ack(delivery.tag);
-        let place = self.shared.rules.tiers.position(&tier.name).unwrap_or_default();
+        let copy = journey.parked(not_before).to_message(tier, key, delivery.body.clone(), &delivery.properties);
+        shared.store(Some(copy)).await;
+        shared.ports.settler().ack(delivery.tag);
         let (command_id, attempts) = (&command.id, journey.attempts);
-        self.shared.telemetry.record(CommandParked { command_id, tier: &tier.name, place, attempts });
+        shared.telemetry.record(CommandParked { command_id, tier: &tier.name, place, attempts });
+        true
     }
 
     /// Settles a message that is no command: a dead letter, and an event when an id could be read.
-    pub(super) async fn settle_malformed(&self, delivery: &Delivery, journey: &Journey, malformed: &Malformed) {
+    async fn settle_malformed(&self, delivery: &Delivery, journey: &Journey, malformed: &Malformed) {
         let now = self.shared.ports.clock().now();
         let event = Event::of_malformed(malformed, &journey.circumstances(now, Some(Reason::Malformed)));
         let failure = Failure { reason: Reason::Malformed, http_status: None, detail: malformed.detail() };

@@ -88,6 +88,17 @@ impl Telemetry {
         Counted::new(&self.inner.metrics.broker.unconfirmed)
     }
 
+    /// Whether the broker hands commands out to us.
+    #[must_use]
+    pub fn is_consuming(&self) -> bool {
+        self.inner.health.is_consuming()
+    }
+
+    /// How many attempts may be under way now.
+    pub fn set_concurrency_limit(&self, limit: usize) {
+        self.inner.metrics.api.concurrency_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
+
     /// Stamps the heartbeat once a second, for ever: spawn it on the data plane's runtime, whose turning it proves.
     pub async fn heartbeat(self) {
         let mut ticks = tokio::time::interval(HEARTBEAT);

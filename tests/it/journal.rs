@@ -206,9 +206,13 @@ async fn a_journal_that_is_taken_away_closes_the_gate_until_it_is_back() {
     let setup = setup(&stage, "park");
     let daemon = start_ready(&setup).await;
     let (here, away) = (setup.dir().join("edna-courier-journal"), setup.dir().join("away"));
-    fs::rename(&here, &away).expect("a directory of ours");
-    stage.send(5, "hello").await;
+    fs::create_dir(&away).expect("a directory of ours");
+    for file in fs::read_dir(&here).expect("the journal").map(|file| file.expect("a file")) {
+        fs::copy(file.path(), away.join(file.file_name())).expect("room");
+    }
+    fs::remove_dir_all(&here).expect("a directory of ours");
     not_ready(&daemon, &["journal: "]).await;
+    stage.send(5, "hello").await;
     assert_eq!(stage.posts(), 0, "nothing is sent that cannot be remembered");
     fs::rename(&away, &here).expect("a directory of ours");
     stage.expect_success_of_all(5).await;

@@ -20,11 +20,12 @@ use crate::{
         evidence::{Answer, Evidence},
         message::{Message, Target},
         properties::Properties,
+        rate::Rates,
         tier::Tiers,
         verdict::StatusLists,
     },
     gate::{Gate, GateReason, GateState},
-    pipeline::{Drained, Pipeline, Rules},
+    pipeline::{Concurrency, Drained, Order, Pipeline, Rules},
     ports::{Clock, Delivery, Inbox, Outbox, Ports, PublishError, Random, Sender, Settler, Tag},
     telemetry::{self, ClosedGate, Telemetry},
 };
@@ -373,7 +374,11 @@ impl Daemon {
             default_ttl: None,
             event_format: EventFormat::Plain,
             replies: false,
-            max_in_flight: 4,
+            order: Order::None,
+            concurrency: Concurrency::Fixed(4),
+            prefetch: 5,
+            channels: Vec::new(),
+            rates: watch::Sender::new(Rates::default()).subscribe(),
             drain: Duration::from_secs(30),
         };
         change(&mut rules);

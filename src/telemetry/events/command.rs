@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
-use tracing::{debug, info, warn};
+use tracing::{debug, info, trace, warn};
 
 use super::{Event, millis};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
         command::CommandId,
         evidence::Evidence,
         reason::{Outcome, Reason},
+        schedule::Counters,
         verdict::Verdict,
     },
     telemetry::Telemetry,
@@ -155,6 +156,53 @@ impl Event for CommandParked<'_> {
         let (command, command_id) = (Named(Some(self.command_id)), self.command_id.as_str());
         let Self { tier, attempts, .. } = *self;
         debug!(command_id, tier, attempts, "{command} waits in the tier {tier} after {attempts} attempts");
+    }
+}
+
+/// An attempt starts that had waited for a rate, or for nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct RateWaited {
+    /// How long nothing but rates held it back.
+    pub wait: Duration,
+}
+
+impl Event for RateWaited {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.commands.rate_waited(self.wait);
+    }
+
+    fn log(&self) {
+        if !self.wait.is_zero() {
+            trace!(wait_ms = millis(self.wait), "an attempt waited for the rate limits");
+        }
+    }
+}
+
+/// Commands were sent to a tier for the order's sake, or their order was given up.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneEvents {
+    /// What had happened when it was looked at before.
+    pub before: Counters,
+    /// What has happened so far.
+    pub now: Counters,
+}
+
+impl Event for LaneEvents {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.commands.lanes(self.before, self.now);
+    }
+
+    fn log(&self) {
+        let (forgotten, given_up) =
+            (self.now.forgotten - self.before.forgotten, self.now.given_up - self.before.given_up);
+        if forgotten + given_up > 0 {
+            warn!(
+                forgotten,
+                given_up,
+                "the order of {} commands is given up: they did not come back from a tier in time, or too many are there",
+                forgotten + given_up
+            );
+        }
     }
 }
 

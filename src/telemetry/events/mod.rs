@@ -17,6 +17,7 @@ pub use self::{
     },
     command::{
         AnswerUnread, AttemptMade, AttemptOrphaned, CommandFinished, CommandParked, CommandReceived, CommandRepeated,
+        LaneEvents, RateWaited,
     },
     gate::{GateClosed, GateOpened, remedy},
     journal::{JournalHolds, JournalWeakened, JournalWrote},

@@ -8,6 +8,7 @@ use super::family::{Children, Families};
 use crate::{
     domain::{
         reason::{Outcome, Reason},
+        schedule::Counters,
         tier::Tiers,
     },
     telemetry::health::Health,
@@ -16,6 +17,27 @@ use crate::{
 /// From a blip to a long outage: commands may be minutes or hours old when they end.
 const AGE_BOUNDS_S: [f64; 15] =
     [0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0];
+
+/// Rates of one to thousands a second.
+const RATE_WAIT_BOUNDS_S: [f64; 10] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0];
+
+/// What happens to the order of a device's commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LaneEvent {
+    Behind,
+    Overflowed,
+    Forgotten,
+    GivenUp,
+}
+
+impl LaneEvent {
+    const LABELS: [(Self, [&'static str; 1]); 4] = [
+        (Self::Behind, ["behind"]),
+        (Self::Overflowed, ["overflowed"]),
+        (Self::Forgotten, ["forgotten"]),
+        (Self::GivenUp, ["given_up"]),
+    ];
+}
 
 /// Commands: taken, in hand, ended.
 #[derive(Debug)]
@@ -29,6 +51,8 @@ pub(crate) struct Commands {
     queue_wait: Histogram,
     possible_duplicates: IntCounter,
     repeats: IntCounter,
+    rate_wait: Histogram,
+    lanes: Children<LaneEvent, IntCounter>,
     last_success: Gauge,
     /// Commands taken and not yet settled.
     pub(crate) in_hand: IntGauge,
@@ -71,6 +95,19 @@ impl Commands {
                 "repeats_total",
                 "Commands that came again after their end: the event was told again, and nothing was sent.",
             ))?,
+            rate_wait: families.histogram(
+                ("rate_wait_seconds", "Time that nothing but rates held an attempt back; most wait for none."),
+                &RATE_WAIT_BOUNDS_S,
+            )?,
+            lanes: families.counters(
+                (
+                    "lane_events_total",
+                    "Commands that went to a tier behind another of their device or for want of room, and whose order was \
+                     given up.",
+                ),
+                ["event"],
+                LaneEvent::LABELS,
+            )?,
             last_success: families.fractional_gauge((
                 "last_success_timestamp_seconds",
                 "When the last command succeeded, as Unix time; 0 before the first.",
@@ -85,6 +122,18 @@ impl Commands {
         if let Some(waited) = waited {
             self.queue_wait.observe(waited.as_secs_f64());
         }
+    }
+
+    pub(crate) fn rate_waited(&self, wait: Duration) {
+        self.rate_wait.observe(wait.as_secs_f64());
+    }
+
+    /// What happened between the two looks.
+    pub(crate) fn lanes(&self, before: Counters, now: Counters) {
+        self.lanes.inc_by(LaneEvent::Behind, now.behind - before.behind);
+        self.lanes.inc_by(LaneEvent::Overflowed, now.overflowed - before.overflowed);
+        self.lanes.inc_by(LaneEvent::Forgotten, now.forgotten - before.forgotten);
+        self.lanes.inc_by(LaneEvent::GivenUp, now.given_up - before.given_up);
     }
 
     /// A command whose end was known came again.

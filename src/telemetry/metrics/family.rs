@@ -30,6 +30,12 @@ impl<K: Copy + PartialEq> Children<K, IntCounter> {
             counter.inc();
         }
     }
+
+    pub(super) fn inc_by(&self, key: K, more: u64) {
+        if let Some(counter) = self.get(key) {
+            counter.inc_by(more);
+        }
+    }
 }
 
 impl<K: Copy + PartialEq> Children<K, IntGauge> {

@@ -1,0 +1,326 @@
+//! Takes deliveries in hand, decides whose turn it is, and lets all of them finish at shutdown.
+//!
+//! One task owns the schedule, the limit and everything that waits for a turn, so nothing of it needs a lock. A command at
+//! work is a task of its own, which asks for its turns by words.
+
+use std::{collections::HashMap, mem, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{JoinError, JoinSet},
+    time::{Instant, MissedTickBehavior},
+};
+
+use super::{
+    Pipeline, Shared,
+    keeper::{Probe, Turn},
+    place::{Grant, Permission, Place, Word},
+    rules,
+};
+use crate::{
+    domain::{
+        command::Command,
+        decode,
+        limit::Limit,
+        schedule::{Arrival, Counters, Move, Schedule, Ticket},
+    },
+    gate::GateReason,
+    ports::{Delivery, Inbox, Ports, Sender, Settler, Tag},
+    telemetry::events::{LaneEvents, RateWaited},
+};
+
+/// How the work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Everything in hand was settled or released.
+    Complete,
+    /// Everything was settled, but the broker may not have read the last acknowledgements: it may hand some out again.
+    Unflushed,
+    /// Time ran out with this many commands in hand; the broker hands them out again.
+    OutOfTime(usize),
+    /// A task of ours ended that must not: a bug. What it had in hand was not settled.
+    Panicked,
+}
+
+/// How often it is looked whether a probe must be asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Nothing is due before.
+const FAR: Duration = Duration::from_secs(3_600);
+
+/// A command in hand.
+struct Hand {
+    /// Whose session brought it.
+    tag: Tag,
+    /// While it waits for a grant.
+    grant: Option<oneshot::Sender<Grant>>,
+}
+
+/// See the module.
+struct Dispatcher<P: Ports> {
+    pipeline: Pipeline<P>,
+    schedule: Schedule,
+    limit: Limit,
+    hands: HashMap<Ticket, Hand>,
+    /// The newest session that brought something.
+    generation: u64,
+    words: (mpsc::UnboundedSender<Word>, mpsc::UnboundedReceiver<Word>),
+    work: JoinSet<()>,
+    started: Instant,
+    /// The gate was open when it was last looked at.
+    was_open: bool,
+    is_draining: bool,
+    counted: Counters,
+    /// When to look again though nothing happened.
+    wake_at: Instant,
+}
+
+impl<P: Ports> Pipeline<P> {
+    /// Works until the drain begins, then finishes what is in hand. How many deliveries can be in hand is bounded by the
+    /// broker's prefetch, not here.
+    pub async fn run(self, inbox: impl Inbox) -> Drained {
+        let shared = self.shared.clone();
+        let mut dispatcher = Dispatcher::new(self);
+        let is_bug = dispatcher.work_until_drained(inbox, &shared).await;
+        shared.drain.cancel();
+        dispatcher.release_all();
+        let finished = tokio::time::timeout(shared.rules.drain, dispatcher.finish()).await;
+        match finished {
+            _ if is_bug => Drained::Panicked,
+            Ok(drained) => drained,
+            Err(_) => Drained::OutOfTime(dispatcher.work.len()),
+        }
+    }
+}
+
+impl<P: Ports> Dispatcher<P> {
+    fn new(pipeline: Pipeline<P>) -> Self {
+        let (shared, started) = (pipeline.shared.clone(), Instant::now());
+        let rules = &shared.rules;
+        let rates = rules.rates.borrow().clone();
+        Self {
+            schedule: Schedule::new(rules.lanes(), &rates),
+            limit: rules.concurrency.limit(),
+            hands: HashMap::new(),
+            generation: 0,
+            words: mpsc::unbounded_channel(),
+            work: JoinSet::new(),
+            started,
+            was_open: true,
+            is_draining: false,
+            counted: Counters::default(),
+            wake_at: started + FAR,
+            pipeline,
+        }
+    }
+
+    /// Tells whether a bug ended it.
+    async fn work_until_drained(&mut self, mut inbox: impl Inbox, shared: &Shared<P>) -> bool {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut gate, mut rates) = (shared.gate.subscribe(), shared.rules.rates.clone());
+        let renewals = shared.heed_renewals();
+        tokio::pin!(renewals);
+        loop {
+            self.dispatch();
+            tokio::select! {
+                biased;
+                () = shared.drain.cancelled() => return false,
+                Some(done) = self.work.join_next() => if panicked(&done) { return true },
+                Some(word) = self.words.1.recv() => self.hear(word),
+                () = &mut renewals => {}
+                _ = gate.changed() => {}
+                Ok(()) = rates.changed() => self.follow_rates(),
+                () = tokio::time::sleep_until(self.wake_at) => {}
+                _ = looks.tick(), if !self.was_open => shared.keeper.ask_for_probe(self.work.is_empty()),
+                delivery = inbox.next() => match delivery {
+                    Some(delivery) => self.take(delivery),
+                    // It lasts as long as the sessions do, and those are stopped after us.
+                    None => return true,
+                },
+            }
+        }
+    }
+
+    async fn finish(&mut self) -> Drained {
+        loop {
+            self.dispatch();
+            tokio::select! {
+                biased;
+                Some(word) = self.words.1.recv() => self.hear(word),
+                done = self.work.join_next() => match done {
+                    Some(done) if panicked(&done) => return Drained::Panicked,
+                    Some(_) => {}
+                    None => return Drained::Complete,
+                },
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn take(&mut self, delivery: Delivery) {
+        let shared = &self.pipeline.shared;
+        shared.gate.want_probe(false);
+        if delivery.tag.generation > self.generation {
+            self.generation = delivery.tag.generation;
+            self.release_stale();
+        }
+        let shared = &self.pipeline.shared;
+        let new_id = || uuid::Uuid::new_v4().to_string();
+        match decode::decode(&delivery.body, &delivery.properties, &shared.rules.limits, new_id) {
+            Ok(command) => self.seat(delivery, command),
+            Err(malformed) => {
+                self.work.spawn(self.pipeline.clone().bury_malformed(delivery, malformed));
+            }
+        }
+    }
+
+    /// Gives a command its place, in queue order, and a task.
+    fn seat(&mut self, delivery: Delivery, command: Command) {
+        let now = self.now();
+        let rules = &self.pipeline.shared.rules;
+        let (key, id) = (rules.order_key(&command), rules::identity(&delivery, &command));
+        let arrival = Arrival { key: key.as_deref(), id, class: rules.class(&command) };
+        let ticket = self.schedule.arrive(arrival, now);
+        let (place, grant) = Place::new(ticket, self.words.0.clone());
+        self.hands.insert(ticket, Hand { tag: delivery.tag, grant: Some(grant) });
+        self.work.spawn(self.pipeline.clone().handle(delivery, command, place));
+    }
+
+    fn hear(&mut self, word: Word) {
+        let now = self.now();
+        match word {
+            Word::Again(ticket, grant) => {
+                self.schedule.again(ticket, now);
+                // Who asks during the drain gets no answer, which is one.
+                if !self.is_draining {
+                    self.wait(ticket, grant);
+                }
+            }
+            Word::SendAway(ticket, tier, grant) => {
+                self.schedule.send_away(ticket, tier, now);
+                self.wait(ticket, grant);
+            }
+            Word::Parked(ticket) => {
+                self.hands.remove(&ticket);
+                self.schedule.parked(ticket, now);
+            }
+            Word::Left(ticket) => {
+                self.hands.remove(&ticket);
+                self.schedule.left(ticket, now);
+            }
+            Word::Answered(took, sample) => self.limit.finished(now, took, sample),
+        }
+    }
+
+    fn wait(&mut self, ticket: Ticket, grant: oneshot::Sender<Grant>) {
+        if let Some(hand) = self.hands.get_mut(&ticket) {
+            hand.grant = Some(grant);
+        }
+    }
+
+    /// Grants what can be granted now.
+    fn dispatch(&mut self) {
+        let now = self.now();
+        let is_open = !self.is_draining && self.pipeline.shared.gate.state().is_open();
+        if is_open && !mem::replace(&mut self.was_open, is_open) {
+            // Nobody knows what the API can take now.
+            self.limit.reset(now);
+        }
+        self.was_open = is_open;
+        self.schedule.taking(self.pipeline.shared.telemetry.is_consuming(), now);
+        while let Some(next) = self.schedule.next(now, is_open && self.limit.has_room()) {
+            self.grant(next, None);
+        }
+        let rates = self.schedule.wake_at().unwrap_or(FAR);
+        let probe = if is_open || self.is_draining { None } else { self.probe() };
+        self.wake_at = probe.into_iter().fold(self.started + rates.min(now + FAR), Instant::min);
+        self.tell();
+    }
+
+    /// Lets one command try whether the gate must be closed, if a try is due; tells when the next one is.
+    fn probe(&mut self) -> Option<Instant> {
+        match self.pipeline.shared.clone().keeper.turn() {
+            Turn::Open => None,
+            Turn::Wait(until) => until,
+            Turn::Probe(probe) => {
+                if let Some(next) = self.schedule.next(self.now(), true) {
+                    self.grant(next, Some(probe));
+                }
+                None
+            }
+        }
+    }
+
+    fn grant(&mut self, next: Move, probe: Option<Probe>) {
+        let (Move::Attempt { ticket, .. } | Move::Park { ticket, .. }) = next;
+        // It may just be telling that its deadline has passed, and gives its place up then.
+        let Some(hand) = self.hands.get_mut(&ticket) else { return };
+        let (tag, Some(grant)) = (hand.tag, hand.grant.take()) else { return };
+        let shared = &self.pipeline.shared;
+        let granted = match next {
+            // The broker hands it out again, so this copy must not be posted or parked as well.
+            _ if !shared.ports.settler().is_current(tag) => Grant::Release,
+            Move::Park { tier, .. } => Grant::Park(tier),
+            Move::Attempt { rate_wait, .. } => {
+                self.limit.started(self.started.elapsed());
+                shared.telemetry.record(RateWaited { wait: rate_wait });
+                Grant::Attempt(Permission::new(self.words.0.clone(), probe))
+            }
+        };
+        // Whom nobody waits for any more gives its place up by itself.
+        drop(grant.send(granted));
+    }
+
+    /// What an old session brought and nobody has begun goes back, to keep its place for when it comes again.
+    fn release_stale(&mut self) {
+        let (now, generation) = (self.now(), self.generation);
+        let stale = self.hands.iter_mut().filter(|(_, hand)| hand.tag.generation < generation);
+        for (ticket, grant) in stale.filter_map(|(ticket, hand)| Some((*ticket, hand.grant.take()?))) {
+            self.schedule.released(ticket, now);
+            drop(grant.send(Grant::Release));
+        }
+    }
+
+    /// No attempt starts any more.
+    fn release_all(&mut self) {
+        self.is_draining = true;
+        for grant in self.hands.values_mut().filter_map(|hand| hand.grant.take()) {
+            drop(grant.send(Grant::Release));
+        }
+    }
+
+    fn follow_rates(&mut self) {
+        let (now, rates) = (self.now(), self.pipeline.shared.rules.rates.borrow().clone());
+        self.schedule.set_rates(&rates, now);
+    }
+
+    fn tell(&mut self) {
+        let telemetry = &self.pipeline.shared.telemetry;
+        telemetry.set_concurrency_limit(self.limit.limit());
+        let (before, now) = (self.counted, self.schedule.counters());
+        if before != now {
+            telemetry.record(LaneEvents { before, now });
+            self.counted = now;
+        }
+    }
+}
+
+impl<P: Ports> Shared<P> {
+    /// A credential that has been replaced while the old one kept the gate closed is tried at once. Never ends.
+    async fn heed_renewals(&self) {
+        loop {
+            self.gate.until(|gate| gate.is_closed_by(GateReason::Auth)).await;
+            tokio::select! {
+                () = self.ports.sender().credential_changed() => self.keeper.hurry(GateReason::Auth),
+                () = self.gate.until(|gate| !gate.is_closed_by(GateReason::Auth)) => {}
+            }
+        }
+    }
+}
+
+fn panicked(done: &Result<(), JoinError>) -> bool {
+    done.as_ref().is_err_and(JoinError::is_panic)
+}
