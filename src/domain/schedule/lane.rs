@@ -199,7 +199,12 @@ impl Lane {
 
     /// Puts in order what an event may have changed: overdue ones are forgotten, held ones move up, and one that was to
     /// leave only for want of room, or behind one that is gone, stays if it can.
-    pub(super) fn close_up(&mut self, settings: &Settings, overdue: impl Fn(Duration) -> bool, counters: &mut Counters) {
+    pub(super) fn close_up(
+        &mut self,
+        settings: &Settings,
+        overdue: impl Fn(Duration) -> bool,
+        counters: &mut Counters,
+    ) {
         loop {
             let leaving = self.leaving.first_key_value().map(|(place, leaving)| (*place, *leaving));
             let away = self.away.first_key_value().map(|(place, away)| (*place, *away));
