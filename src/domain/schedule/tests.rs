@@ -13,7 +13,7 @@ fn s(seconds: u64) -> Duration {
 
 fn settings() -> Settings {
     let tiers = [5, 30, 120].map(s).to_vec();
-    Settings { depth: 4, held_most: 6, away_most: 1_000, grace: s(60), tiers, classes: 2 }
+    Settings { depth: 4, held_most: 3, away_most: 1_000, grace: s(60), tiers, classes: 2 }
 }
 
 fn schedule() -> Schedule {

@@ -99,7 +99,9 @@ pub(super) fn run(mut limit: Limit, api: impl Fn(f64) -> Api, seconds: usize, se
         }
         let Some(Reverse((then, latency, is_delivered))) = flights.pop() else { panic!("nothing is under way") };
         now = then;
-        let Some(second) = report.get_mut(now.as_secs() as usize) else { return Report(report) };
+        let Some(second) = usize::try_from(now.as_secs()).ok().and_then(|second| report.get_mut(second)) else {
+            return Report(report);
+        };
         let sample = if is_delivered { Sample::Delivered } else { Sample::Overload };
         match sample {
             Sample::Delivered => second.delivered += 1.0,

@@ -140,7 +140,7 @@ impl World {
                     self.hand.insert(ticket, (command, State::Waiting));
                 }
                 (State::Parking(_), 7) => self.end(ticket, command),
-                (State::Parking(tier), 0..6) => self.store(ticket, command, tier),
+                (State::Parking(tier), 0..7) => self.store(ticket, command, tier),
                 _ => {}
             }
         }
