@@ -11,8 +11,8 @@
 //!   baseline is seen again.
 //! - If latency does not fall with the limit, the limit was not to blame: the new latency becomes the baseline.
 //!
-//! At the start, and after [`Limit::reset`], one attempt may be under way, and each success adds one (doubling with every
-//! round trip) until the former limit is reached or the API shows that it is too much; in both modes.
+//! At the start, and after [`Limit::reset`], a few attempts may be under way, and each success adds one (doubling with
+//! every round trip) until the former limit is reached or the API shows that it is too much; in both modes.
 //!
 //! # What holds, what not
 //!
@@ -22,6 +22,8 @@
 
 use std::time::Duration;
 
+/// How many may be under way before anything is known.
+const FEW: f64 = 4.0;
 /// A round has at least so many answers, since fewer tell little about the latency.
 pub const ROUND_LEAST: u32 = 16;
 /// A round is slow from so many times the baseline on: with a capacity of 64, about 16 wait in the API's queue then.
@@ -126,7 +128,7 @@ impl Limit {
             floor,
             ceiling,
             limit: ceiling,
-            ramp: Some(1.0),
+            ramp: slow_start(ceiling),
             in_flight: 0,
             round: Round::default(),
             was_used: false,
@@ -158,7 +160,7 @@ impl Limit {
 
     /// Starts slowly again, up to what was the limit: the gate opened, and nobody knows what the API can take now.
     pub fn reset(&mut self, now: Duration) {
-        self.ramp = Some(1.0);
+        self.ramp = slow_start(self.limit);
         self.round = Round::at(now);
     }
 
@@ -234,6 +236,11 @@ impl Limit {
         self.decreased_until = now.saturating_add(Duration::try_from_secs_f64(trip_s).unwrap_or_default());
         self.round = Round::at(now);
     }
+}
+
+/// Where it begins, below this limit.
+fn slow_start(limit: f64) -> Option<f64> {
+    Some(FEW).filter(|few| *few < limit)
 }
 
 #[cfg(test)]

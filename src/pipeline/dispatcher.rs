@@ -234,9 +234,9 @@ impl<P: Ports> Dispatcher<P> {
         while let Some(next) = self.schedule.next(now, is_open && self.limit.has_room()) {
             self.grant(next, None);
         }
-        let rates = self.schedule.wake_at().unwrap_or(FAR);
+        let rates = self.schedule.wake_at().unwrap_or(now + FAR);
         let probe = if is_open || self.is_draining { None } else { self.probe() };
-        self.wake_at = probe.into_iter().fold(self.started + rates.min(now + FAR), Instant::min);
+        self.wake_at = probe.into_iter().fold(self.started + rates, Instant::min);
         self.tell();
     }
 

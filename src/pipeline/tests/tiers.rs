@@ -62,7 +62,7 @@ async fn what_comes_back_too_early_is_parked_again_uncounted() {
     daemon.pass(Duration::from_secs(759)).await;
     assert_eq!(
         (daemon.world.parked(), daemon.world.posts()),
-        (vec!["10m".to_owned(), "2m".into(), "30s".into(), "5s".into()], 0)
+        (vec!["10m".to_owned(), "2m".into(), "30s".into(), "5s".into(), "5s".into()], 0)
     );
     daemon.pass(Duration::from_secs(10)).await;
     assert_eq!(daemon.world.events()[0]["attempts"], 1);
