@@ -53,6 +53,13 @@ impl Client {
         let unauthorized_statuses = settings.unauthorized_statuses.clone();
         Ok(Self { inner: Arc::new(Inner { http, url, credential, unauthorized_statuses }) })
     }
+
+    /// Resolves when the token file or the password file holds something else than what was last used when this was
+    /// called; looks about once a second. The next attempt uses it: for a password that is when a login is due again,
+    /// at most 10 s after the last one. Never resolves for a credential without a file. May be dropped at any time.
+    pub async fn credential_changed(&self) {
+        self.inner.credential.changed().await;
+    }
 }
 
 impl Sender for Client {
