@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
+    thread,
 };
 
 use config::{Environment, File, FileFormat, Map, Source, Value, ValueKind};
@@ -19,6 +20,8 @@ use crate::edna;
 
 /// A configuration is much smaller.
 const MAX_FILE_BYTES: u32 = 1 << 20;
+/// Taken only as far as it is used.
+const STACK_BYTES: usize = 64 << 20;
 /// Names deeper than this are told as far as that.
 const MAX_DEPTH: usize = 8;
 /// More unknown names than these are counted.
@@ -71,19 +74,32 @@ fn unknown_variable(name: &str) -> Mistake {
 /// What the file says, if it can be read.
 pub(super) fn of_file(path: &Path, mistakes: &mut Vec<Mistake>) -> Layer {
     let name = path.display().to_string();
-    let values = match parsed(path) {
-        Ok(values) => values,
+    let leaves = match with_room(|| leaves(path)) {
+        Ok(leaves) => leaves,
         Err(problem) => {
             mistakes.push(Mistake::new(&name, problem));
             return Layer::new();
         }
     };
-    let mut leaves = Layer::new();
-    flatten(values, &mut Vec::new(), &mut leaves);
     let (known, unknown) = leaves.into_iter().partition(|(path, _)| known::paths().any(|known| known == *path));
     let unknown: Layer = unknown;
     tell(mistakes, &name, unknown.iter().filter_map(|(path, value)| unknown_key(path, value, &name)));
     known
+}
+
+/// The library takes a nesting of some thousands and follows it by recursion: more than a thread's usual stack can hold.
+fn with_room<T: Send>(read: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    thread::scope(|scope| {
+        let reader = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, read);
+        let reader = reader.map_err(|error| format!("cannot be read: no thread for it ({error}); free some memory"))?;
+        reader.join().unwrap_or_else(|_| Err("cannot be read: the TOML parser failed; simplify the file".to_owned()))
+    })
+}
+
+fn leaves(path: &Path) -> Result<Layer, String> {
+    let mut leaves = Layer::new();
+    flatten(parsed(path)?, &mut Vec::new(), &mut leaves);
+    Ok(leaves)
 }
 
 fn parsed(path: &Path) -> Result<Map<String, Value>, String> {
@@ -116,9 +132,24 @@ fn flatten(table: Map<String, Value>, above: &mut Vec<String>, leaves: &mut Laye
         above.push(if is_plain(&key) { key } else { format!("{key:?}") });
         match value.kind {
             ValueKind::Table(table) if !table.is_empty() && above.len() < MAX_DEPTH => flatten(table, above, leaves),
-            _ => drop(leaves.insert(above.join("."), value)),
+            _ => drop(leaves.insert(above.join("."), shallow(value))),
         }
         above.pop();
+    }
+}
+
+/// What no setting wants is emptied: it may be deep.
+fn shallow(value: Value) -> Value {
+    let nothing = || Value::from(Map::<String, Value>::new());
+    match value.kind {
+        ValueKind::Table(_) => nothing(),
+        ValueKind::Array(values) => {
+            let flat = |value: Value| {
+                if matches!(value.kind, ValueKind::Table(_) | ValueKind::Array(_)) { nothing() } else { value }
+            };
+            values.into_iter().map(flat).collect::<Vec<_>>().into()
+        }
+        _ => value,
     }
 }
 

@@ -3,15 +3,15 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::{
-    sync::Mutex,
-    task::{JoinHandle, spawn_blocking},
-    time::timeout,
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
 };
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::edna::read::read_file;
 
@@ -22,14 +22,15 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// No token or password is near it; the file may be the wrong one.
 const MOST_BYTES: u32 = 64 * 1024;
 
+type Content = Result<String, io::ErrorKind>;
 type Read = dyn Fn(&Path) -> io::Result<String> + Send + Sync;
 
 /// The file. However often it is looked at, one read at a time is under way.
 pub(super) struct Watched {
     path: PathBuf,
     read: Arc<Read>,
-    /// Left here by a look that was given up; the next one takes it over.
-    under_way: Mutex<Option<JoinHandle<io::Result<String>>>>,
+    /// All who look meanwhile share it; no lock is held while they wait, for one of them may never be polled again.
+    under_way: Mutex<Option<Shared<BoxFuture<'static, Content>>>>,
 }
 
 impl Watched {
@@ -52,14 +53,22 @@ impl Watched {
 
     /// Its content, or that it is not to be had in time.
     pub(super) async fn content(&self) -> io::Result<String> {
-        let mut under_way = self.under_way.lock().await;
-        let reading = under_way.get_or_insert_with(|| {
-            let (path, read) = (self.path.clone(), Arc::clone(&self.read));
-            spawn_blocking(move || read(&path))
-        });
+        let reading = self.reading();
         let content = timeout(READ_TIMEOUT, reading).await.map_err(|_| io::ErrorKind::TimedOut)?;
-        *under_way = None;
-        content?
+        content.map_err(io::Error::from)
+    }
+
+    /// The read that is under way, else a new one.
+    fn reading(&self) -> Shared<BoxFuture<'static, Content>> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reading) = under_way.as_ref().filter(|reading| reading.peek().is_none()) {
+            return reading.clone();
+        }
+        let (path, read) = (self.path.clone(), Arc::clone(&self.read));
+        let ended = spawn_blocking(move || read(&path).map_err(|error| error.kind()));
+        let reading = ended.map(|ended| ended.unwrap_or(Err(io::ErrorKind::Other))).boxed().shared();
+        *under_way = Some(reading.clone());
+        reading
     }
 }
 
