@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
-use super::{parse, pem, reader::Reader};
+use super::{pem, reader::Reader};
 use crate::{
     domain::verdict::StatusLists,
     edna::{self, BuildError, Credentials},
@@ -99,7 +99,9 @@ fn credentials(reader: &mut Reader) -> Credentials {
         }
         _ => {}
     }
-    if by_login { login(reader) } else { token(reader) }
+    // Checked beside a token too: it may be meant for later.
+    let login_path = path(reader, "api.login_path");
+    if by_login { login(reader, login_path) } else { token(reader) }
 }
 
 fn token(reader: &mut Reader) -> Credentials {
@@ -114,23 +116,25 @@ fn token(reader: &mut Reader) -> Credentials {
     }
 }
 
-fn login(reader: &mut Reader) -> Credentials {
+fn login(reader: &mut Reader, login_path: String) -> Credentials {
     let has_password = reader.is_set("api.password") || reader.is_set("api.password_file");
     for (path, set) in [("api.login", reader.is_set("api.login")), ("api.password", has_password)] {
         if !set {
             reader.mistake(path, "is missing: api.login and api.password go together");
         }
     }
+    let password_file = reader.is_set("api.password_file").then(|| reader.text("api.password_file")).flatten();
     Credentials::Login {
-        path: path(reader, "api.login_path"),
+        path: login_path,
         login: reader.text("api.login").unwrap_or_default(),
         password: reader.secret("api.password").unwrap_or_default(),
+        password_file: password_file.map(PathBuf::from),
     }
 }
 
 fn statuses(reader: &mut Reader) -> StatusLists {
     let range = 300_u16..=599;
-    let mut list = |path| reader.list(path, |word| parse::whole(word, &range));
+    let mut list = |path| reader.numbers(path, &range);
     let lists = StatusLists {
         retry: list("api.retry_statuses"),
         unauthorized: list("api.unauthorized_statuses"),

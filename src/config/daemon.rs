@@ -109,7 +109,7 @@ impl Limits {
             reader.mistake("limits.channel_per_second", format!("names {twice:?} twice; keep one"));
         }
         let rates = Rates {
-            target: reader.value("limits.per_second", parse::rate),
+            target: reader.rate("limits.per_second"),
             classes: classes.into_iter().map(Some).collect(),
             key_interval: reader.duration("limits.device_interval", Duration::ZERO..=HOUR).unwrap_or_default(),
         };
@@ -121,7 +121,7 @@ impl Limits {
     /// # Errors
     /// Every mistake in the section, and every name that is no setting.
     pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
-        let mut reader = Reader::new(sources)?;
+        let mut reader = Reader::new(sources);
         let limits = Self::read(&mut reader);
         reader.finish(limits)
     }
@@ -177,7 +177,7 @@ impl Admin {
     /// # Errors
     /// Every mistake in the section, and every name that is no setting.
     pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
-        let mut reader = Reader::new(sources)?;
+        let mut reader = Reader::new(sources);
         let admin = Self::read(&mut reader);
         reader.finish(admin)
     }

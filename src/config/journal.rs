@@ -53,7 +53,7 @@ impl Journal {
     /// # Errors
     /// Every mistake in the section, and every name that is no setting.
     pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
-        let mut reader = Reader::new(sources)?;
+        let mut reader = Reader::new(sources);
         let journal = Self::read(&mut reader);
         reader.finish(journal)
     }

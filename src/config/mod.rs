@@ -7,11 +7,14 @@ mod api;
 mod broker;
 mod daemon;
 mod journal;
+mod known;
+mod layer;
 mod parse;
 mod pem;
 mod reader;
 mod reference;
 mod report;
+mod said;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -54,7 +57,7 @@ impl Config {
     /// # Errors
     /// Every mistake that was found, not only the first.
     pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
-        let mut reader = Reader::new(sources)?;
+        let mut reader = Reader::new(sources);
         let config = Self {
             broker: Broker::read(&mut reader),
             api: Api::read(&mut reader),
@@ -74,7 +77,7 @@ impl Config {
     /// # Errors
     /// Every mistake in these sections, and every name that is no setting.
     pub fn in_surroundings_of(self, sources: &Sources) -> Result<Self, Mistakes> {
-        let mut reader = Reader::new(sources)?;
+        let mut reader = Reader::new(sources);
         let (broker, admin, log) = (Broker::read(&mut reader), Admin::read(&mut reader), Log::read(&mut reader));
         let listen = if reader.is_set("admin.listen") { admin.listen } else { self.admin.listen };
         let level = if reader.is_set("log.level") { log.level } else { self.log.level };

@@ -1,45 +1,47 @@
 //! Reads one setting after the other and keeps the mistakes; a mistaken setting reads as its default, so that the
 //! reading goes on and finds them all.
 
-use std::{collections::BTreeSet, fs, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
-use config::{Config as Layer, Value, ValueKind};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
 use super::{
+    known::{self, is_secret, twin},
+    layer::{self, Layer},
     parse,
-    reference::{Setting, reference},
     report::{Mistake, Mistakes},
+    said::{Form, Said, Word, without_control},
     sources::{self, Sources},
 };
+use crate::edna;
 
 /// Files that hold secrets or certificates are small.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_FILE_BYTES: u32 = 1 << 20;
+/// No list of ours is near it.
+const MAX_WORDS: usize = 256;
 
 /// Both layers, and what was wrong so far.
 pub(super) struct Reader {
     environment: Layer,
+    /// With its name.
     file: Option<(String, Layer)>,
     mistakes: Vec<Mistake>,
 }
 
-/// What a setting says, and who says so.
-struct Said {
-    words: Vec<String>,
-    origin: Option<String>,
-}
-
 impl Reader {
-    pub(super) fn new(sources: &Sources) -> Result<Self, Mistakes> {
-        let environment = sources.environment_layer().map_err(|mistake| Mistakes(vec![mistake]))?;
-        let (file, mistakes) = match sources.file_layer() {
-            Ok(file) => (file, Vec::new()),
-            Err(mistake) => (None, vec![mistake]),
-        };
-        let mut reader = Self { environment, file, mistakes };
-        reader.refuse_unknown();
-        Ok(reader)
+    pub(super) fn new(sources: &Sources) -> Self {
+        let mut mistakes = Vec::new();
+        let read = |path: &PathBuf| (path.display().to_string(), layer::of_file(path, &mut mistakes));
+        let file = sources.file.as_ref().map(read);
+        let environment = layer::of_environment(sources, &mut mistakes);
+        Self { environment, file, mistakes }
     }
 
     /// The configuration, if nothing was wrong.
@@ -50,7 +52,7 @@ impl Reader {
     /// A mistake that is not one value's.
     pub(super) fn mistake(&mut self, path: &str, problem: impl Into<String>) {
         let origin = self.said(path).and_then(|said| said.origin);
-        self.mistakes.push(Mistake { path: path.to_owned(), value: None, origin, problem: problem.into() });
+        self.mistaken(path, None, origin, &problem.into());
     }
 
     pub(super) fn is_mistaken(&self, path: &str) -> bool {
@@ -63,13 +65,18 @@ impl Reader {
 
     /// A value by its own parser; `None` when it is not set or mistaken and there is no default.
     pub(super) fn value<T>(&mut self, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        self.value_of(Form::Text, path, parse)
+    }
+
+    fn value_of<T>(&mut self, wanted: Form, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let said = self.said(path)?;
-        let word = said.words.join(",");
-        match parse(&word) {
+        // What is secret is shown nowhere, and may be anything.
+        let check = |text| if is_secret(path) { Ok(text) } else { without_control(text) };
+        match said.one(wanted).and_then(check).and_then(&parse) {
             Ok(value) => Some(value),
             Err(problem) => {
-                self.mistaken(path, &word, said.origin, problem);
-                parse(default(path)?).ok()
+                self.mistaken(path, said.shown(), said.origin.clone(), &problem);
+                parse(known::default(path)?).ok()
             }
         }
     }
@@ -79,7 +86,7 @@ impl Reader {
     }
 
     pub(super) fn flag(&mut self, path: &str) -> bool {
-        self.value(path, parse::flag).unwrap_or_default()
+        self.value_of(Form::Flag, path, parse::flag).unwrap_or_default()
     }
 
     pub(super) fn duration(&mut self, path: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
@@ -90,7 +97,12 @@ impl Reader {
     where
         T: FromStr + PartialOrd + std::fmt::Display + Default,
     {
-        self.value(path, |text| parse::whole(text, &range)).unwrap_or_default()
+        self.value_of(Form::Number, path, |text| parse::whole(text, &range)).unwrap_or_default()
+    }
+
+    /// So many a second.
+    pub(super) fn rate(&mut self, path: &str) -> Option<f64> {
+        self.value_of(Form::Fraction, path, parse::rate)
     }
 
     pub(super) fn address(&mut self, path: &str) -> Option<SocketAddr> {
@@ -101,20 +113,45 @@ impl Reader {
 
     /// One of an enum's words.
     pub(super) fn choice<T: DeserializeOwned>(&mut self, path: &str) -> Option<T> {
-        let kind = setting(path).map(|setting| setting.kind).unwrap_or_default();
+        let kind = known::setting(path).map(|setting| setting.kind).unwrap_or_default();
         let parse = |text: &str| serde_json::from_value(text.into()).map_err(|_| format!("must be {kind}"));
         self.value(path, parse)
     }
 
-    /// A list; a text with commas is one too, as in the environment.
+    /// A list of texts; a text with commas is one too, as in the environment.
     pub(super) fn list<T>(&mut self, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        self.list_of(Form::Text, path, parse)
+    }
+
+    /// A list of whole numbers.
+    pub(super) fn numbers<T>(&mut self, path: &str, range: &RangeInclusive<T>) -> Vec<T>
+    where
+        T: FromStr + PartialOrd + std::fmt::Display,
+    {
+        self.list_of(Form::Number, path, |word| parse::whole(word, range))
+    }
+
+    fn list_of<T>(&mut self, wanted: Form, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
         let Some(said) = self.said(path) else { return Vec::new() };
-        let words = said.words.iter().flat_map(|word| word.split(',')).map(str::trim).filter(|word| !word.is_empty());
+        let split = |word: &Word| match word.take(wanted) {
+            Ok(text) => text.split(',').map(|text| Ok(text.trim().to_owned())).collect(),
+            Err(problem) => vec![Err((word.shown().map(str::to_owned), problem))],
+        };
+        let words =
+            said.words.iter().flat_map(split).filter(|word| word.as_ref().map_or(true, |text| !text.is_empty()));
+        let words: Vec<Result<String, _>> = words.take(MAX_WORDS + 1).collect();
+        if words.len() > MAX_WORDS {
+            self.mistaken(path, None, said.origin, &format!("lists more than {MAX_WORDS}; write a shorter list"));
+            return Vec::new();
+        }
         let mut list = Vec::new();
         for word in words {
-            match parse(word) {
+            let parsed = word.and_then(|text| {
+                without_control(&text).and_then(&parse).map_err(|problem| (Some(text.clone()), problem))
+            });
+            match parsed {
                 Ok(value) => list.push(value),
-                Err(problem) => self.mistaken(path, word, said.origin.clone(), problem),
+                Err((text, problem)) => self.mistaken(path, text.as_deref(), said.origin.clone(), &problem),
             }
         }
         list
@@ -145,12 +182,7 @@ impl Reader {
     /// The content of the file that a setting names, if it passes the check.
     pub(super) fn file(&mut self, path: &str, check: impl Fn(&str) -> Result<(), String>) -> Option<String> {
         self.value(path, |name| {
-            let size =
-                fs::metadata(name).map_err(|error| format!("cannot be read ({error}); name a readable file"))?.len();
-            if size > MAX_FILE_BYTES {
-                return Err(format!("is larger than {MAX_FILE_BYTES} bytes; name the right file"));
-            }
-            let text = fs::read_to_string(name)
+            let text = edna::read_file(Path::new(name), MAX_FILE_BYTES)
                 .map_err(|error| format!("cannot be read ({error}); name a readable text file"))?;
             check(&text).map(|()| text)
         })
@@ -158,97 +190,27 @@ impl Reader {
 
     /// The environment wins over the file, the file over the default.
     fn said(&self, path: &str) -> Option<Said> {
-        let in_environment = words(&self.environment, path);
-        if let Some(words) = in_environment {
-            return Some(Said { words, origin: Some(format!("environment variable {}", sources::variable(path))) });
+        if let Some(value) = self.environment.get(path) {
+            return Some(Said::new(value.clone(), Some(format!("environment variable {}", sources::variable(path)))));
         }
         if let Some((name, layer)) = &self.file
-            && let Some(words) = words(layer, path)
+            && let Some(value) = layer.get(path)
         {
-            return Some(Said { words, origin: Some(name.clone()) });
+            return Some(Said::new(value.clone(), Some(name.clone())));
         }
-        default(path).map(|default| Said { words: vec![default.to_owned()], origin: None })
+        let word = Word::text(known::default(path)?.to_owned());
+        Some(Said { words: vec![word], is_list: false, origin: None })
     }
 
-    fn mistaken(&mut self, path: &str, word: &str, origin: Option<String>, problem: String) {
+    fn mistaken(&mut self, path: &str, word: Option<&str>, origin: Option<String>, problem: &str) {
+        let mut mistake = Mistake::new(path, problem);
         // A user and a password can stand before an @ in any URL, a token behind a question mark.
-        let value = (!is_secret(path) && !word.contains(['@', '?'])).then(|| word.to_owned());
-        self.mistakes.push(Mistake { path: path.to_owned(), value, origin, problem });
-    }
-
-    fn refuse_unknown(&mut self) {
-        let known: BTreeSet<String> = paths().collect();
-        let in_file = self.file.iter().flat_map(|(name, layer)| keys(layer).map(move |key| (key, name.clone())));
-        let in_environment = keys(&self.environment).map(|key| {
-            let variable = format!("environment variable {}", sources::variable(&key));
-            (key, variable)
-        });
-        let unknown = in_file.chain(in_environment).filter(|(key, _)| !known.contains(key));
-        let mistakes = unknown.map(|(path, origin)| Mistake {
-            problem: format!("is not a setting; {}", nearest(&path, &known)),
-            value: None,
-            origin: Some(origin),
-            path,
-        });
-        let mistakes: Vec<_> = mistakes.collect();
-        self.mistakes.extend(mistakes);
-    }
-}
-
-fn nearest(path: &str, known: &BTreeSet<String>) -> String {
-    let nearest = known.iter().max_by(|a, b| strsim::jaro_winkler(path, a).total_cmp(&strsim::jaro_winkler(path, b)));
-    nearest.map_or_else(String::new, |nearest| format!("the nearest is {nearest}"))
-}
-
-fn setting(path: &str) -> Option<&'static Setting> {
-    reference().iter().find(|setting| setting.path == path)
-}
-
-fn default(path: &str) -> Option<&'static str> {
-    setting(path)?.default
-}
-
-/// A twin counts too: people put the secret itself there.
-fn is_secret(path: &str) -> bool {
-    reference().iter().any(|setting| setting.secret && (setting.path == path || twin(setting.path) == path))
-}
-
-/// The setting that names the file which holds the secret.
-fn twin(path: &str) -> String {
-    format!("{path}_file")
-}
-
-/// Every path that may be set, the twins of secrets included.
-fn paths() -> impl Iterator<Item = String> {
-    let twins = reference().iter().filter(|setting| setting.secret).map(|setting| twin(setting.path));
-    reference().iter().map(|setting| setting.path.to_owned()).chain(twins)
-}
-
-/// What a layer says for a path: a list as it is, anything else as one word.
-fn words(layer: &Layer, path: &str) -> Option<Vec<String>> {
-    let value = layer.get::<Value>(path).ok()?;
-    match value.kind {
-        ValueKind::Nil => None,
-        ValueKind::Array(values) => Some(values.into_iter().map(|value| value.to_string()).collect()),
-        _ => Some(vec![value.to_string()]),
-    }
-}
-
-/// The paths of all leaves of a layer.
-fn keys(layer: &Layer) -> impl Iterator<Item = String> + use<> {
-    let mut keys = Vec::new();
-    collect(&layer.cache, "", &mut keys);
-    keys.into_iter()
-}
-
-fn collect(value: &Value, path: &str, keys: &mut Vec<String>) {
-    match &value.kind {
-        ValueKind::Table(table) => {
-            for (key, value) in table {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                collect(value, &path, keys);
-            }
+        if let Some(word) = word.filter(|word| !is_secret(path) && !word.contains(['@', '?'])) {
+            mistake = mistake.with_value(word);
         }
-        _ => keys.push(path.to_owned()),
+        self.mistakes.push(match origin {
+            Some(origin) => mistake.from(origin),
+            None => mistake,
+        });
     }
 }

@@ -60,7 +60,12 @@ const SETTINGS: &[Setting] = &[
         "the API token, with or without `Bearer`; `api.token_file` is read again when it changes",
     ),
     plain("api.login", "name", None, "instead of a token: the user to log in as"),
-    secret("api.password", "password", None, "the password of `api.login`"),
+    secret(
+        "api.password",
+        "password",
+        None,
+        "the password of `api.login`; `api.password_file` is read again before each login",
+    ),
     plain("api.login_path", "path", Some("/api/auth/login"), "where to log in, below `api.base_url`"),
     plain(
         "api.descriptor_field",
@@ -157,7 +162,7 @@ const SETTINGS: &[Setting] = &[
     plain("limits.per_second", "rate", None, "how many attempts may start in a second"),
     plain(
         "limits.channel_per_second",
-        "list of channel=rate",
+        "table of channel=rate",
         Some(""),
         "the same for single channel types, as in `WHATSAPP=20,MOBILE=5`",
     ),

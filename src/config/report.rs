@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// One mistake.
+/// Longer values, names and problems are cut off.
+const MAX_SHOWN_CHARS: usize = 400;
+
+/// One mistake. Its texts are fit for a terminal: short, and without control characters, which are written as escapes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
     /// Which setting, or the file when it cannot be read.
@@ -19,11 +22,39 @@ pub struct Mistake {
     pub problem: String,
 }
 
+impl Mistake {
+    pub(super) fn new(path: &str, problem: impl AsRef<str>) -> Self {
+        Self { path: printable(path), value: None, origin: None, problem: printable(problem.as_ref()) }
+    }
+
+    pub(super) fn from(self, origin: impl AsRef<str>) -> Self {
+        Self { origin: Some(printable(origin.as_ref())), ..self }
+    }
+
+    pub(super) fn with_value(self, value: &str) -> Self {
+        Self { value: Some(printable(value)), ..self }
+    }
+}
+
+fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars().take(MAX_SHOWN_CHARS) {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    if text.chars().nth(MAX_SHOWN_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.path)?;
         if let Some(value) = &self.value {
-            write!(f, " = {value:?}")?;
+            write!(f, " = \"{value}\"")?;
         }
         if let Some(origin) = &self.origin {
             write!(f, " ({origin})")?;

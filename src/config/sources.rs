@@ -1,64 +1,66 @@
 //! Where settings come from: a file and the environment.
 
-use std::{collections::HashMap, env, fs, path::PathBuf};
+use std::{
+    collections::HashMap,
+    env,
+    ffi::{OsStr, OsString},
+    fmt,
+    path::PathBuf,
+};
 
-use config::{Config as Layer, Environment, File, FileFormat};
-
-use super::report::Mistake;
+use super::layer::is_ours;
 
 /// What environment variables start with.
-const PREFIX: &str = "EDNA_COURIER";
+pub(super) const PREFIX: &str = "EDNA_COURIER";
 /// Names the file when the command line does not.
-const FILE_VARIABLE: &str = "EDNA_COURIER_CONFIG";
+pub(super) const FILE_VARIABLE: &str = "EDNA_COURIER_CONFIG";
 /// Taken when neither names one, if it is there.
 const DEFAULT_FILE: &str = "edna-courier.toml";
 
-/// The file that was asked for, and the environment.
-#[derive(Clone, Debug, Default)]
+/// The file that was asked for, and the environment. `Debug` shows no variable: their values may be anybody's secrets.
+#[derive(Clone, Default)]
 pub struct Sources {
     /// The file to read, if any.
     pub file: Option<PathBuf>,
     /// The environment's variables.
     pub environment: HashMap<String, String>,
+    /// Names of variables of ours that are not UTF-8, or whose value is not, as far as they can be shown.
+    pub unreadable: Vec<String>,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 impl Sources {
     /// Of this process: the named file, else the one that the environment names, else the default one if it is there.
-    /// Variables that are not UTF-8 cannot be ours.
     #[must_use]
     pub fn of_process(file: Option<PathBuf>) -> Self {
-        let variables =
-            env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-        let environment: HashMap<_, _> = variables.collect();
-        let named = file.or_else(|| named_by(&environment));
+        let sources = Self::of_variables(env::vars_os());
+        let named = file.or_else(|| named_by(&sources.environment));
         let file = named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
-        Self { file, environment }
+        Self { file, ..sources }
     }
 
-    /// The environment as a layer.
-    pub(super) fn environment_layer(&self) -> Result<Layer, Mistake> {
-        let source = Environment::with_prefix(PREFIX)
-            .prefix_separator("__")
-            .separator("__")
-            .ignore_empty(true)
-            .source(Some(self.environment.clone()));
-        Layer::builder().add_source(source).build().map_err(|error| unreadable("the environment", &error.to_string()))
+    fn of_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut sources = Self::default();
+        for (name, value) in variables {
+            match (name.to_str(), value.to_str()) {
+                (Some(name), Some(value)) => drop(sources.environment.insert(name.to_owned(), value.to_owned())),
+                _ => sources.unreadable.extend(ours(&name)),
+            }
+        }
+        sources.unreadable.sort();
+        sources
     }
+}
 
-    /// The file's name and its content as a layer, if there is a file.
-    pub(super) fn file_layer(&self) -> Result<Option<(String, Layer)>, Mistake> {
-        let Some(path) = &self.file else { return Ok(None) };
-        let name = path.display().to_string();
-        let text = fs::read_to_string(path).map_err(|error| {
-            unreadable(
-                &name,
-                &format!("cannot be read ({error}); name a readable TOML file by --config or {FILE_VARIABLE}"),
-            )
-        })?;
-        let source = File::from_str(&text, FileFormat::Toml);
-        let layer = Layer::builder().add_source(source).build();
-        layer.map(|layer| Some((name.clone(), layer))).map_err(|error| unreadable(&name, &not_toml(&text, &error)))
-    }
+/// The name, if it is one of ours.
+fn ours(name: &OsStr) -> Option<String> {
+    let name = name.to_string_lossy();
+    (is_ours(&name) || name == FILE_VARIABLE).then(|| name.into_owned())
 }
 
 /// The file that the environment names; an empty variable is none, as everywhere.
@@ -71,21 +73,10 @@ pub(super) fn variable(path: &str) -> String {
     format!("{PREFIX}__{}", path.to_uppercase().replace('.', "__"))
 }
 
-fn unreadable(what: &str, problem: &str) -> Mistake {
-    Mistake { path: what.to_owned(), value: None, origin: None, problem: problem.to_owned() }
-}
-
-/// The library shows the line that it stumbled over, and a secret may stand there: only its number is told.
-fn not_toml(text: &str, error: &config::ConfigError) -> String {
-    let told = error.to_string();
-    let place = told.lines().find_map(|line| Some(line.split_once("at line ")?.1.to_owned()));
-    let place = place.map_or_else(String::new, |place| format!(" at line {}", place.trim_end_matches('\n')));
-    let lines = text.lines().count();
-    format!("is not TOML{place} (it has {lines} lines); check quotes, brackets and = there")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     #[test]
@@ -93,5 +84,26 @@ mod tests {
         let environment = |name: &str| HashMap::from([(FILE_VARIABLE.to_owned(), name.to_owned())]);
         assert_eq!(named_by(&environment("")), None);
         assert_eq!(named_by(&environment("a.toml")), Some(PathBuf::from("a.toml")));
+    }
+
+    #[test]
+    fn variables_of_ours_that_are_not_utf_8_are_kept_in_mind_and_those_of_others_are_not() {
+        let broken = || OsString::from_vec(b"s3cret\xff".to_vec());
+        let names = ["EDNA_COURIER__API__TOKEN", "EDNA_COURIER_CONFIG", "PATH"].map(OsString::from);
+        let name = OsString::from_vec(b"EDNA_COURIER__API__\xff".to_vec());
+        let variables = names.into_iter().map(|name| (name, broken())).chain([(name, "x".into())]);
+        let sources = Sources::of_variables(variables);
+        assert_eq!(
+            sources.unreadable,
+            ["EDNA_COURIER_CONFIG", "EDNA_COURIER__API__TOKEN", "EDNA_COURIER__API__\u{fffd}"]
+        );
+        assert!(sources.environment.is_empty());
+    }
+
+    #[test]
+    fn debug_shows_no_variable() {
+        let sources =
+            Sources { environment: HashMap::from([("A".to_owned(), "s3cret".to_owned())]), ..Sources::default() };
+        assert!(!format!("{sources:?}").contains("s3cret"));
     }
 }

@@ -1,5 +1,8 @@
 //! The whole configuration, from sources to settings or mistakes.
 
+mod any;
+mod wrong;
+
 use std::{fs, path::PathBuf, time::Duration};
 
 use secrecy::ExposeSecret;
@@ -34,7 +37,7 @@ impl Drop for Folder {
 
 fn sources(file: Option<&str>, variables: &[(&str, &str)]) -> Sources {
     let environment = variables.iter().map(|(key, value)| (format!("EDNA_COURIER__{key}"), (*value).to_owned()));
-    Sources { file: file.map(PathBuf::from), environment: environment.collect() }
+    Sources { file: file.map(PathBuf::from), environment: environment.collect(), ..Sources::default() }
 }
 
 fn load(variables: &[(&str, &str)]) -> Result<Config, Mistakes> {

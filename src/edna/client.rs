@@ -74,8 +74,12 @@ impl Sender for Client {
         (evidence, took)
     }
 
+    /// Resolves when the token file or the password file holds something else than what was last used when this was
+    /// called; looks about once a second. The next attempt uses it: for a password that is when a login is due again,
+    /// at most 10 s after the last one. Never resolves for a credential without a file. May be dropped at any time; until
+    /// then poll it, as attempts share its locks.
     async fn credential_changed(&self) {
-        std::future::pending().await
+        self.inner.credential.changed().await;
     }
 }
 

@@ -2,13 +2,15 @@
 
 mod file;
 mod login;
+mod password;
 mod single_flight;
+mod watched;
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, future::pending, path::PathBuf, sync::Arc};
 
 use secrecy::SecretString;
 
-use self::{file::TokenFile, login::Login};
+use self::{file::TokenFile, login::Login, password::Password};
 use super::{
     address,
     error::{BuildError, RefreshError},
@@ -36,6 +38,8 @@ pub enum Credentials {
         login: String,
         /// The user's password.
         password: SecretString,
+        /// The file that the password came from, read again before each login; the password stays when it cannot be.
+        password_file: Option<PathBuf>,
     },
 }
 
@@ -58,9 +62,10 @@ impl Credential {
             Credentials::TokenFile(path) => {
                 Self::File(TokenFile::open(path, on_refresh).map_err(BuildError::TokenFile)?)
             }
-            Credentials::Login { path, login, password } => {
+            Credentials::Login { path, login, password, password_file } => {
                 let url = address::join(&settings.base_url, "api.login_path", &path)?;
                 let refused = refused_status(&settings.unauthorized_statuses);
+                let password = Password::new(password, password_file);
                 Self::Login(Login::new(http.clone(), url, login, password, refused, on_refresh))
             }
         })
@@ -81,6 +86,15 @@ impl Credential {
             Self::Fixed(_) => {}
             Self::File(file) => file.refused(token).await,
             Self::Login(login) => login.refused(token).await,
+        }
+    }
+
+    /// As [`super::Client::credential_changed`].
+    pub(super) async fn changed(&self) {
+        match self {
+            Self::Fixed(_) => pending().await,
+            Self::File(file) => file.changed().await,
+            Self::Login(login) => login.changed().await,
         }
     }
 }

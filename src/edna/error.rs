@@ -70,6 +70,20 @@ pub enum RefreshError {
         /// Why.
         source: TokenError,
     },
+    /// The password file cannot be read; the earlier password stays in use.
+    #[error("the password file {path} cannot be read ({kind}); make it readable")]
+    PasswordUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        kind: io::ErrorKind,
+    },
+    /// The password file holds nothing but white space; the earlier password stays in use.
+    #[error("the password file {path} is empty; put the password there")]
+    PasswordEmpty {
+        /// The file.
+        path: PathBuf,
+    },
     /// The API does not accept the login.
     #[error("the login was refused with HTTP {status}; check api.login, api.password and the login path")]
     LoginRefused {

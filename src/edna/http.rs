@@ -2,25 +2,29 @@
 
 use std::{
     error::Error,
-    fs, io,
+    io,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use reqwest::{
     Certificate, Method, Request, Response, Url,
-    header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
     redirect, retry,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{certificates, error::BuildError, retry_after, settings::Settings};
+use super::{certificates, error::BuildError, read::read_file, retry_after, settings::Settings};
 use crate::domain::evidence::{Answer, Evidence, NoAnswer, NotSent};
 
 /// Longer answers are cut off: nothing that we read is near it.
 const LONGEST_BODY_BYTES: usize = 64 * 1024;
 /// A rest up to this is read and thrown away, so that the connection can serve again.
 const LONGEST_REST_BYTES: usize = 64 * 1024;
+/// And for so long: a connection is not worth more of an attempt's time.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+/// All certificates of the world are smaller.
+const LARGEST_CA_BYTES: u32 = 1 << 20;
 /// More patience than this is none, and keeps deadlines within what a clock can hold.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Says who calls, to the API's own logs.
@@ -64,24 +68,32 @@ impl Http {
     }
 
     /// Sends the request once. The deadline is ours too: the library's has been known not to cover every phase.
-    pub(super) async fn execute(&self, mut request: Request, body: Bytes) -> Evidence {
+    pub(super) async fn execute(&self, request: Request, body: Bytes) -> Evidence {
+        self.exchange(request, body).await.0
+    }
+
+    /// As [`Self::execute`], and the answer's header `Authorization`, where a login may give the token.
+    pub(super) async fn exchange(&self, mut request: Request, body: Bytes) -> (Evidence, Option<HeaderValue>) {
         *request.body_mut() = Some(body.into());
         let deadline = Instant::now() + self.timeout;
         match timeout_at(deadline, self.client.execute(request)).await {
-            Err(_) => Evidence::NoAnswer(NoAnswer::Timeout),
-            Ok(Err(error)) => failure(&error),
-            Ok(Ok(response)) => Evidence::Answer(answer(response, deadline).await),
+            Err(_) => (Evidence::NoAnswer(NoAnswer::Timeout), None),
+            Ok(Err(error)) => (failure(&error), None),
+            Ok(Ok(mut response)) => {
+                let authorization = response.headers_mut().remove(AUTHORIZATION);
+                (Evidence::Answer(answer(response, deadline).await), authorization)
+            }
         }
     }
 }
 
 fn trusted(settings: &Settings) -> Result<Vec<Certificate>, BuildError> {
     let Some(path) = settings.ca_file.clone() else { return Ok(Vec::new()) };
-    let pem = match fs::read(&path) {
+    let pem = match read_file(&path, LARGEST_CA_BYTES) {
         Ok(pem) => pem,
         Err(source) => return Err(BuildError::CaUnreadable { path, source }),
     };
-    certificates::parse(&pem).ok_or(BuildError::CaInvalid { path })
+    certificates::parse(pem.as_bytes()).ok_or(BuildError::CaInvalid { path })
 }
 
 /// Once there is a status, nothing that happens to the body makes it unknown again.
@@ -98,7 +110,7 @@ async fn read(mut response: Response) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.ok()? {
         if body.len() + chunk.len() > LONGEST_BODY_BYTES {
-            skip_rest(response).await;
+            drop(timeout(LONGEST_REST, skip_rest(response)).await);
             return None;
         }
         body.extend_from_slice(&chunk);

@@ -97,9 +97,10 @@ impl Desk {
         let outgoing = read.and_then(Result::ok);
 
         let mut received = self.received();
-        let attempt = outgoing.as_ref().map(|outgoing| received.attempt(outgoing.key()));
-        let scripted =
-            || outgoing.as_ref().zip(attempt).and_then(|(outgoing, attempt)| self.scripted(outgoing, attempt));
+        // A refused one is no attempt: it must not use up what the text wants to happen.
+        let good = outgoing.as_ref().filter(|_| refusal.is_none());
+        let attempt = good.map(|outgoing| received.attempt(outgoing.key()));
+        let scripted = || good.zip(attempt).and_then(|(outgoing, attempt)| self.scripted(outgoing, attempt));
         let action = refusal.or_else(scripted).unwrap_or_else(|| Answer::Good.into());
         if action.answer == Answer::Unauthorized {
             self.tokens.revoke();

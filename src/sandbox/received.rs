@@ -23,9 +23,9 @@ pub struct Record {
     pub accepted: bool,
     /// The status answered; `null` when the connection was cut or hangs.
     pub status: Option<u16>,
-    /// Which try at this text to this device it was, from 1; `null`, as the fields below, when the body was malformed.
+    /// Which try at this text to this device it was, from 1; `null` when the API itself would have refused the request.
     pub attempt: Option<u32>,
-    /// The message.
+    /// The message; `null`, as the fields below, when the body was malformed.
     pub text: Option<String>,
     /// Its channel.
     pub channel_type: Option<String>,

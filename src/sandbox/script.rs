@@ -20,6 +20,7 @@ pub const MAX_RULES: usize = 1000;
 /// What to do to which requests; as JSON
 /// `{"match": {"deviceAddress": "89000000000", "text": "ready", "nth": 3}, "times": 2, "action": {"status": 503}}`.
 ///
+/// This one acts on the third and the fourth request that match: `times` counts from the nth on, and is 1 if not said.
 /// Of the rules that match a request the one queued first acts. Only a `Debug` without contents: a rule may name a text
 /// and an address.
 #[derive(Clone, Deserialize)]
@@ -42,7 +43,7 @@ struct Match {
     device_address: Option<String>,
     /// The text contains it.
     text: Option<String>,
-    /// Only the nth request, counted from 1, of those that match otherwise since the rule was queued.
+    /// Not before the nth request, counted from 1, of those that match otherwise since the rule was queued.
     nth: Option<NonZeroU64>,
 }
 
@@ -121,7 +122,8 @@ impl Rule {
         self
     }
 
-    /// Acts on the nth request alone, counted from 1, of those that match otherwise; 0 is taken as 1.
+    /// Acts from the nth request on, counted from 1, of those that match otherwise, as often as it may: once, unless told
+    /// otherwise; 0 is taken as 1.
     #[must_use]
     pub fn nth(mut self, nth: u64) -> Self {
         self.matches.nth = Some(at_least_one(nth));
@@ -234,7 +236,7 @@ impl Waiting {
             return false;
         }
         self.seen = self.seen.saturating_add(1);
-        nth.is_none_or(|nth| nth.get() == self.seen) && self.hits(sight.dice)
+        nth.is_none_or(|nth| nth.get() <= self.seen) && self.hits(sight.dice)
     }
 
     fn hits(&self, dice: u64) -> bool {
@@ -242,8 +244,7 @@ impl Waiting {
         self.rule.share.is_none_or(|Share(share)| roll() < share)
     }
 
-    /// A rule for the nth request has nothing to wait for after it.
     fn is_over(&self) -> bool {
-        self.rule.matches.nth.is_some() || self.rule.limit().is_some_and(|limit| self.acted >= limit)
+        self.rule.limit().is_some_and(|limit| self.acted >= limit)
     }
 }

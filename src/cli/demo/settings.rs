@@ -27,7 +27,7 @@ fn merged(sources: &Sources, sandbox: SocketAddr) -> Result<Config, Mistakes> {
     let base_url = format!("http://{sandbox}");
     let api = [("API__BASE_URL", base_url.as_str()), ("API__TOKEN", TOKEN)];
     let own = OWN.into_iter().chain(api).map(|(key, value)| (format!("EDNA_COURIER__{key}"), value.to_owned()));
-    let own = Sources { file: None, environment: own.collect::<HashMap<_, _>>() };
+    let own = Sources { file: None, environment: own.collect::<HashMap<_, _>>(), ..Sources::default() };
     let mut config = Config::load(&own)?.in_surroundings_of(sources)?;
     config.broker.prefix = format!("{PREFIX}{:08x}", fastrand::u32(..));
     // The demo itself declares, and removes, and then the daemon must not declare again.
@@ -50,7 +50,10 @@ mod tests {
         let path = std::env::temp_dir().join(format!("edna-demo-{}.toml", uuid::Uuid::new_v4()));
         let file = file.map(|text| fs::write(&path, text).map(|()| PathBuf::from(&path)).unwrap());
         let environment = variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let config = merged(&Sources { file: file.clone(), environment: environment.collect() }, sandbox());
+        let config = merged(
+            &Sources { file: file.clone(), environment: environment.collect(), ..Sources::default() },
+            sandbox(),
+        );
         file.iter().for_each(|path| fs::remove_file(path).unwrap());
         config.unwrap()
     }

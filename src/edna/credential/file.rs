@@ -1,33 +1,25 @@
 //! A token in a file that somebody else renews, as Kubernetes and secret agents do.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use secrecy::SecretString;
 use tokio::{
     sync::Mutex,
-    task::spawn_blocking,
-    time::{Instant, timeout},
+    time::{Instant, sleep},
 };
 
-use super::OnRefresh;
+use super::{
+    OnRefresh,
+    watched::{LOOK_EVERY, Watched},
+};
 use crate::edna::{error::RefreshError, token::Token};
-
-/// How often the file is looked at while the API accepts the token.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A disk that does not answer must not hold up attempts for longer.
-const READ_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// No token is near it; the file may be the wrong one.
-const LONGEST_FILE_BYTES: u64 = 64 * 1024;
 
 /// The file and the token that it held last.
 pub(in crate::edna) struct TokenFile {
-    path: PathBuf,
+    file: Watched,
     state: Mutex<State>,
     on_refresh: OnRefresh,
 }
@@ -35,8 +27,8 @@ pub(in crate::edna) struct TokenFile {
 struct State {
     token: Token,
     looked: Instant,
-    /// The API did not accept the token: the next attempt looks at once.
-    refused: bool,
+    /// The API did not accept the token, or there is another one: the next attempt looks at once.
+    due: bool,
     /// What was wrong when last looked at, so that it is told once and not every second.
     problem: Option<RefreshError>,
 }
@@ -44,19 +36,18 @@ struct State {
 impl TokenFile {
     /// Reads it for the first time; without a token there is nothing to start with.
     pub(super) fn open(path: PathBuf, on_refresh: OnRefresh) -> Result<Self, RefreshError> {
-        let token = parse(&path, read(&path))?;
-        let state = State { token, looked: Instant::now(), refused: false, problem: None };
-        Ok(Self { path, state: Mutex::new(state), on_refresh })
+        let file = Watched::new(path);
+        let token = parse(file.path(), file.content_at_start())?;
+        let state = State { token, looked: Instant::now(), due: false, problem: None };
+        Ok(Self { file, state: Mutex::new(state), on_refresh })
     }
 
     /// The token, read again when it is time. Comparing contents needs no trust in the file's times.
     pub(super) async fn token(&self) -> Token {
         let mut state = self.state.lock().await;
-        if state.refused || state.looked.elapsed() >= LOOK_EVERY {
-            let path = self.path.clone();
-            let reading = timeout(READ_TIMEOUT, spawn_blocking(move || read(&path))).await;
-            let content = reading.map_or_else(|_| Err(io::ErrorKind::TimedOut.into()), |read| read?);
-            state.take(parse(&self.path, content), &self.on_refresh);
+        if state.due || state.looked.elapsed() >= LOOK_EVERY {
+            let read = parse(self.file.path(), self.file.content().await);
+            state.take(read, &self.on_refresh);
         }
         state.token.clone()
     }
@@ -64,7 +55,16 @@ impl TokenFile {
     /// The API did not accept this token; says nothing about one that has replaced it meanwhile.
     pub(super) async fn refused(&self, token: &Token) {
         let mut state = self.state.lock().await;
-        state.refused |= state.token == *token;
+        state.due |= state.token == *token;
+    }
+
+    /// Resolves when the file holds another token than the one that was in use when this was called.
+    pub(super) async fn changed(&self) {
+        let used = self.state.lock().await.token.clone();
+        while !parse(self.file.path(), self.file.content().await).is_ok_and(|token| token != used) {
+            sleep(LOOK_EVERY).await;
+        }
+        self.state.lock().await.due = true;
     }
 }
 
@@ -72,7 +72,7 @@ impl State {
     /// An earlier token may still be good when the file is not: it may be just being written.
     fn take(&mut self, read: Result<Token, RefreshError>, on_refresh: &OnRefresh) {
         self.looked = Instant::now();
-        self.refused = false;
+        self.due = false;
         let problem = match read {
             Ok(token) if token == self.token => None,
             Ok(token) => {
@@ -89,12 +89,6 @@ impl State {
         }
         self.problem = problem;
     }
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    let mut content = String::new();
-    File::open(path)?.take(LONGEST_FILE_BYTES).read_to_string(&mut content)?;
-    Ok(content)
 }
 
 fn parse(path: &Path, content: io::Result<String>) -> Result<Token, RefreshError> {

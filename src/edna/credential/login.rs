@@ -1,12 +1,13 @@
 //! Fetches a token with login and password.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
-use reqwest::Url;
+use reqwest::{Url, header::HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tokio::time::sleep;
 
-use super::{OnRefresh, single_flight::SingleFlight};
+use super::{OnRefresh, password::Password, single_flight::SingleFlight, watched::LOOK_EVERY};
 use crate::{
     domain::evidence::{Answer, Evidence, NotSent},
     edna::{error::RefreshError, http::Http, token::Token},
@@ -17,7 +18,7 @@ pub(in crate::edna) struct Login {
     http: Http,
     url: Url,
     login: String,
-    password: SecretString,
+    password: Password,
     /// The status that stands for a credential that is not accepted.
     refused_status: u16,
     flight: SingleFlight,
@@ -35,7 +36,7 @@ impl Login {
         http: Http,
         url: Url,
         login: String,
-        password: SecretString,
+        password: Password,
         refused_status: u16,
         on_refresh: OnRefresh,
     ) -> Self {
@@ -50,10 +51,27 @@ impl Login {
         self.flight.refused(token).await;
     }
 
+    /// Resolves when the password's file holds another one than the last login used when this was called, and a login is
+    /// due: before that the new password could not be tried. Never without a file.
+    pub(super) async fn changed(&self) {
+        if self.password.is_fixed() {
+            return pending().await;
+        }
+        let used = self.password.used();
+        while !self.password.differs_from(&used).await {
+            sleep(LOOK_EVERY).await;
+        }
+        self.flight.due().await;
+    }
+
     async fn log_in(&self) -> Result<Token, Evidence> {
-        let body = serde_json::json!({ "login": self.login, "password": self.password.expose_secret() }).to_string();
-        let evidence = self.http.execute(self.http.post(self.url.clone()), body.into()).await;
-        let result = self.judge(evidence);
+        let (password, problem) = self.password.take().await;
+        if let Some(problem) = problem {
+            (self.on_refresh)(Err(&problem));
+        }
+        let body = serde_json::json!({ "login": self.login, "password": password.expose_secret() }).to_string();
+        let (evidence, header) = self.http.exchange(self.http.post(self.url.clone()), body.into()).await;
+        let result = self.judge(evidence, header.as_ref());
         (self.on_refresh)(result.as_ref().map(|_| ()).map_err(|(error, _)| error));
         result.map_err(|(_, proves)| proves)
     }
@@ -61,19 +79,19 @@ impl Login {
     /// What the login's evidence says about the *attempt* that waits for it. Its request certainly was not sent, so
     /// it is never uncertain; and a login that the API will never take says nothing about the command, so it is
     /// never rejected: it either waits for a person (unauthorized) or comes again (not sent, throttled).
-    fn judge(&self, evidence: Evidence) -> Result<Token, (RefreshError, Evidence)> {
+    fn judge(&self, evidence: Evidence, header: Option<&HeaderValue>) -> Result<Token, (RefreshError, Evidence)> {
         let not_sent = Evidence::NotSent(NotSent::Connect);
         match evidence {
-            Evidence::Answer(answer) => self.judge_answer(answer),
+            Evidence::Answer(answer) => self.judge_answer(answer, header),
             Evidence::NotSent(why) => Err((RefreshError::LoginNotSent(why), Evidence::NotSent(why))),
             Evidence::NoAnswer(_) => Err((RefreshError::LoginNoAnswer, not_sent)),
         }
     }
 
-    fn judge_answer(&self, answer: Answer) -> Result<Token, (RefreshError, Evidence)> {
+    fn judge_answer(&self, answer: Answer, header: Option<&HeaderValue>) -> Result<Token, (RefreshError, Evidence)> {
         let Answer { status, retry_after, body } = answer;
         match status {
-            200..=299 => token_in(body).ok_or((RefreshError::LoginWithoutToken, self.unauthorized())),
+            200..=299 => token_in(body, header).ok_or((RefreshError::LoginWithoutToken, self.unauthorized())),
             429 => Err((RefreshError::LoginPutOff { status }, without_body(status, retry_after))),
             503 if retry_after.is_some() => {
                 Err((RefreshError::LoginPutOff { status }, without_body(status, retry_after)))
@@ -88,10 +106,13 @@ impl Login {
     }
 }
 
-/// `token` is sometimes the token alone and sometimes has its prefix.
-fn token_in(body: Option<Vec<u8>>) -> Option<Token> {
-    let answer: LoginAnswer = serde_json::from_slice(&body?).ok()?;
-    Token::parse(&SecretString::from(answer.token)).ok()
+/// The body's `token`, which is sometimes the token alone and sometimes has its prefix; else the header `Authorization`,
+/// documented beside it.
+fn token_in(body: Option<Vec<u8>>, header: Option<&HeaderValue>) -> Option<Token> {
+    let in_body = || serde_json::from_slice(&body?).ok().map(|LoginAnswer { token }| token);
+    let in_header = || Some(header?.to_str().ok()?.to_owned());
+    let usable = |token: String| Token::parse(&SecretString::from(token)).ok();
+    in_body().and_then(usable).or_else(|| in_header().and_then(usable))
 }
 
 const fn without_body(status: u16, retry_after: Option<Duration>) -> Evidence {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     domain::evidence::{Evidence, NotSent},
@@ -55,6 +58,14 @@ impl SingleFlight {
         state.last = Some(Last { ended: Instant::now(), proves });
         state.token = result.as_ref().ok().cloned();
         result
+    }
+
+    /// Resolves when the least pause is over and a login may follow.
+    pub(super) async fn due(&self) {
+        let ended = self.state.lock().await.last.as_ref().map(|last| last.ended);
+        if let Some(ended) = ended {
+            sleep_until(ended + LEAST_PAUSE).await;
+        }
     }
 
     /// Forgets the token, unless a later login has replaced it already.

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use axum::{
@@ -13,7 +13,7 @@ use axum::{
     routing::post,
 };
 use serde_json::{Value, json};
-use tokio::time::{advance, pause, resume};
+use tokio::time::{advance, pause, resume, timeout};
 
 use super::*;
 use crate::{
@@ -29,6 +29,10 @@ struct Api {
     posts: AtomicUsize,
     /// What a login gets instead of a token: status, `Retry-After`, body.
     login_fails: Mutex<Option<(u16, Option<&'static str>, &'static str)>>,
+    /// Instead of `s3cret`.
+    password: Mutex<Option<&'static str>>,
+    /// The token of a login is in its header alone.
+    in_header: AtomicBool,
 }
 
 impl Api {
@@ -43,8 +47,14 @@ impl Api {
 
 async fn on_login(State(api): State<Arc<Api>>, Json(body): Json<Value>) -> Response {
     api.logins.fetch_add(1, Ordering::SeqCst);
-    assert_eq!(body, json!({"login": "user", "password": "s3cret"}));
+    assert_eq!(body["login"], "user");
+    if body["password"] != *api.password.lock().unwrap().unwrap_or("s3cret") {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
     match *api.login_fails.lock().unwrap() {
+        None if api.in_header.load(Ordering::SeqCst) => {
+            ([("authorization", format!("Bearer Bearer {}", api.valid()))], Json(json!({"userId": 1}))).into_response()
+        }
         None => Json(json!({"userId": 1, "login": null, "token": format!("Bearer {}", api.valid())})).into_response(),
         Some((status, retry_after, body)) => {
             let headers: HeaderMap =
@@ -73,7 +83,12 @@ async fn api() -> (Arc<Api>, Settings) {
 }
 
 fn login() -> Credentials {
-    Credentials::Login { path: "/api/auth/login".into(), login: "user".into(), password: "s3cret".into() }
+    Credentials::Login {
+        path: "/api/auth/login".into(),
+        login: "user".into(),
+        password: "s3cret".into(),
+        password_file: None,
+    }
 }
 
 /// What was told of renewals.
@@ -226,4 +241,57 @@ async fn a_changed_token_file_is_read_at_once_after_an_unauthorized_answer() {
     file.write("Bearer t1\n");
     assert_eq!(send(&client).await, answer(200, b""));
     assert_eq!(told.take(), [Ok(())]);
+}
+
+#[tokio::test]
+async fn the_token_of_a_login_is_in_its_body_or_else_in_its_header() {
+    let (api, settings) = api().await;
+    api.in_header.store(true, Ordering::SeqCst);
+    let client = Client::new(&settings, login()).unwrap();
+    assert_eq!(send(&client).await, answer(200, b""));
+}
+
+#[tokio::test]
+async fn a_changed_password_is_told_when_a_login_is_due_and_used_then() {
+    let (api, settings) = api().await;
+    let file = File::new("s3cret\n");
+    let (path, login) = ("/api/auth/login".into(), "user".into());
+    let password_file = Some(file.0.clone());
+    let credentials = Credentials::Login { path, login, password: "s3cret".into(), password_file };
+    let client = Client::new(&settings, credentials).unwrap();
+    *api.password.lock().unwrap() = Some("new");
+    assert_eq!(send(&client).await, without_body(401));
+
+    pause();
+    let mut changed = Box::pin(client.credential_changed());
+    assert!(timeout(Duration::from_secs(5), &mut changed).await.is_err(), "nothing has changed");
+    file.write("new\n");
+    assert!(timeout(Duration::from_secs(4), &mut changed).await.is_err(), "no second login within ten seconds");
+    timeout(Duration::from_secs(2), changed).await.unwrap();
+    resume();
+    assert_eq!(send(&client).await, answer(200, b""));
+    assert_eq!(api.logins.load(Ordering::SeqCst), 2);
+    pause();
+    assert!(timeout(Duration::from_secs(60), client.credential_changed()).await.is_err(), "it is in use");
+}
+
+#[tokio::test]
+async fn a_password_file_that_is_broken_leaves_the_password_in_use() {
+    let (api, settings) = api().await;
+    let (file, told) = (File::new(" \n"), Told::default());
+    let (path, login) = ("/api/auth/login".into(), "user".into());
+    let password_file = Some(file.0.clone());
+    let credentials = Credentials::Login { path, login, password: "s3cret".into(), password_file };
+    let client = Client::with_refresh(&settings, credentials, told.hook()).unwrap();
+    assert_eq!(send(&client).await, answer(200, b""));
+    assert_eq!(told.take(), [Err(RefreshError::PasswordEmpty { path: file.0.clone() }), Ok(())]);
+    assert_eq!(api.logins.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_without_a_file_never_changes() {
+    for credentials in [token("t"), login()] {
+        let client = Client::new(&settings("http://h"), credentials).unwrap();
+        assert!(timeout(Duration::from_secs(3_600), client.credential_changed()).await.is_err());
+    }
 }

@@ -86,6 +86,17 @@ async fn a_connection_serves_again_after_a_body_that_is_a_little_too_long() {
 }
 
 #[tokio::test]
+async fn the_rest_of_a_body_that_is_too_long_is_not_waited_for() {
+    let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 102400\r\n\r\n".to_vec();
+    bytes.resize(bytes.len() + 70_000, b'x');
+    let (address, _) = scripted(Then::Hang(bytes)).await;
+    let settings = Settings { timeout: Duration::from_secs(60), ..settings(format!("http://{address}")) };
+    let (evidence, took) = Client::new(&settings, token("t")).unwrap().send(Bytes::from_static(b"{}")).await;
+    assert_eq!(evidence, without_body(200));
+    assert!(took < Duration::from_secs(30), "{took:?}");
+}
+
+#[tokio::test]
 async fn a_request_that_met_a_dying_connection_is_not_sent_again() {
     let (address, seen) = keep_alive(1, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
     let client = client(address);
@@ -127,7 +138,8 @@ fn what_is_wrong_with_the_settings_is_said_without_showing_them() {
 
 #[test]
 fn debug_shows_no_secret() {
-    let login = Credentials::Login { path: "/l".into(), login: "u".into(), password: "s3cret".into() };
+    let login =
+        Credentials::Login { path: "/l".into(), login: "u".into(), password: "s3cret".into(), password_file: None };
     let client = Client::new(&settings("http://h"), login.clone()).unwrap();
     let shown = format!("{login:?} {client:?} {:?}", token("s3cret"));
     assert!(!shown.contains("s3cret"), "{shown}");

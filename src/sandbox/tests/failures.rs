@@ -167,6 +167,31 @@ async fn refused_requests_use_up_no_rule() {
 }
 
 #[tokio::test]
+async fn refused_requests_use_up_no_marker() {
+    let bench = bench(Options::default());
+    let text = "[[status=502,times=1]]";
+    let request = || bench.post(super::super::DEFAULT_PATH, &message("1", text));
+    let without_token = request().header("content-type", "application/json").send().await.unwrap();
+    let without_type = request().header("authorization", "Bearer t").send().await.unwrap();
+    assert_eq!((without_token.status().as_u16(), without_type.status().as_u16()), (401, 415));
+    assert_eq!((bench.status(text).await.as_u16(), bench.status(text).await.as_u16()), (502, 200));
+    let attempts: Vec<_> = bench.records().iter().map(|record| record.attempt).collect();
+    assert_eq!(attempts, [None, None, Some(1), Some(2)]);
+}
+
+#[tokio::test]
+async fn a_rule_for_the_nth_request_acts_as_often_as_it_says() {
+    let bench = bench(Options::default());
+    let rules = json!([{ "match": { "text": "x", "nth": 3 }, "times": 2, "action": { "status": 503 } }]);
+    bench.script(rules).await;
+    let mut statuses = Vec::new();
+    for text in ["x", "y", "x", "x", "x", "x"] {
+        statuses.push(bench.status(text).await.as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 200, 503, 503, 200]);
+}
+
+#[tokio::test]
 async fn too_many_rules_are_refused_together() {
     let bench = bench(Options::default());
     let rule = Rule::new(StatusCode::BAD_GATEWAY);

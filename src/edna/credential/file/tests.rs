@@ -1,9 +1,10 @@
 use std::{
     fs,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use tokio::time::advance;
+use tokio::time::{advance, timeout};
 
 use super::*;
 use crate::edna::error::TokenError;
@@ -28,7 +29,7 @@ impl Fixture {
     }
 
     fn write(&self, content: &str) {
-        fs::write(&self.file.path, content).unwrap();
+        fs::write(self.file.file.path(), content).unwrap();
     }
 
     async fn assert_token(&self, expected: &str) {
@@ -66,7 +67,7 @@ async fn is_looked_at_once_a_second_and_not_more_often() {
 #[tokio::test(start_paused = true)]
 async fn keeps_the_old_token_and_says_once_what_is_wrong() {
     let fixture = Fixture::new();
-    let path = fixture.file.path.clone();
+    let path = fixture.file.file.path().to_owned();
     for _ in 0..3 {
         fixture.write(" \n");
         advance(LOOK_EVERY).await;
@@ -102,12 +103,39 @@ async fn is_looked_at_at_once_after_a_refusal_of_the_token_it_held() {
     assert_eq!(fixture.told(), [Ok(())]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_change_is_told_within_a_second_and_used_at_once() {
+    let fixture = Fixture::new();
+    let started = Instant::now();
+    let mut changed = Box::pin(fixture.file.changed());
+    assert!(futures_util::poll!(&mut changed).is_pending());
+    assert!(timeout(Duration::from_secs(60), &mut changed).await.is_err(), "nothing has changed");
+    fixture.write(" \n");
+    assert!(timeout(Duration::from_secs(60), &mut changed).await.is_err(), "nothing to use");
+    fixture.assert_token("old").await;
+    fixture.write("new");
+    timeout(LOOK_EVERY * 2, changed).await.unwrap();
+    fixture.assert_token("new").await;
+    assert!(started.elapsed() >= Duration::from_secs(120));
+
+    fixture.write("newer");
+    timeout(LOOK_EVERY, fixture.file.changed()).await.expect("it was there already");
+    assert!(
+        timeout(Duration::from_secs(60), async {
+            fixture.assert_token("newer").await;
+            fixture.file.changed().await
+        })
+        .await
+        .is_err()
+    );
+}
+
 #[test]
 fn does_not_open_without_a_token() {
     let fixture = Fixture::new();
     let silent: OnRefresh = Arc::new(|_| {});
     fixture.write("two words");
-    let error = TokenFile::open(fixture.file.path.clone(), silent).err().unwrap();
+    let error = TokenFile::open(fixture.file.file.path().to_owned(), silent).err().unwrap();
     assert!(matches!(error, RefreshError::FileToken { source: TokenError::Invalid, .. }), "{error}");
     assert!(!error.to_string().contains("words"));
 }

@@ -1,0 +1,126 @@
+//! Names, forms and files that are none of ours.
+
+use std::process::Command;
+
+use super::*;
+
+fn of_file(text: &str) -> Vec<String> {
+    let folder = Folder::new();
+    let file = folder.file("a.toml", text);
+    mistakes(Config::load(&sources(Some(&file), &MINIMAL))).iter().map(|told| told.replace(&file, "a.toml")).collect()
+}
+
+/// The only mistake of one variable.
+fn of_variable(name: &str, value: &str) -> String {
+    let [told] = mistakes(load(&[(name, value)])).try_into().unwrap();
+    told
+}
+
+#[test]
+fn a_variable_that_is_no_setting_is_refused_whatever_its_name() {
+    for name in [
+        "API__X[9223372036854775807]",
+        "API__X[9999999999]",
+        "API__X[-1]",
+        "API__TOKEN[0]",
+        "",
+        "__X",
+        "API__",
+        "A.B\u{1b}",
+    ] {
+        let told = of_variable(name, "s3cret");
+        assert!(told.contains(": is not a setting; the nearest is "), "{told}");
+        assert!(!told.contains("s3cret") && !told.contains('\u{1b}'), "{told:?}");
+    }
+    let told = of_variable("API", "x");
+    assert!(told.starts_with("api (environment variable EDNA_COURIER__API): is a section, not a setting"), "{told}");
+    let lower = [("edna_courier__api__path".to_owned(), "/a".to_owned())];
+    let environment = sources(None, &MINIMAL).environment.into_iter().chain(lower).collect();
+    let [told] = mistakes(Config::load(&Sources { environment, ..Sources::default() })).try_into().unwrap();
+    assert!(told.ends_with("is not written like that; write EDNA_COURIER__API__PATH"), "{told}");
+}
+
+#[test]
+fn a_variable_that_is_not_utf_8_is_a_mistake() {
+    let unreadable = vec!["EDNA_COURIER__API__TOKEN".to_owned()];
+    let told = mistakes(Config::load(&Sources { unreadable, ..sources(None, &MINIMAL) }));
+    assert!(told[0].starts_with("EDNA_COURIER__API__TOKEN: is not UTF-8"), "{told:?}");
+}
+
+#[test]
+fn a_key_that_is_no_setting_is_refused_whatever_its_form() {
+    for (text, told) in [
+        ("\"x[9999999999]\" = 1", "\"x[9999999999]\" (a.toml): is not a setting; the nearest is "),
+        ("\"api.path\" = \"/a\"", "\"api.path\" (a.toml): is not a setting; the nearest is api.path"),
+        ("[api]\n\"\" = 1", "api.\"\" (a.toml): is not a setting; the nearest is "),
+        ("\"\\u001b[31m\" = 1", "\"\\u{1b}[31m\" (a.toml): is not a setting; the nearest is "),
+        ("[API]\npath = \"/a\"", "API.path (a.toml): is not a setting; the nearest is api.path"),
+        ("[delivry]", "delivry (a.toml): is not a section; there are broker, api, "),
+        ("api = 5", "api (a.toml): is a section, not a setting; write [api] on a line of its own"),
+        ("[[api]]", "api (a.toml): is a section, not a setting; write [api] on a line of its own"),
+        ("[api.path]\nx = 1", "api.path.x (a.toml): is not a setting; the nearest is api.path"),
+        ("[api.path]", "api.path (a.toml): is a table, a fraction or a list within a list; write a text in quotes"),
+    ] {
+        let [mistake] = of_file(text).try_into().unwrap();
+        assert!(mistake.starts_with(told), "{mistake}\ninstead of {told}");
+    }
+}
+
+#[test]
+fn a_value_has_the_form_of_its_setting_or_is_a_text() {
+    for (text, told) in [
+        ("[broker]\nprefix = 5", "broker.prefix = \"5\" (a.toml): is a whole number; write a text in quotes"),
+        ("[api]\ntimeout = 5", "api.timeout = \"5\" (a.toml): is a whole number; write a text in quotes"),
+        ("[api]\ntimeout = [\"5s\"]", "api.timeout (a.toml): is a list; write a text in quotes"),
+        ("[api]\nchannel_types = [5]", "api.channel_types = \"5\" (a.toml): is a whole number; write a text in quotes"),
+        ("[api]\nlogin_path = \"x://\"", "api.login_path = "),
+        ("[limits]\nmax_in_flight = 1.0", "limits.max_in_flight (a.toml): is a table, a fraction or a list within"),
+        ("[limits]\nmax_in_flight = true", "limits.max_in_flight = \"true\" (a.toml): is true or false; write a whole"),
+        ("[broker]\ndeclare = 1", "broker.declare = \"1\" (a.toml): is a whole number; write true or false"),
+        ("[api]\npath = \"/a\\u001b[31m\"", "api.path = \"/a\\u{1b}[31m\" (a.toml): has a control character"),
+    ] {
+        let [mistake] = of_file(text).try_into().unwrap();
+        assert!(mistake.starts_with(told), "{mistake}\ninstead of {told}");
+    }
+    let folder = Folder::new();
+    let right =
+        "[api]\nretry_statuses = [408, \"503\"]\n[limits]\nmax_in_flight = \"5\"\n[broker]\ndeclare = true\n[log]\n";
+    let config = Config::load(&sources(Some(&folder.file("a.toml", right)), &MINIMAL)).unwrap();
+    assert_eq!((config.api.statuses.retry, config.limits.concurrency.most()), (vec![408, 503], 5));
+}
+
+#[test]
+fn neither_depth_nor_number_nor_length_is_a_problem() {
+    let keys = vec!["a"; 79].join(".");
+    let deep = format!("{}1{}", format!("{{{keys} = ").repeat(79), "}".repeat(79));
+    for text in [
+        format!("{} = 1", vec!["a"; 100_000].join(".")),
+        format!("[{}]", vec!["a"; 100_000].join(".")),
+        format!("a = {}{}", "[".repeat(100_000), "]".repeat(100_000)),
+        format!("{keys} = {deep}"),
+        (0..60_000).map(|number| format!("k{number} = 1\n")).collect(),
+        format!("[delivery]\ntiers = [{}]", "\"5s\", ".repeat(100_000)),
+        format!("[api]\nretry_statuses = {:?}", "x,".repeat(100_000)),
+        format!("{} = 1", "k".repeat(1_000_000)),
+        "#".repeat(2 << 20),
+    ] {
+        let told = of_file(&text);
+        assert!(told.len() <= 60 && told.concat().len() < 60_000, "{} in {}", told.len(), told.concat().len());
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_read() {
+    let folder = Folder::new();
+    let pipe = folder.0.join("pipe").display().to_string();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let large = folder.file("large", &"x".repeat((1 << 20) + 1));
+    for path in ["/dev/zero", "/dev", &pipe, &large] {
+        let told = mistakes(Config::load(&sources(Some(path), &MINIMAL)));
+        assert!(told[0].starts_with(&format!("{path}: cannot be read (it is ")), "{told:?}");
+        for name in ["API__TOKEN_FILE", "API__PASSWORD_FILE", "API__CA_FILE", "BROKER__URL_FILE", "BROKER__CA_FILE"] {
+            let told = mistakes(load(&[(name, path)]));
+            assert!(told.iter().any(|told| told.contains(": cannot be read (it is ")), "{name} = {path}: {told:?}");
+        }
+    }
+}
