@@ -3,9 +3,11 @@
 mod check;
 mod demo;
 mod exit;
+mod link;
 mod output;
 mod run;
 mod sandbox;
+mod topology;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -38,6 +40,8 @@ enum Command {
     Sandbox(sandbox::Arguments),
     /// Checks the configuration and tells every mistake at once.
     Check(check::Arguments),
+    /// Shows, declares, verifies or exports the exchanges, queues and bindings; needs no settings of the API.
+    Topology(topology::Arguments),
 }
 
 /// Parses the arguments, runs the command, maps its end to an exit code.
@@ -65,16 +69,19 @@ impl Cli {
             Command::Demo(arguments) => demo::execute(&arguments, sources),
             Command::Sandbox(arguments) => sandbox::execute(&arguments),
             Command::Check(arguments) => check::execute(&arguments, &sources),
+            Command::Topology(arguments) => topology::execute(&arguments, &sources),
         }
     }
 }
 
 /// The configuration, or every mistake in it on standard error.
 fn configured(sources: &Sources) -> Result<Config, Exit> {
-    Config::load(sources).map_err(|mistakes: Mistakes| {
-        output::problem(&mistakes);
-        Exit::Configuration
-    })
+    Config::load(sources).map_err(|mistakes| misconfigured(&mistakes))
+}
+
+fn misconfigured(mistakes: &Mistakes) -> Exit {
+    output::problem(mistakes);
+    Exit::Configuration
 }
 
 /// The runtime of a command.

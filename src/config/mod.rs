@@ -14,6 +14,7 @@ mod report;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 use self::reader::Reader;
 pub use self::{
@@ -23,6 +24,7 @@ pub use self::{
     reference::{Setting, reference},
     report::{Mistake, Mistakes},
     sources::Sources,
+    topology::Topology,
 };
 
 /// All settings, checked.

@@ -12,7 +12,7 @@ pub use self::{
     api::CredentialRefresh,
     broker::{
         ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, PublishConfirmed, PublishFailed,
-        TopologyMissing, TopologyVerified,
+        TOPOLOGY_REMEDY, TopologyMissing, TopologyVerified,
     },
     command::{AnswerUnread, AttemptMade, CommandFinished, CommandParked, CommandReceived},
     gate::{GateClosed, GateOpened, remedy},
