@@ -14,3 +14,4 @@ mod shutdown;
 mod support;
 mod support_works;
 mod tiers;
+mod topology;
