@@ -12,7 +12,7 @@ pub enum State {
     There,
     /// There, with other arguments. That may be on purpose: policies can set the same.
     Differs,
-    /// There, and of another kind than no policy can mend.
+    /// There, and of another type, which no policy can mend.
     WrongType,
     /// Not there.
     Missing,
