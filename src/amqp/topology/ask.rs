@@ -158,3 +158,27 @@ fn table(arguments: &Arguments) -> FieldTable {
 fn short(name: &str) -> ShortString {
     ShortString::try_new(name).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPHardError, AMQPSoftError};
+
+    use super::*;
+
+    fn answered(kind: AMQPErrorKind) -> Option<Answer> {
+        let error = lapin::Error::from(ErrorKind::ProtocolError(AMQPError::new(kind, "words".into())));
+        refusal(&SessionError::Broken(error))
+    }
+
+    #[test]
+    fn a_refusal_is_an_answer_and_anything_else_the_end() {
+        let soft = |error| answered(AMQPErrorKind::Soft(error));
+        let words = || "words".to_owned();
+        assert_eq!(soft(AMQPSoftError::ACCESSREFUSED), Some(Answer::AccessRefused(words())));
+        assert_eq!(soft(AMQPSoftError::NOTFOUND), Some(Answer::NotFound(words())));
+        assert_eq!(soft(AMQPSoftError::RESOURCELOCKED), Some(Answer::Mismatch(words())));
+        assert_eq!(soft(AMQPSoftError::PRECONDITIONFAILED), Some(Answer::Mismatch(words())));
+        assert_eq!(answered(AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED)), None);
+        assert_eq!(refusal(&SessionError::Ended), None);
+    }
+}
