@@ -9,7 +9,10 @@ use axum::{
 
 use crate::{
     gate::GateReason,
-    telemetry::{Closure, Role, Snapshot, events::remedy},
+    telemetry::{
+        Closure, Role, Snapshot,
+        events::{TOPOLOGY_REMEDY, remedy},
+    },
 };
 
 /// A heartbeat is due every second; this long without one is no longer a busy moment.
@@ -47,9 +50,7 @@ impl Probe {
         let mut told: Vec<_> = closed.into_iter().map(closed_line).collect();
         told.extend(Role::ALL.into_iter().filter_map(|role| link_line(now, role)));
         if let Some(problem) = &now.broker.topology_problem {
-            told.push(format!(
-                "topology: {problem}; set broker.declare = true, or import deploy/rabbitmq/definitions.json"
-            ));
+            told.push(format!("topology: {problem}; {TOPOLOGY_REMEDY}"));
         }
         if told.is_empty() && paused.is_empty() && !now.broker.consumer_active {
             told.push("consume: connected, and the broker does not hand out commands yet".to_owned());

@@ -2,14 +2,10 @@
 
 use std::{future::pending, time::Duration};
 
-use lapin::{Channel, Connection, options::QueueDeclareOptions, types::FieldTable};
+use lapin::Connection;
 use tokio::time::{Instant, sleep};
 
-use super::{
-    connect::timed,
-    error::SessionError,
-    topology::{self, NOT_FOUND},
-};
+use super::{error::SessionError, topology::Asker};
 
 /// How often it is asked; a question costs the broker next to nothing.
 const ASK_EVERY: Duration = Duration::from_secs(10);
@@ -25,17 +21,16 @@ pub(super) struct Count {
     pub(super) consumers: u32,
 }
 
-/// One who asks, on a channel of its own: a refusal closes it.
+/// One who asks.
 pub(super) struct Census<'a> {
-    connection: &'a Connection,
+    asker: Asker<'a>,
     queue: String,
-    channel: Option<Channel>,
     wait: Duration,
 }
 
 impl<'a> Census<'a> {
     pub(super) fn new(connection: &'a Connection, queue: String) -> Self {
-        Self { connection, queue, channel: None, wait: ASK_FIRST }
+        Self { asker: Asker::new(connection), queue, wait: ASK_FIRST }
     }
 
     /// Waits until it is time, and asks. Pends for ever for a user who may not even look.
@@ -44,22 +39,10 @@ impl<'a> Census<'a> {
     /// The queue is gone, or the broker does not answer.
     pub(super) async fn next(mut self) -> Result<(Self, Count), SessionError> {
         sleep(std::mem::replace(&mut self.wait, ASK_EVERY)).await;
-        let channel = match self.channel.take() {
-            Some(channel) => channel,
-            None => timed("channel.open", self.connection.create_channel()).await?,
-        };
         let asked = Instant::now();
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asking = channel.queue_declare(topology::short(&self.queue), options, FieldTable::default());
-        let answer = timed("queue.declare", asking).await;
-        match (topology::refusal(&answer), answer) {
-            (_, Ok(queue)) => {
-                self.channel = Some(channel);
-                Ok((self, Count { asked, consumers: queue.consumer_count() }))
-            }
-            (Some(NOT_FOUND), _) => Err(SessionError::Missing(format!("queue {}", self.queue))),
-            (Some(_), _) => pending().await,
-            (None, Err(error)) => Err(error),
+        match self.asker.consumers(&self.queue).await? {
+            Some(consumers) => Ok((self, Count { asked, consumers })),
+            None => pending().await,
         }
     }
 }

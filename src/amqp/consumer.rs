@@ -156,7 +156,7 @@ impl Link {
         if let Some(topology) = &self.settings.declare {
             topology.declare(connection).await?;
         }
-        Topology::verify(&self.settings.names, &self.settings.tiers, connection).await?;
+        Topology::require(&self.settings.names, &self.settings.tiers, connection).await?;
         self.settings.telemetry.record(TopologyVerified);
         let channel = timed("channel.open", connection.create_channel()).await?;
         timed("basic.qos", channel.basic_qos(self.settings.prefetch, BasicQosOptions::default())).await?;

@@ -33,7 +33,10 @@ pub enum SessionError {
     /// The connection's event stream ended.
     #[error("the connection ended")]
     Ended,
-    /// An exchange or a queue is not there.
-    #[error("{0} is missing")]
-    Missing(String),
+    /// Exchanges and queues, each by kind and name, are not there.
+    #[error("missing: {}", .0.join(", "))]
+    Missing(Vec<String>),
+    /// The broker does not let us declare something.
+    #[error("the broker refuses to declare {0}")]
+    Refused(String),
 }

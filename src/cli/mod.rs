@@ -4,9 +4,11 @@ mod check;
 mod control;
 mod demo;
 mod exit;
+mod link;
 mod output;
 mod run;
 mod sandbox;
+mod topology;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -46,6 +48,8 @@ enum Command {
     Resume(control::Arguments),
     /// Shows what a running daemon is doing.
     Status(control::Arguments),
+    /// Shows, declares, verifies or exports the exchanges, queues and bindings; needs no settings of the API.
+    Topology(topology::Arguments),
 }
 
 /// Parses the arguments, runs the command, maps its end to an exit code.
@@ -76,16 +80,19 @@ impl Cli {
             Command::Pause(arguments) => control::execute(Question::Pause, &arguments, &sources),
             Command::Resume(arguments) => control::execute(Question::Resume, &arguments, &sources),
             Command::Status(arguments) => control::execute(Question::Status, &arguments, &sources),
+            Command::Topology(arguments) => topology::execute(&arguments, &sources),
         }
     }
 }
 
 /// The configuration, or every mistake in it on standard error.
 fn configured(sources: &Sources) -> Result<Config, Exit> {
-    Config::load(sources).map_err(|mistakes: Mistakes| {
-        output::problem(&mistakes);
-        Exit::Configuration
-    })
+    Config::load(sources).map_err(|mistakes| misconfigured(&mistakes))
+}
+
+fn misconfigured(mistakes: &Mistakes) -> Exit {
+    output::problem(mistakes);
+    Exit::Configuration
 }
 
 /// The runtime of a command.

@@ -67,7 +67,7 @@ impl Delivery {
 }
 
 /// Each is named as it is written.
-fn tiers(reader: &mut Reader) -> Tiers {
+pub(super) fn tiers(reader: &mut Reader) -> Tiers {
     let range = Duration::from_millis(50)..=Duration::from_secs(86_400);
     let tier = |text: &str| Ok(Tier { length: parse::duration(text, &range)?, name: text.to_owned() });
     let tiers = reader.list("delivery.tiers", tier);

@@ -18,6 +18,7 @@ mod said;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 use self::reader::Reader;
 pub use self::{
@@ -28,6 +29,7 @@ pub use self::{
     reference::{Setting, reference},
     report::{Mistake, Mistakes},
     sources::Sources,
+    topology::Topology,
 };
 
 /// All settings, checked.

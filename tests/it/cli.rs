@@ -17,10 +17,10 @@ struct Line {
 }
 
 /// What it came to.
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Line {
@@ -52,13 +52,13 @@ impl Line {
     }
 }
 
-async fn run(args: &[&str], settings: &[(&str, &str)]) -> Run {
+pub(crate) async fn run(args: &[&str], settings: &[(&str, &str)]) -> Run {
     Line::new(args, settings).run().await
 }
 
 impl Run {
     /// Insists on the exit code and on each of these parts on standard error.
-    fn expect_failure(&self, code: i32, parts: &[&str]) {
+    pub(crate) fn expect_failure(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, Some(code), "{}", self.stderr);
         for part in parts {
             assert!(self.stderr.contains(part), "{part:?} in {}", self.stderr);
@@ -132,10 +132,11 @@ async fn usage_and_help() {
     for args in [&["dance"][..], &["check", "--loud"], &["demo", "--count", "0"]] {
         run(args, &[]).await.expect_failure(64, &["--help"]);
     }
+    run(&["topology"], &[]).await.expect_failure(64, &["Usage: edna-courier topology", "verify"]);
     run(&[], &[]).await.expect_failure(64, &["Usage: edna-courier", "check"]);
     let help = run(&["--help"], &[]).await;
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for word in ["run", "demo", "sandbox", "check", "Exit codes: 0 done", "78 configuration"] {
+    for word in ["run", "demo", "sandbox", "check", "topology", "Exit codes: 0 done", "78 configuration"] {
         assert!(help.stdout.contains(word), "{word} in {}", help.stdout);
     }
     let version = run(&["--version"], &[]).await;

@@ -15,3 +15,4 @@ mod shutdown;
 mod support;
 mod support_works;
 mod tiers;
+mod topology;

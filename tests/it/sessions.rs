@@ -135,17 +135,20 @@ async fn a_queue_that_was_deleted_is_declared_and_served_again() {
 async fn a_topology_that_is_missing_is_named_and_waited_for() {
     let stage = Stage::new("no-topology").await;
     let daemon = stage.setup().set("broker.declare", "false").start().await;
-    let missing = format!("exchange {} is missing", stage.queues.name("events"));
-    not_ready(&daemon, &["topology: ", &missing, "broker.declare = true"]).await;
+    let missing = ["exchange {}.events", "exchange {}.dead", "exchange {}.retry.1h", "queue {}.commands"];
+    let missing = missing.map(|object| object.replace("{}", stage.queues.prefix()));
+    let remedies = ["edna-courier topology apply", "edna-courier topology export", "set broker.declare = true"];
+    let told: Vec<_> = missing.iter().map(String::as_str).chain(remedies).collect();
+    not_ready(&daemon, &told).await;
     let log = daemon.log_text();
-    assert!(log.contains(&missing) && log.contains("set broker.declare = true"), "{log}");
+    assert!(told.iter().all(|part| log.contains(part)), "{log}");
 
     stage.queues.declare("events", ExchangeKind::Topic, "#").await;
     stage.queues.declare("dead", ExchangeKind::Direct, "rejected").await;
     for tier in ["5s", "30s", "2m", "10m", "1h"] {
         stage.queues.declare(&format!("retry.{tier}"), ExchangeKind::Fanout, "").await;
     }
-    let missing = format!("queue {} is missing", stage.queues.name("commands"));
+    let missing = format!("missing: queue {};", stage.queues.name("commands"));
     not_ready(&daemon, &["topology: ", &missing]).await;
 
     stage.queues.declare("commands", ExchangeKind::Direct, "send").await;

@@ -7,8 +7,8 @@ use lapin::{
     options::{ExchangeDeleteOptions, QueueDeleteOptions},
 };
 
-use super::{link::Link, settings::PREFIX, traffic::short};
-use crate::{amqp::topology::Names, domain::tier::Tiers};
+use super::{settings::PREFIX, traffic::short};
+use crate::{amqp::topology::Names, cli::link::Link, domain::tier::Tiers};
 
 /// For one name.
 const STEP: Duration = Duration::from_secs(5);

@@ -2,7 +2,6 @@
 
 mod account;
 mod cleanup;
-mod link;
 mod plan;
 mod posts;
 mod reach;
@@ -15,8 +14,8 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use clap::Args;
 
-use self::{link::Link, traffic::Backend, watch::Scene};
-use super::{Exit, output, run::Stop, runtime};
+use self::{traffic::Backend, watch::Scene};
+use super::{Exit, link::Link, output, run::Stop, runtime};
 use crate::{
     amqp::topology::Names,
     config::{Config, Sources},
@@ -79,7 +78,7 @@ async fn demo(arguments: &Arguments, sources: &Sources) -> Result<(), Exit> {
 async fn on_broker(arguments: &Arguments, sources: &Sources, sandbox: &Sandbox, stop: &mut Stop) -> Result<(), Exit> {
     let config = settings::load(sources, sandbox.addr())?;
     logging::init(&config.log.level, config.log.format).map_err(failed)?;
-    let (link, prefix) = (Link::new(&config.broker), config.broker.prefix.clone());
+    let (link, prefix) = (Link::new(&config.broker, "edna-courier demo"), config.broker.prefix.clone());
     let connection = tokio::select! {
         connected = link.connect() => connected.map_err(unreachable)?,
         () = stop.asked() => return Err(failed(watch::INTERRUPTED)),

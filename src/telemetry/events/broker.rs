@@ -188,10 +188,14 @@ fn label(target: &Target) -> &'static str {
     Target::LABELS.get(target.index()).copied().unwrap_or_default()
 }
 
+/// What an operator does about an incomplete topology, for logs and `/readyz`.
+pub const TOPOLOGY_REMEDY: &str = "run `edna-courier topology apply` as a user that may declare, import what \
+    `edna-courier topology export` prints, or set broker.declare = true";
+
 /// The broker lacks something that we need.
 #[derive(Clone, Copy, Debug)]
 pub struct TopologyMissing<'a> {
-    /// What, by kind and name.
+    /// What, by kind and name; [`TOPOLOGY_REMEDY`] is added.
     pub problem: &'a str,
 }
 
@@ -202,10 +206,7 @@ impl Event for TopologyMissing<'_> {
 
     fn log(&self) {
         let problem = self.problem;
-        error!(
-            problem,
-            "the topology is incomplete: {problem}; set broker.declare = true, or import deploy/rabbitmq/definitions.json"
-        );
+        error!(problem, "the topology is incomplete: {problem}; {TOPOLOGY_REMEDY}");
     }
 }
 

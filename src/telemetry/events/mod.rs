@@ -13,7 +13,7 @@ pub use self::{
     api::CredentialRefresh,
     broker::{
         ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, ConsumersCounted, PublishConfirmed,
-        PublishFailed, TopologyMissing, TopologyVerified,
+        PublishFailed, TOPOLOGY_REMEDY, TopologyMissing, TopologyVerified,
     },
     command::{
         AnswerUnread, AttemptMade, AttemptOrphaned, CommandFinished, CommandParked, CommandReceived, CommandRepeated,
