@@ -333,7 +333,13 @@ pub(crate) async fn walk<L: Lab>(lab: &mut L, owner: L::Journal, steps: &[Step])
     journal
 }
 
-async fn take(step: Step, number: usize, send: &impl Fn(u8) -> SendKey, journal: &impl Journal, model: &mut Model) {
+pub(crate) async fn take(
+    step: Step,
+    number: usize,
+    send: &impl Fn(u8) -> SendKey,
+    journal: &impl Journal,
+    model: &mut Model,
+) {
     let event = format!("{{\"step\":{number}}}");
     match step {
         Step::Look(id) => assert_eq!(journal.look(&send(id)).await, Ok(model.look(&send(id))), "step {number}"),
