@@ -44,7 +44,7 @@
 //! | 6 | [`cli`] | arguments, exit codes |
 //! | 5 | [`bootstrap`] | every adapter; the one place that does |
 //! | 4 | [`admin`], [`config`] | probes; settings and where they came from |
-//! | 3 | [`pipeline`], [`amqp`], [`edna`], [`sandbox`] | the work; the broker; the API; its stand-in |
+//! | 3 | [`pipeline`], [`amqp`], [`edna`], [`journal`], [`sandbox`] | the work; the broker; the API; what was started; the API's stand-in |
 //! | 2 | [`telemetry`] | log lines, metrics and health, told by one event struct each |
 //! | 1 | [`ports`], [`gate`] | what the pipeline needs of the world; the one switch |
 //! | 0 | [`domain`] | what a command is, what an attempt proves, what follows |

@@ -364,7 +364,7 @@ pub(crate) async fn take(
 pub(crate) async fn any_walk_is_as_the_model_says(mut lab: impl Lab) {
     let (mut runner, strategy) = (TestRunner::default(), steps());
     let mut journal = lab.first().await;
-    for _ in 0..60 {
+    for _ in 0..25 {
         let steps = strategy.new_tree(&mut runner).expect("steps").current();
         journal = walk(&mut lab, journal, &steps).await;
     }

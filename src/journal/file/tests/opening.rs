@@ -214,7 +214,7 @@ async fn a_segment_that_was_never_begun_is_begun_again() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     /// Whatever bytes lie behind the last batch, all that was told durable is there, and nothing else.
     #[test]

@@ -30,7 +30,7 @@ fn send(number: u8) -> SendKey {
 #[tokio::test]
 async fn any_walk_with_a_failing_disk_is_as_the_model_says() {
     let (mut runner, strategy) = (TestRunner::default(), steps_with_moods());
-    for _ in 0..40 {
+    for _ in 0..12 {
         let steps = strategy.new_tree(&mut runner).expect("steps").current();
         let mut world = World::new();
         let (mut journal, mut model) = (world.open(), Model::default());
