@@ -18,19 +18,6 @@ async fn end_many(journal: &FileJournal, name: &str, sends: usize) {
     }
 }
 
-/// Waits for an upkeep that has done nothing more.
-fn settle(world: &World) {
-    let mut before = world.until_told("Holds");
-    for _ in 0..1_000 {
-        let now = world.until_told("Holds");
-        if now == before {
-            return;
-        }
-        before = now;
-    }
-    panic!("it does not come to rest");
-}
-
 #[tokio::test]
 async fn a_send_is_remembered_for_the_retention_and_not_much_longer() {
     let world = World::new();
@@ -38,14 +25,15 @@ async fn a_send_is_remembered_for_the_retention_and_not_much_longer() {
     end_many(&journal, "old", 12).await;
     world.pass(Duration::from_hours(71));
     end_many(&journal, "new", 12).await;
-    settle(&world);
+    world.until_told("Holds");
+    world.until_told("Holds");
     assert!(matches!(journal.look(&key("old-0")).await, Ok(Record::Ended(_))));
     world.pass(Duration::from_hours(2));
-    settle(&world);
-    settle(&world);
+    world.until("the first segment is forgotten", || !world.log(1).exists());
     assert_eq!(journal.look(&key("old-0")).await, Ok(Record::Unknown));
     assert!(matches!(journal.look(&key("new-0")).await, Ok(Record::Ended(_))));
-    assert!(!world.log(1).exists() && !world.index(1).exists());
+    world.until_told("Holds");
+    assert!(!world.index(1).exists());
     assert!(!world.told().iter().any(|told| told.starts_with("DroppedEarly")));
 }
 
@@ -55,9 +43,7 @@ async fn also_where_few_sends_come_they_go() {
     let journal = world.open();
     end_many(&journal, "only", 1).await;
     world.pass(Duration::from_hours(73));
-    while world.segments().first() == Some(&1) {
-        world.until_told("Holds");
-    }
+    world.until("its segment is forgotten", || !world.log(1).exists());
     assert_eq!(journal.look(&key("only-0")).await, Ok(Record::Unknown));
 }
 
@@ -70,9 +56,7 @@ async fn an_attempt_under_way_outlives_its_segment() {
     journal.release(&key("over"), true).await.expect("available");
     end_many(&journal, "other", 12).await;
     world.pass(Duration::from_hours(100));
-    while world.log(1).exists() {
-        world.until_told("Holds");
-    }
+    world.until("their segment is forgotten", || !world.log(1).exists());
     assert_eq!(journal.start(&key("held")).await, Ok(Record::Held));
     assert_eq!(journal.look(&key("over")).await, Ok(Record::Unknown));
     let successor = world.crash();
@@ -90,11 +74,9 @@ async fn what_is_too_much_goes_early_and_that_is_told() {
     journal.start(&key("held")).await.expect("available");
     assert!(journal.is_complete());
     end_many(&journal, "many", 300).await;
-    settle(&world);
-    let told = world.told();
-    assert!(!told.iter().any(|told| told.starts_with("Unavailable")), "{told:?}");
-    let stats = crate::journal::stats(&world.place.0).expect("a journal");
-    assert!(stats.bytes < 70_000, "{stats:?}");
+    world.until_told("DroppedEarly");
+    let bytes = || crate::journal::stats(&world.place.0).expect("a journal").bytes;
+    world.until("it is small enough", || bytes() < 62_000);
     assert_eq!(journal.look(&key("many-0")).await, Ok(Record::Unknown));
     assert!(matches!(journal.look(&key("many-299")).await, Ok(Record::Ended(_))));
     assert_eq!(journal.look(&key("held")).await, Ok(Record::Held));

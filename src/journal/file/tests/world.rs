@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicI64, Ordering},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -149,11 +149,22 @@ impl World {
 
     /// Waits until it has told something with this word in it.
     pub(super) fn until_told(&self, word: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let told = self.told.1.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it has not told {word}"));
+            let left = deadline.saturating_duration_since(Instant::now());
+            let told = self.told.1.recv_timeout(left).unwrap_or_else(|_| panic!("it has not told {word}"));
             if told.contains(word) {
                 return told;
             }
+        }
+    }
+
+    /// Looks at every upkeep whether this holds by now.
+    pub(super) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds() {
+            assert!(Instant::now() < deadline, "waited in vain until {what}");
+            self.until_told("Holds");
         }
     }
 
