@@ -55,8 +55,7 @@ fn journal(dir: &str, writes: &Arc<AtomicU64>) -> Result<FileJournal, Failure> {
 async fn fill(dir: &str, commands: u64, in_flight: usize) -> Result<(), Failure> {
     let writes = Arc::default();
     let journal = journal(dir, &writes)?;
-    let (next, started, cpu_before) = (AtomicU64::new(0), Instant::now(), cpu()?);
-    let next = Arc::new(next);
+    let (next, started, cpu_before) = (Arc::default(), Instant::now(), cpu()?);
     let workers: Vec<_> =
         (0..in_flight).map(|_| tokio::spawn(work(journal.clone(), Arc::clone(&next), commands))).collect();
     for worker in workers {

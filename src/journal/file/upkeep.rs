@@ -59,7 +59,7 @@ impl Store {
     }
 
     /// Hands the oldest segment without an index file to a thread.
-    pub(super) fn begin_index(&self) -> Option<Building> {
+    fn begin_index(&self) -> Option<Building> {
         let (number, (offsets, summary)) =
             self.sealed.iter().find_map(|segment| segment.to_index().map(|content| (segment.number, content)))?;
         let path = directory::index_path(self.dir.path(), number);

@@ -48,10 +48,10 @@ struct Trouble {
 
 /// The writer's state.
 pub(super) struct Writer {
-    pub(super) store: Store,
-    pub(super) limits: Limits,
-    pub(super) shared: Arc<Shared>,
-    pub(super) tell: Box<Tell>,
+    store: Store,
+    limits: Limits,
+    shared: Arc<Shared>,
+    tell: Box<Tell>,
     trouble: Option<Trouble>,
     building: Option<Building>,
     replies: Vec<Reply>,
