@@ -34,3 +34,17 @@ impl Journal for NoJournal {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::tests::contract::{ended, key};
+
+    #[tokio::test]
+    async fn remembers_nothing_and_says_so() {
+        assert_eq!(NoJournal.start(&key("a")).await, Ok(Record::Unknown));
+        assert_eq!(NoJournal.end(&key("a"), ended("{}")).await, Ok(()));
+        assert_eq!(NoJournal.start(&key("a")).await, Ok(Record::Unknown));
+        assert!(!NoJournal.is_complete());
+    }
+}

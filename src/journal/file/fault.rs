@@ -30,6 +30,18 @@ pub enum Fault {
         /// Where in it.
         offset: u64,
     },
+    /// An index is not what it was; its log still has all of it.
+    #[error(
+        "{} is corrupt at byte {offset}: check the disk, then stop the daemon, remove this one file and start again; it is \
+         made anew from the log beside it",
+        path.display()
+    )]
+    CorruptIndex {
+        /// Which file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+    },
     /// The files that are open are not in the directory any more.
     #[error(
         "the journal's directory {} is gone or another one has taken its place: put it back, or restart the daemon to \

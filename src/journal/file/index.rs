@@ -91,7 +91,8 @@ impl FileIndex {
         let mut bytes = [0; PAGE];
         let file = File::open(&self.path).map_err(Fault::io("open", &self.path))?;
         file.read_exact_at(&mut bytes, at).map_err(Fault::io("read", &self.path))?;
-        search_page(&bytes, hash).ok_or_else(|| Fault::corrupt(&self.path, at))
+        let damaged = || Fault::CorruptIndex { path: self.path.clone(), offset: at };
+        search_page(&bytes, hash).ok_or_else(damaged)
     }
 }
 

@@ -26,6 +26,7 @@ mod notice;
 mod open;
 mod read;
 mod record;
+mod retention;
 mod scan;
 mod sealed;
 mod segment;

@@ -1,7 +1,8 @@
 //! Looks into a directory from outside, while a daemon writes in it or not: no lock, no change, and a tail that moves.
 
 use std::{
-    fs::{self, File},
+    collections::BTreeSet,
+    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -66,7 +67,8 @@ pub fn show(dir: &Path, key: &SendKey) -> Result<Option<Shown>, Unreadable> {
     let hash = KeyHash::of(key, &secret(dir)?);
     let owner = directory::read_session(dir);
     for number in directory::segments(dir).map_err(OpenError::from)?.into_iter().rev() {
-        if let Some(entry) = find(dir, number, hash).map_err(OpenError::from)? {
+        let found = unless_forgotten(&directory::log_path(dir, number), find(dir, number, hash))?;
+        if let Some(entry) = found.flatten() {
             let uncertain = entry.state.is_uncertain(owner);
             let at = Timestamp::from_millisecond(entry.at_ms).unwrap_or_default();
             return Ok(Some(Shown { record: entry.state.told_to(owner), uncertain, at }));
@@ -83,7 +85,8 @@ pub fn stats(dir: &Path) -> Result<Stats, Unreadable> {
     secret(dir)?;
     let mut stats = Stats::default();
     for number in directory::segments(dir).map_err(OpenError::from)? {
-        add(&mut stats, dir, number).map_err(OpenError::from)?;
+        let counted = unless_forgotten(&directory::log_path(dir, number), count(dir, number))?;
+        stats = stats.and(counted.unwrap_or_default());
     }
     Ok(stats)
 }
@@ -92,63 +95,60 @@ fn secret(dir: &Path) -> Result<[u8; 16], Unreadable> {
     directory::read_secret(dir)?.ok_or_else(|| Unreadable::NoJournal { dir: dir.to_owned() })
 }
 
-/// The newest record of a send in a segment; nothing if the segment has just been forgotten.
+/// What a look at a segment tells; nothing if it was forgotten meanwhile.
+fn unless_forgotten<T>(log: &Path, looked: Result<T, Fault>) -> Result<Option<T>, Unreadable> {
+    match looked {
+        Err(_) if !log.exists() => Ok(None),
+        looked => Ok(looked.map(Some).map_err(OpenError::from)?),
+    }
+}
+
+/// The newest record of a send in a segment.
 fn find(dir: &Path, number: u64, hash: KeyHash) -> Result<Option<Entry>, Fault> {
-    let path = directory::log_path(dir, number);
-    let Ok(file) = File::open(&path) else { return gone_or(&path, None) };
-    match Sealed::open(dir, number) {
-        Ok(Some(sealed)) => sealed.find(hash).or_else(|fault| if path.exists() { Err(fault) } else { Ok(None) }),
-        Ok(None) => {
-            let mut newest = None;
-            scan::walk(&path, &file, |_, entry| {
-                if entry.hash == hash {
-                    newest = Some(entry.clone());
-                }
-            })?;
-            Ok(newest)
-        }
-        Err(fault) => {
-            if path.exists() {
-                Err(fault)
-            } else {
-                Ok(None)
-            }
-        }
+    if let Some(sealed) = Sealed::open(dir, number)? {
+        return sealed.find(hash);
     }
+    let mut newest = None;
+    walk(&directory::log_path(dir, number), |entry| {
+        if entry.hash == hash {
+            newest = Some(entry.clone());
+        }
+    })?;
+    Ok(newest)
 }
 
-/// A file that is gone was forgotten meanwhile; one that is there should have been readable.
-fn gone_or<T>(path: &Path, nothing: T) -> Result<T, Fault> {
-    match fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(nothing),
-        Err(error) => Err(Fault::io("read", path)(error)),
-        Ok(_) => Err(Fault::io("open", path)(std::io::ErrorKind::PermissionDenied.into())),
-    }
+fn walk(log: &Path, mut each: impl FnMut(&Entry)) -> Result<u32, Fault> {
+    let file = File::open(log).map_err(Fault::io("open", log))?;
+    scan::walk(log, &file, |_, entry| each(entry))
 }
 
-fn add(stats: &mut Stats, dir: &Path, number: u64) -> Result<(), Fault> {
-    let path = directory::log_path(dir, number);
-    let Ok(file) = File::open(&path) else { return gone_or(&path, ()) };
-    let (mut entries, mut newest_ms) = (std::collections::BTreeSet::new(), None);
-    match Sealed::open(dir, number)? {
-        Some(sealed) => {
-            stats.entries += u64::from(sealed.summary.entries);
-            stats.bytes += sealed.bytes();
-            newest_ms = Some(sealed.summary.newest_ms);
-        }
-        None => {
-            let length = scan::walk(&path, &file, |_, entry| {
-                entries.insert(entry.hash);
-                newest_ms = newest_ms.max(Some(entry.at_ms));
-            })?;
-            stats.entries += entries.len() as u64;
-            stats.bytes += u64::from(length);
+/// The figures of one segment.
+fn count(dir: &Path, number: u64) -> Result<Stats, Fault> {
+    let log = directory::log_path(dir, number);
+    let time = |ms| Timestamp::from_millisecond(ms).ok();
+    if let Some(sealed) = Sealed::open(dir, number)? {
+        let file = File::open(&log).map_err(Fault::io("open", &log))?;
+        let oldest = time(scan::read_one(&log, &file, HEADER)?.at_ms);
+        let (entries, newest) = (u64::from(sealed.summary.entries), time(sealed.summary.newest_ms));
+        return Ok(Stats { entries, bytes: sealed.bytes(), segments: 1, oldest, newest });
+    }
+    let (mut sends, mut stats) = (BTreeSet::new(), Stats { segments: 1, ..Stats::default() });
+    let bytes = walk(&log, |entry| {
+        sends.insert(entry.hash);
+        stats.oldest = stats.oldest.or_else(|| time(entry.at_ms));
+        stats.newest = stats.newest.max(time(entry.at_ms));
+    })?;
+    Ok(Stats { entries: u64::try_from(sends.len()).unwrap_or(u64::MAX), bytes: u64::from(bytes), ..stats })
+}
+
+impl Stats {
+    fn and(self, other: Self) -> Self {
+        Self {
+            entries: self.entries + other.entries,
+            bytes: self.bytes + other.bytes,
+            segments: self.segments + other.segments,
+            oldest: [self.oldest, other.oldest].into_iter().flatten().min(),
+            newest: self.newest.max(other.newest),
         }
     }
-    stats.segments += 1;
-    let oldest_ms = scan::read_one(&path, &file, HEADER).ok().map(|entry| entry.at_ms);
-    let time = |ms: Option<i64>| ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    stats.oldest = [stats.oldest, time(oldest_ms)].into_iter().flatten().min();
-    stats.newest = stats.newest.max(time(newest_ms));
-    Ok(())
 }

@@ -109,12 +109,15 @@ impl Store {
         let committed = self.active.commit(&*self.tuning.disk);
         if committed.is_err() {
             self.roll_back();
+            // Should that fail, too, what stays behind the last batch was told to nobody, and is cut at the next opening.
+            let _ = self.active.cut();
         }
         self.undo.clear();
         committed
     }
 
-    fn roll_back(&mut self) {
+    /// Takes back what is not durable.
+    pub(super) fn roll_back(&mut self) {
         self.active.forget_batch();
         for Undo { hash, offset, held } in self.undo.drain(..).rev() {
             restore(&mut self.active.offsets, hash, offset);

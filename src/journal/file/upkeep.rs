@@ -1,4 +1,4 @@
-//! What is done beside the batches, little at a time: seal, index, forget, recover.
+//! What is done beside the batches: sealing a segment, and giving it an index file.
 
 use std::{mem, thread, thread::JoinHandle};
 
@@ -35,12 +35,14 @@ impl Store {
     pub(super) fn is_full(&self, now: Timestamp, limits: &Limits) -> bool {
         let active = &self.active;
         // So that records go soon after their time, also where there are few.
-        let is_old = active.oldest_ms.is_some_and(|oldest| age_ms(now, oldest) > limits.retention_ms / 16);
+        let age_ms = active.oldest_ms.map(|oldest_ms| now.as_millisecond().saturating_sub(oldest_ms));
+        let is_old = age_ms.is_some_and(|age_ms| age_ms > limits.retention_ms / 16);
         is_old || active.durable >= self.tuning.segment_bytes || active.offsets.len() >= self.tuning.segment_entries
     }
 
-    /// Seals the segment that is written and begins a new one.
+    /// Seals the segment that is written and begins a new one; what of a batch is not durable is forgotten.
     pub(super) fn rotate(&mut self) -> Result<(), Fault> {
+        self.roll_back();
         self.dir.check()?;
         let (old, is_empty) = (&self.active, self.active.offsets.is_empty());
         let previous = if is_empty { old.previous } else { old.number };
@@ -57,7 +59,7 @@ impl Store {
     }
 
     /// Hands the oldest segment without an index file to a thread.
-    pub(super) fn begin_index(&self) -> Option<Building> {
+    fn begin_index(&self) -> Option<Building> {
         let (number, (offsets, summary)) =
             self.sealed.iter().find_map(|segment| segment.to_index().map(|content| (segment.number, content)))?;
         let path = directory::index_path(self.dir.path(), number);
@@ -73,8 +75,10 @@ impl Store {
         if let Some(Building { number, thread }) = building.take_if(takes) {
             match thread.join() {
                 Ok(Ok(index)) => {
-                    if let Some(segment) = self.sealed.iter_mut().find(|segment| segment.number == number) {
-                        segment.set_index(index);
+                    match self.sealed.iter_mut().find(|segment| segment.number == number) {
+                        Some(segment) => segment.set_index(index),
+                        // Forgotten meanwhile.
+                        None => drop(directory::remove(&directory::index_path(self.dir.path(), number))),
                     }
                 }
                 Ok(Err(fault)) => return tell(Notice::Postponed { why: &fault.to_string() }),
@@ -85,45 +89,4 @@ impl Store {
             *building = self.begin_index();
         }
     }
-
-    /// Removes the oldest segment if all in it is older than the retention, or if there is too much; tells until when, in
-    /// ms since 1970, sends may be missing that should be here.
-    pub(super) fn forget(&mut self, now: Timestamp, limits: &Limits, tell: &Tell) -> Result<Option<i64>, Fault> {
-        let Some(oldest) = self.sealed.front() else { return Ok(None) };
-        let summary = oldest.summary;
-        let is_early = age_ms(now, summary.newest_ms) <= limits.retention_ms;
-        if oldest.to_index().is_some() || (is_early && self.bytes() <= limits.max_bytes) {
-            return Ok(None);
-        }
-        self.carry_forward(now)?;
-        let Some(oldest) = self.sealed.pop_front() else { return Ok(None) };
-        if let Err(fault) = oldest.remove(self.dir.path()) {
-            tell(Notice::Postponed { why: &fault.to_string() });
-            self.sealed.push_front(oldest);
-            return Ok(None);
-        }
-        if !is_early {
-            return Ok(None);
-        }
-        let newest = Timestamp::from_millisecond(summary.newest_ms).unwrap_or(now);
-        tell(Notice::DroppedEarly { entries: u64::from(summary.entries), newest });
-        Ok(Some(summary.newest_ms.saturating_add(limits.retention_ms)))
-    }
-
-    /// Writes our attempts that are under way and known only by the oldest segment once more.
-    fn carry_forward(&mut self, now: Timestamp) -> Result<(), Fault> {
-        let Some(oldest) = self.sealed.front() else { return Ok(()) };
-        let only_there = self.held.iter().filter(|(_, segment)| **segment == oldest.number);
-        let only_there: Vec<_> = only_there.map(|(hash, _)| *hash).collect();
-        for hash in only_there {
-            if let Some(entry) = self.find(hash)? {
-                self.put(hash, now.as_millisecond(), entry.state);
-            }
-        }
-        self.commit()
-    }
-}
-
-fn age_ms(now: Timestamp, then_ms: i64) -> i64 {
-    now.as_millisecond().saturating_sub(then_ms)
 }

@@ -48,10 +48,10 @@ struct Trouble {
 
 /// The writer's state.
 pub(super) struct Writer {
-    pub(super) store: Store,
-    pub(super) limits: Limits,
-    pub(super) shared: Arc<Shared>,
-    pub(super) tell: Box<Tell>,
+    store: Store,
+    limits: Limits,
+    shared: Arc<Shared>,
+    tell: Box<Tell>,
     trouble: Option<Trouble>,
     building: Option<Building>,
     replies: Vec<Reply>,
@@ -155,17 +155,18 @@ impl Writer {
     }
 
     fn upkeep(&mut self) {
-        if self.trouble.is_some() {
-            self.recover();
-        } else if self.store.active.is_unlinked() {
+        if self.trouble.is_none() && self.store.active.is_unlinked() {
             let dir = self.store.dir.path().to_owned();
             self.fail(&Fault::Gone { dir }, None);
+        }
+        // Also when nothing can be written: it may make room.
+        self.forget();
+        if self.trouble.is_some() {
+            self.recover();
+        } else if self.store.is_full(self.now(), &self.limits) {
+            self.rotate();
         } else {
             self.store.index(&mut self.building, &self.tell);
-            self.forget();
-            if self.store.is_full(self.now(), &self.limits) {
-                self.rotate();
-            }
         }
         (self.tell)(Notice::Holds { entries: self.store.entries(), bytes: self.store.bytes() });
     }
@@ -188,8 +189,8 @@ impl Writer {
     }
 
     fn forget(&mut self) {
-        let now = self.now();
-        match self.store.forget(now, &self.limits, &self.tell) {
+        let (now, may_write) = (self.now(), self.trouble.is_none());
+        match self.store.forget(now, &self.limits, may_write, &self.tell) {
             Ok(Some(until_ms)) => self.shared.incomplete_until(until_ms),
             Ok(None) => {}
             Err(fault) => drop(self.fail(&fault, None)),

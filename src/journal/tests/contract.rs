@@ -333,7 +333,13 @@ pub(crate) async fn walk<L: Lab>(lab: &mut L, owner: L::Journal, steps: &[Step])
     journal
 }
 
-async fn take(step: Step, number: usize, send: &impl Fn(u8) -> SendKey, journal: &impl Journal, model: &mut Model) {
+pub(crate) async fn take(
+    step: Step,
+    number: usize,
+    send: &impl Fn(u8) -> SendKey,
+    journal: &impl Journal,
+    model: &mut Model,
+) {
     let event = format!("{{\"step\":{number}}}");
     match step {
         Step::Look(id) => assert_eq!(journal.look(&send(id)).await, Ok(model.look(&send(id))), "step {number}"),
@@ -358,7 +364,7 @@ async fn take(step: Step, number: usize, send: &impl Fn(u8) -> SendKey, journal:
 pub(crate) async fn any_walk_is_as_the_model_says(mut lab: impl Lab) {
     let (mut runner, strategy) = (TestRunner::default(), steps());
     let mut journal = lab.first().await;
-    for _ in 0..60 {
+    for _ in 0..25 {
         let steps = strategy.new_tree(&mut runner).expect("steps").current();
         journal = walk(&mut lab, journal, &steps).await;
     }

@@ -1,4 +1,12 @@
-//! The embedded journal keeps the contract.
+//! The embedded journal keeps the contract, and what it promises beyond it.
+
+mod faults;
+mod kill;
+mod opening;
+mod reading;
+mod retention;
+mod walks;
+mod world;
 
 use std::{
     fs, mem,

@@ -1,0 +1,86 @@
+//! What is forgotten, and what is not.
+
+use std::time::Duration;
+
+use super::world::World;
+use crate::{
+    domain::journal::Record,
+    journal::{
+        file::FileJournal,
+        tests::contract::{ended, key},
+    },
+    ports::Journal,
+};
+
+async fn end_many(journal: &FileJournal, name: &str, sends: usize) {
+    for number in 0..sends {
+        journal.end(&key(&format!("{name}-{number}")), ended(&"x".repeat(500))).await.expect("available");
+    }
+}
+
+#[tokio::test]
+async fn a_send_is_remembered_for_the_retention_and_not_much_longer() {
+    let world = World::new();
+    let journal = world.open();
+    end_many(&journal, "old", 12).await;
+    world.pass(Duration::from_hours(71));
+    end_many(&journal, "new", 12).await;
+    world.until_told("Holds");
+    world.until_told("Holds");
+    assert!(matches!(journal.look(&key("old-0")).await, Ok(Record::Ended(_))));
+    world.pass(Duration::from_hours(2));
+    world.until("the first segment is forgotten", || !world.log(1).exists());
+    assert_eq!(journal.look(&key("old-0")).await, Ok(Record::Unknown));
+    assert!(matches!(journal.look(&key("new-0")).await, Ok(Record::Ended(_))));
+    world.until_told("Holds");
+    assert!(!world.index(1).exists());
+    assert!(!world.told().iter().any(|told| told.starts_with("DroppedEarly")));
+}
+
+#[tokio::test]
+async fn also_where_few_sends_come_they_go() {
+    let world = World::new();
+    let journal = world.open();
+    end_many(&journal, "only", 1).await;
+    world.pass(Duration::from_hours(73));
+    world.until("its segment is forgotten", || !world.log(1).exists());
+    assert_eq!(journal.look(&key("only-0")).await, Ok(Record::Unknown));
+}
+
+#[tokio::test]
+async fn an_attempt_under_way_outlives_its_segment() {
+    let world = World::new();
+    let journal = world.open();
+    journal.start(&key("held")).await.expect("available");
+    journal.start(&key("over")).await.expect("available");
+    journal.release(&key("over"), true).await.expect("available");
+    end_many(&journal, "other", 12).await;
+    world.pass(Duration::from_hours(100));
+    world.until("their segment is forgotten", || !world.log(1).exists());
+    assert_eq!(journal.start(&key("held")).await, Ok(Record::Held));
+    assert_eq!(journal.look(&key("over")).await, Ok(Record::Unknown));
+    let successor = world.crash();
+    let journal = successor.open();
+    assert_eq!(journal.look(&key("held")).await, Ok(Record::Orphaned), "and a crash");
+}
+
+#[tokio::test]
+async fn what_is_too_much_goes_early_and_that_is_told() {
+    let mut world = World::new();
+    let journal = world.open();
+    journal.close().await;
+    world.settings.max_bytes = 60_000;
+    let journal = world.open();
+    journal.start(&key("held")).await.expect("available");
+    assert!(journal.is_complete());
+    end_many(&journal, "many", 300).await;
+    world.until_told("DroppedEarly");
+    let bytes = || crate::journal::stats(&world.place.0).expect("a journal").bytes;
+    world.until("it is small enough", || bytes() < 62_000);
+    assert_eq!(journal.look(&key("many-0")).await, Ok(Record::Unknown));
+    assert!(matches!(journal.look(&key("many-299")).await, Ok(Record::Ended(_))));
+    assert_eq!(journal.look(&key("held")).await, Ok(Record::Held));
+    assert!(!journal.is_complete(), "a send without a record may have been started");
+    world.pass(Duration::from_hours(73));
+    assert!(journal.is_complete(), "that would be forgotten by now anyway");
+}
