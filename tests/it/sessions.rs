@@ -159,7 +159,7 @@ async fn a_topology_that_is_missing_is_named_and_waited_for() {
 
 #[tokio::test]
 async fn a_broker_that_restarts_loses_nothing() {
-    let broker = Broker::fresh().await;
+    let broker = Broker::to_oneself().await;
     let mut stage = Stage::on(&broker, "restart", slowish()).await;
     // A stop takes some seconds; none of them may see the end of the commands.
     stage.sandbox.script([Rule::new(Action::delay(Duration::from_secs(2))).forever()]).expect("room");

@@ -1,0 +1,130 @@
+//! The API: away, mute, asking to wait, refusing everything.
+
+use std::time::{Duration, SystemTime};
+
+use axum::http::{HeaderValue, StatusCode};
+use edna_courier::sandbox::{Answer, Rule};
+
+use super::{IN_FLIGHT, back, expect_no_more_posts, gate_closed_by, judge, setup, told};
+use crate::support::{
+    SOON,
+    account::{Account, Ending, Told},
+    eventually::eventually,
+    proxy::Proxy,
+    stage::{Stage, not_ready, start_ready},
+};
+
+const COMMANDS: u16 = 30;
+
+/// The breaker trips at ten attempts; some are under way then, and some probes follow.
+const BREAKER: std::ops::RangeInclusive<u64> = 10..=18;
+/// The brake is pulled at nineteen.
+const BRAKE: std::ops::RangeInclusive<u64> = 19..=19 + IN_FLIGHT;
+
+/// Which of the commands have a dead letter, by what came: `death` for those, success for the others.
+fn endings<'a>(account: &'a Account, death: &'a Ending, success: &'a Ending) -> impl Fn(u16) -> Ending + 'a {
+    move |index| if account.entries()[&format!("c-{index}")].is_dead() { death.clone() } else { success.clone() }
+}
+
+fn dead(account: &Account) -> u64 {
+    account.entries().values().filter(|entry| entry.is_dead()).count() as u64
+}
+
+/// Whether its event says that the customer may have got the message twice, or at all.
+fn doubtful(account: &Account) -> u64 {
+    account.entries().values().filter(|entry| entry.events[0]["possibleDuplicate"] == true).count() as u64
+}
+
+#[tokio::test]
+async fn an_api_that_is_away_when_we_start_trips_the_breaker_and_nobody_is_given_up() {
+    let stage = Stage::new("api-away").await;
+    let api = Proxy::tcp(stage.sandbox.addr().to_string()).await;
+    api.refuse().await;
+    let setup = setup(&stage).set("api.base_url", &format!("http://{}", api.address()));
+    let daemon = start_ready(&setup).await;
+    stage.send(COMMANDS, "hello").await;
+    not_ready(&daemon, &["breaker: ", "no connection to the API"]).await;
+    eventually!(SOON, daemon.metric("courier_consumer_active", &[]).await == 0.0, "the end of the subscription");
+    let attempts = daemon.metric("courier_attempts_total", &[("verdict", "retry")]).await as u64;
+    assert!(BREAKER.contains(&attempts), "{attempts} attempts");
+    api.resume().await;
+    back(&daemon).await;
+    let account = told(&stage, &daemon, COMMANDS).await;
+    judge(&stage, &account, |_| Ending::success(1..=8), COMMANDS, Told::Once);
+    assert_eq!((doubtful(&account), stage.posts()), (0, u64::from(COMMANDS)), "what was not sent is not in doubt");
+}
+
+/// The breaker is tripped by time-outs; returns what became of the commands once the API answers again.
+async fn hanging(on_uncertain: &str) -> (Stage, Account) {
+    let stage = Stage::new(&format!("api-hangs-{on_uncertain}")).await;
+    stage.sandbox.script([Rule::new(Answer::Hang).forever()]).expect("room");
+    let setup = setup(&stage).set("api.timeout", "300ms").set("delivery.on_uncertain", on_uncertain);
+    let daemon = start_ready(&setup).await;
+    stage.send(COMMANDS, "hello").await;
+    not_ready(&daemon, &["breaker: ", "no answer within api.timeout"]).await;
+    let posts = stage.posts();
+    assert!(BREAKER.contains(&posts), "{posts} POSTs");
+    stage.sandbox.clear_script();
+    back(&daemon).await;
+    let account = told(&stage, &daemon, COMMANDS).await;
+    (stage, account)
+}
+
+#[tokio::test]
+async fn what_an_api_that_hangs_may_have_taken_is_sent_again_knowingly() {
+    let (stage, account) = hanging("resend").await;
+    judge(&stage, &account, |_| Ending::success(1..=8), COMMANDS, Told::Once);
+    let again = account.entries().values().filter(|entry| entry.events[0]["attempts"] != 1).count() as u64;
+    assert!(again >= 1, "some were sent again");
+    assert_eq!(doubtful(&account), again, "these and no others are in doubt");
+}
+
+#[tokio::test]
+async fn what_an_api_that_hangs_may_have_taken_is_parked_and_the_breaker_saves_the_rest() {
+    let (stage, account) = hanging("park").await;
+    let (parked, sent) = (Ending::death("uncertain", "uncertain", 1..=1), Ending::success(1..=1));
+    judge(&stage, &account, endings(&account, &parked, &sent), COMMANDS, Told::Once);
+    let dead = dead(&account);
+    assert!(BREAKER.contains(&dead), "{dead} dead letters");
+    assert_eq!(doubtful(&account), dead, "these and no others are in doubt");
+    assert_eq!(stage.posts(), u64::from(COMMANDS), "each was posted once");
+}
+
+#[tokio::test]
+async fn an_api_that_names_the_time_to_come_back_is_left_alone_until_then() {
+    let stage = Stage::new("api-date").await;
+    // The header knows whole seconds.
+    let until = SystemTime::now() + Duration::from_secs(5);
+    let date = HeaderValue::from_str(&httpdate::fmt_http_date(until)).expect("ASCII");
+    let (status, retry_after) = (StatusCode::TOO_MANY_REQUESTS, Some(date));
+    let busy = Rule::new(Answer::Status { status, retry_after, body: None }).times(IN_FLIGHT);
+    let daemon = start_ready(&setup(&stage)).await;
+    stage.sandbox.script([busy]).expect("room");
+    stage.send(COMMANDS, "hello").await;
+    gate_closed_by(&daemon, "throttle").await;
+    let posts = expect_no_more_posts(&stage, &daemon).await;
+    assert!((1..=IN_FLIGHT).contains(&posts), "{posts} POSTs");
+    back(&daemon).await;
+    assert!(SystemTime::now() + Duration::from_secs(1) >= until, "waited as long as asked");
+    let account = told(&stage, &daemon, COMMANDS).await;
+    judge(&stage, &account, |_| Ending::success(1..=1), COMMANDS, Told::Once);
+}
+
+#[tokio::test]
+async fn an_api_that_knows_nothing_any_more_costs_twenty_letters_and_the_brake_saves_the_rest() {
+    const COMMANDS: u16 = 60;
+    let stage = Stage::new("api-404").await;
+    stage.sandbox.script([Rule::new(StatusCode::NOT_FOUND).forever()]).expect("room");
+    let daemon = start_ready(&setup(&stage)).await;
+    stage.send(COMMANDS, "hello").await;
+    not_ready(&daemon, &["brake: ", "404"]).await;
+    let probed = async || daemon.metric("courier_attempts_total", &[("verdict", "rejected")]).await as u64;
+    eventually!(SOON, probed().await, |attempts| attempts > BRAKE.end(), "probes that are rejected, too");
+    stage.sandbox.clear_script();
+    back(&daemon).await;
+    let account = told(&stage, &daemon, COMMANDS).await;
+    let (rejected, sent) = (Ending::death("failed", "rejected", 1..=1), Ending::success(1..=1));
+    judge(&stage, &account, endings(&account, &rejected, &sent), COMMANDS, Told::Once);
+    let dead = dead(&account);
+    assert!(BRAKE.contains(&dead), "{dead} dead letters");
+}
