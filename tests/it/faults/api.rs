@@ -118,8 +118,10 @@ async fn an_api_that_knows_nothing_any_more_costs_twenty_letters_and_the_brake_s
     let daemon = start_ready(&setup(&stage)).await;
     stage.send(COMMANDS, "hello").await;
     not_ready(&daemon, &["brake: ", "404"]).await;
-    let probed = async || daemon.metric("courier_attempts_total", &[("verdict", "rejected")]).await as u64;
-    eventually!(SOON, probed().await, |attempts| attempts > BRAKE.end(), "probes that are rejected, too");
+    let in_flight = async || daemon.metric("courier_in_flight", &[]).await;
+    eventually!(SOON, in_flight().await, |count| *count == 0.0, "the end of what is under way");
+    let before = stage.posts();
+    eventually!(SOON, stage.posts() > before, "a probe that is rejected, too");
     stage.sandbox.clear_script();
     back(&daemon).await;
     let account = told(&stage, &daemon, COMMANDS).await;

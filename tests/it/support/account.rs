@@ -157,3 +157,11 @@ fn note_event(entries: &mut BTreeMap<String, Entry>, message: &Message) {
 fn note_letter(entries: &mut BTreeMap<String, Entry>, message: &Message) {
     entries.entry(id(&message.json()).to_owned()).or_default().letters.push(message.key.clone());
 }
+
+impl std::fmt::Display for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let entries = self.entries.values();
+        let (events, letters) = entries.fold((0, 0), |(e, l), entry| (e + entry.events.len(), l + entry.letters.len()));
+        write!(f, "{events} events and {letters} dead letters, repeats included")
+    }
+}
