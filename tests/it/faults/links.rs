@@ -50,13 +50,18 @@ struct Case {
 
 impl Case {
     async fn flowing(fault: &str, hit: Hit) -> Self {
+        let case = Self::ready(fault, hit).await;
+        case.stage.send(COMMANDS, "hello").await;
+        eventually!(SOON, case.stage.posts() >= 2 * IN_FLIGHT, "commands that flow");
+        case
+    }
+
+    async fn ready(fault: &str, hit: Hit) -> Self {
         let stage = Stage::with(&format!("{fault}-{}", hit.name()), slowish()).await;
         let broker = stage.queues.broker();
         let proxy = Proxy::amqp(broker.host_and_port()).await;
         let url = format!("{}?heartbeat=2", broker.url_at(proxy.address()));
         let daemon = start_ready(&setup(&stage).set("broker.url", &url)).await;
-        stage.send(COMMANDS, "hello").await;
-        eventually!(SOON, stage.posts() >= 2 * IN_FLIGHT, "commands that flow");
         Self { hit, proxy, daemon, stage }
     }
 
@@ -75,7 +80,7 @@ impl Case {
     }
 
     /// The fault is over, and nothing was lost by it.
-    async fn is_survived(self) {
+    async fn survives(self) {
         back(&self.daemon).await;
         for link in [Link::Consume, Link::Publish] {
             let again = self.daemon.metric("courier_reconnects_total", &[("role", link.as_str())]).await > 0.0;
@@ -93,7 +98,7 @@ async fn one_connection_is_cut_and_the_other_goes_on() {
         case.fault().cut();
         let again = async || case.daemon.metric("courier_reconnects_total", &[]).await;
         eventually!(BACK, again().await, |times| *times >= 1.0, "the connection again");
-        case.is_survived().await;
+        case.survives().await;
     };
     join_all(EITHER.map(cut)).await;
 }
@@ -108,7 +113,7 @@ async fn one_connection_stands_still_and_the_other_goes_on() {
         let meanwhile = case.stage.posts() - before;
         assert!(meanwhile <= 2 * PREFETCH, "{}: {meanwhile} POSTs more than were in hand", hit.name());
         case.fault().resume().await;
-        case.is_survived().await;
+        case.survives().await;
     };
     join_all(EITHER.map(stall)).await;
 }
@@ -121,7 +126,7 @@ async fn a_link_that_works_in_one_way_only_is_given_up() {
         case.fault().stall_way(way);
         case.is_told().await;
         case.fault().resume().await;
-        case.is_survived().await;
+        case.survives().await;
     };
     let cases = [Way::ToServer, Way::ToClient].into_iter().flat_map(|way| ALL.map(|hit| (way, hit)));
     join_all(cases.map(stall)).await;
@@ -138,7 +143,7 @@ async fn a_broker_that_never_answers_the_handshake_is_given_up_in_time() {
         case.is_told().await;
         eventually!(SOON, case.proxy.swallowed() >= swallowed, "attempts to connect that get no answer");
         case.fault().resume().await;
-        case.is_survived().await;
+        case.survives().await;
     };
     join_all(ALL.map(swallow)).await;
 }
@@ -146,8 +151,9 @@ async fn a_broker_that_never_answers_the_handshake_is_given_up_in_time() {
 /// The broker has the outcomes and does not say so: nothing is acknowledged before the session is given up.
 #[tokio::test]
 async fn confirms_that_never_come_end_the_session_and_lose_nothing() {
-    let case = Case::flowing("unconfirmed", Hit::Only(Link::Publish)).await;
+    let case = Case::ready("unconfirmed", Hit::Only(Link::Publish)).await;
     case.proxy.withhold_confirms();
+    case.stage.send(COMMANDS, "hello").await;
     let unconfirmed = async || case.daemon.metric("courier_unconfirmed", &[]).await;
     eventually!(
         SOON,
@@ -155,12 +161,12 @@ async fn confirms_that_never_come_end_the_session_and_lose_nothing() {
         |count| *count == PREFETCH as f64,
         "all that is in hand to wait for its confirm"
     );
-    let posts = case.stage.posts();
+    assert_eq!(case.stage.posts(), PREFETCH);
     let again = async || case.daemon.metric("courier_reconnects_total", &[("role", "publish")]).await;
     // The deadline is 30 s.
     eventually!(2 * SOON, again().await, |times| *times == 1.0, "a new session");
-    assert_eq!(case.stage.posts(), posts, "nothing was posted meanwhile");
+    assert_eq!(case.stage.posts(), PREFETCH, "nothing was posted meanwhile");
     assert!(case.daemon.log_text().contains("the broker did not answer a publish within 30 s"));
     case.proxy.resume().await;
-    case.is_survived().await;
+    case.survives().await;
 }

@@ -36,7 +36,7 @@ const PREFETCH: u64 = 5;
 
 /// Slow enough that a fault meets attempts under way.
 fn slowish() -> Options {
-    Options { latency: Duration::from_millis(20), ..Options::default() }
+    Options { latency: Duration::from_millis(100), ..Options::default() }
 }
 
 /// Few attempts at once and short waits.
@@ -74,11 +74,25 @@ async fn expect_no_more_posts(stage: &Stage, daemon: &Daemon) -> u64 {
 async fn told(stage: &Stage, daemon: &Daemon, commands: u16) -> Account {
     let mut account = Account::open(&stage.queues).await;
     account.until_told(commands.into(), SOON).await;
+    expect_no_doubt_without_reason(&account, daemon).await;
     stage.end(daemon).await;
     account.close(&stage.queues).await;
     let log = daemon.log_text();
     assert!(!log.contains("unknown delivery tag"), "what an old session brought is not settled on a new one");
     account
+}
+
+/// An event says that the customer may have got the message twice, or after all, if an attempt was without an answer, and
+/// if the broker says that somebody had the command before: that it says also of what it was just handing over when the
+/// gate closed.
+async fn expect_no_doubt_without_reason(account: &Account, daemon: &Daemon) {
+    let uncertain = daemon.metric("courier_attempts_total", &[("verdict", "uncertain")]).await;
+    let redelivered = daemon.metric("courier_commands_received_total", &[("redelivered", "true")]).await;
+    let doubtful = account.entries().values().filter(|entry| entry.is_doubtful()).count();
+    assert!(
+        doubtful as f64 <= uncertain + redelivered,
+        "{doubtful} in doubt, {uncertain} uncertain, {redelivered} again"
+    );
 }
 
 /// Insists that each of the commands `c-0`, `c-1`, … ended as wanted, and that none was delivered twice in secret.

@@ -34,6 +34,11 @@ async fn connection(broker: &Broker, link: Link) -> String {
     line.split('\t').next().expect("a pid").to_owned()
 }
 
+/// A call of the broker's tool takes seconds; none of them may see the end of the commands.
+fn take_time(stage: &Stage) {
+    stage.sandbox.script([Rule::new(Action::delay(Duration::from_secs(2))).forever()]).expect("room");
+}
+
 #[tokio::test]
 async fn connections_that_an_operator_closes_are_made_anew() {
     let broker = Broker::to_oneself().await;
@@ -43,8 +48,7 @@ async fn connections_that_an_operator_closes_are_made_anew() {
         (Link::Consume, connection(&broker, Link::Consume).await),
         (Link::Publish, connection(&broker, Link::Publish).await),
     ];
-    // A call of this tool takes seconds; none of them may see the end of the commands.
-    stage.sandbox.script([Rule::new(Action::delay(Duration::from_millis(500))).forever()]).expect("room");
+    take_time(&stage);
     stage.send(COMMANDS, "hello").await;
     for (link, pid) in &connections {
         let posts = stage.posts();
@@ -63,7 +67,7 @@ async fn a_broker_without_memory_blocks_us_and_nothing_is_posted_meanwhile() {
     let broker = Broker::to_oneself().await;
     let stage = Stage::on(&broker, "alarm", slowish()).await;
     let daemon = start_ready(&setup(&stage)).await;
-    stage.sandbox.script([Rule::new(Action::delay(Duration::from_secs(1))).forever()]).expect("room");
+    take_time(&stage);
     stage.send(COMMANDS, "hello").await;
     eventually!(SOON, stage.posts() >= IN_FLIGHT, "commands that flow");
     ctl(&broker, &["set_vm_memory_high_watermark", "0.00001"]).await;
