@@ -25,13 +25,16 @@ async fn reconnects(daemon: &Daemon, link: Link) -> f64 {
     daemon.metric("courier_reconnects_total", &[("role", link.as_str())]).await
 }
 
-/// The broker's name for a connection of the daemon's, once it lists it.
-async fn connection(broker: &Broker, link: Link) -> String {
-    let name = format!("edna-courier {}", link.as_str());
+/// The broker's names for the daemon's connections, once it lists both.
+async fn connections(broker: &Broker) -> [(Link, String); 2] {
     let listed = async || ctl(broker, &["list_connections", "--quiet", "pid", "client_properties"]).await;
-    let listed = eventually!(SOON, listed().await, |listed| listed.contains(&name), "the connection in the list");
-    let line = listed.lines().find(|line| line.contains(&name)).expect("listed");
-    line.split('\t').next().expect("a pid").to_owned()
+    let names = [Link::Consume, Link::Publish].map(|link| (link, format!("edna-courier {}", link.as_str())));
+    let both = |listed: &String| names.iter().all(|(_, name)| listed.contains(name));
+    let listed = eventually!(SOON, listed().await, both, "both connections in the list");
+    names.each_ref().map(|(link, name)| {
+        let line = listed.lines().find(|line| line.contains(name)).expect("listed");
+        (*link, line.split('\t').next().expect("a pid").to_owned())
+    })
 }
 
 /// A call of the broker's tool takes seconds; none of them may see the end of the commands.
@@ -44,10 +47,7 @@ async fn connections_that_an_operator_closes_are_made_anew() {
     let broker = Broker::to_oneself().await;
     let stage = Stage::on(&broker, "closed", slowish()).await;
     let daemon = start_ready(&setup(&stage)).await;
-    let connections = [
-        (Link::Consume, connection(&broker, Link::Consume).await),
-        (Link::Publish, connection(&broker, Link::Publish).await),
-    ];
+    let connections = connections(&broker).await;
     take_time(&stage);
     stage.send(COMMANDS, "hello").await;
     for (link, pid) in &connections {
