@@ -26,6 +26,10 @@ impl Memory {
 
     /// Insists that the last third of the run needed no more than the first.
     pub(crate) fn expect_flat(&self) {
+        println!(
+            "resident memory, every tenth: {:?} MiB",
+            self.0.chunks((self.0.len() / 10).max(1)).map(|c| median(c) >> 20).collect::<Vec<_>>()
+        );
         let third = self.0.len() / 3;
         let thirds = [0, 1, 2].map(|n| median(&self.0[n * third..(n + 1) * third]));
         println!("resident memory, median of each third: {:?} MiB", thirds.map(|bytes| bytes >> 20));

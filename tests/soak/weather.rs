@@ -94,7 +94,8 @@ impl<'a> Weather<'a> {
             let told = (200, "consuming\n".to_owned());
             eventually!(SOON, daemon.get("/readyz").await, |answer| *answer == told, format!("the end of {fault:?}"));
             let back = ended.elapsed();
-            println!("{:5} s: {fault:?} ({name}) for {lasts:.1?}, back after {back:.1?}", at.as_secs());
+            let (at, memory) = (at.as_secs(), daemon.rss_bytes() >> 20);
+            println!("{at:5} s: {fault:?} ({name}) for {lasts:.1?}, back after {back:.1?}; {memory} MiB");
         }
         // The load and the watch end then, too.
         drop(timeout_at(until, pending::<()>()).await);

@@ -1,4 +1,5 @@
-//! Our publisher against two traps of the client library: of a batch on its way, each message is told its own fate.
+//! Our publisher against two traps of the client library, which names a message's fate to another's sender when several
+//! threads publish on one channel, and hangs a returned message on whichever confirm comes next.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,7 +19,7 @@ use futures_util::future::join_all;
 use lapin::{BasicProperties, tcp::OwnedTLSConfig, types::AMQPValue};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{SOON, client::Published, eventually::eventually, queues::Queues};
+use crate::support::{SOON, client::Published, eventually::eventually, proxy::Proxy, queues::Queues};
 
 const BATCH: usize = 600;
 
@@ -67,7 +68,10 @@ async fn each_message_of_a_batch_is_told_its_own_fate() {
     let fates = Arc::new(Fates::new().await);
     let (gate, stop) = (Gate::default(), CancellationToken::new());
     let telemetry = Telemetry::new(gate.clone(), Limits { max_in_flight: 1, prefetch: 1 }, &Tiers::default());
-    let url = fates.queues.broker().url().parse().expect("a URL");
+    let proxy = Proxy::amqp(fates.queues.broker().host_and_port()).await;
+    // Every return is there before the first confirm: nothing tells any more which belongs to which.
+    proxy.withhold_confirms();
+    let url = fates.queues.broker().url_at(proxy.address()).parse().expect("a URL");
     let broker = Arc::new(amqp::Broker::new(vec![url], OwnedTLSConfig::default()));
     let names = Names::new(fates.queues.prefix());
     let (publisher, serving) = Publisher::new(broker, names, gate, telemetry.expect("metrics"), Fair, stop.clone());
@@ -83,15 +87,19 @@ async fn each_message_of_a_batch_is_told_its_own_fate() {
             (told != wanted).then_some((number, wanted, told))
         })
     });
+    let publishing: Vec<_> = publishing.collect();
+    let taken: BTreeSet<_> = (0..BATCH).filter(|number| fates.of(*number).1.is_ok()).collect();
+    let (client, many) = (fates.queues.client(), u16::try_from(taken.len()).expect("few"));
+    eventually!(SOON, client.depth(&fates.taking).await == u32::from(many), "the whole batch at the broker");
+    proxy.resume().await;
     let wrong: Vec<_> = join_all(publishing).await.into_iter().filter_map(|done| done.expect("no panic")).collect();
     assert!(wrong.is_empty(), "{} of {BATCH} were told another's fate: {wrong:?}", wrong.len());
 
-    let taken = (0..BATCH).filter(|number| fates.of(*number).1.is_ok());
-    let taken: BTreeSet<_> = taken.map(|number| number.to_string()).collect();
-    let stored = fates.queues.client().read(&fates.taking, u16::try_from(taken.len()).expect("few"), SOON).await;
-    let stored: BTreeSet<_> = stored.iter().map(|m| String::from_utf8_lossy(&m.body).into_owned()).collect();
+    let stored = client.read(&fates.taking, many, SOON).await;
+    let stored: BTreeSet<_> =
+        stored.iter().map(|m| String::from_utf8_lossy(&m.body).parse().expect("a number")).collect();
     assert_eq!(stored, taken, "what was confirmed is stored, once");
-    fates.queues.client().expect_empty(&fates.taking).await;
+    client.expect_empty(&fates.taking).await;
     stop.cancel();
     assert!(serving.await.expect("no panic"), "flushed");
 }
