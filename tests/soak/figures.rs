@@ -170,7 +170,7 @@ async fn figure_of_a_tier_that_is_due_at_once() {
     let daemon = start_ready(&stage.setup().set("delivery.tiers", "10m")).await;
 
     // As the daemon would write them after three attempts; each carries what is left until all are due.
-    let due = Instant::now() + Duration::from_secs(20) + commands * Duration::from_micros(300);
+    let due = Instant::now() + Duration::from_secs(30) + commands * Duration::from_micros(600);
     let first_seen = jiff::Timestamp::now().as_millisecond();
     let source = format!("{}/send", stage.queues.name("commands"));
     let headers: [(&str, Value); 3] =

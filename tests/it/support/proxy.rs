@@ -8,7 +8,7 @@ mod line;
 mod pump;
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +16,7 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
 };
 
@@ -25,6 +25,9 @@ use self::{
     line::Line,
     pump::{Pump, Stream},
 };
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
 
 /// A direction through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,14 +109,16 @@ impl Proxy {
     }
 
     async fn start(server: String, amqp: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("bound");
+        let place = bound((Ipv4Addr::LOCALHOST, 0).into());
+        let address = place.local_addr().expect("bound");
         let (control, control_seen) = watch::channel(Control { accepting: true, faults: [HEALTHY; Link::ALL.len()] });
-        let (listening_told, listening) = watch::channel(true);
+        let (listening_told, listening) = watch::channel(false);
         let counters = Arc::<Counters>::default();
         let route = Route { server, amqp, control: control_seen, counters: Arc::clone(&counters) };
-        tokio::spawn(listen(listener, address, route, listening_told));
-        Self { links: &Link::ALL, address, control, listening, counters }
+        tokio::spawn(listen(place, address, route, listening_told));
+        let proxy = Self { links: &Link::ALL, address, control, listening, counters };
+        proxy.resume().await;
+        proxy
     }
 
     /// A handle whose faults hit only the daemon's connections of this kind, from when the client has told its name in
@@ -171,7 +176,7 @@ impl Proxy {
     pub(crate) async fn resume(&self) {
         self.fault(|faults| *faults = Faults { cuts: faults.cuts, ..HEALTHY });
         self.control.send_modify(|control| control.accepting = true);
-        self.listening.clone().wait_for(|listening| *listening).await.expect("the port is still free");
+        self.listening.clone().wait_for(|listening| *listening).await.expect("the listener's task lives");
     }
 
     /// Connections accepted so far.
@@ -218,10 +223,21 @@ struct Route {
     counters: Arc<Counters>,
 }
 
-/// Accepts connections until the proxy is dropped; closes the listener and opens it again as asked.
-async fn listen(mut listener: TcpListener, address: SocketAddr, route: Route, listening: watch::Sender<bool>) {
+/// A socket at an address that others of its kind may share.
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).and_then(|()| socket.set_reuseport(true)).expect("options");
+    socket.bind(address).unwrap_or_else(|e| panic!("{address}: {e}"));
+    socket
+}
+
+/// Accepts connections until the proxy is dropped; closes the listener and opens it again as asked. The place, which never
+/// listens, keeps the port from everybody else meanwhile.
+async fn listen(_place: TcpSocket, address: SocketAddr, route: Route, listening: watch::Sender<bool>) {
     let mut control = route.control.clone();
     loop {
+        let listener = bound(address).listen(BACKLOG).expect("a listener");
+        listening.send_replace(true);
         tokio::select! {
             () = accept(&listener, &route) => {}
             closed = control.wait_for(|control| !control.accepting) => if closed.is_err() { return },
@@ -231,8 +247,6 @@ async fn listen(mut listener: TcpListener, address: SocketAddr, route: Route, li
         if control.wait_for(|control| control.accepting).await.is_err() {
             return;
         }
-        listener = TcpListener::bind(address).await.expect("the port is still free");
-        listening.send_replace(true);
     }
 }
 
