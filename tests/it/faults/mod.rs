@@ -105,7 +105,7 @@ fn judge(stage: &Stage, account: &Account, wanted: impl Fn(u16) -> Ending, comma
 }
 
 /// Both.
-async fn settle(stage: &Stage, daemon: &Daemon, wanted: impl Fn(u16) -> Ending, commands: u16, repeats: Told) {
-    let account = told(stage, daemon, commands).await;
-    judge(stage, &account, wanted, commands, repeats);
+pub(crate) async fn settle(stage: &Stage, daemon: &Daemon, wanted: impl Fn(u16) -> Ending, commands: u16, told: Told) {
+    let account = self::told(stage, daemon, commands).await;
+    judge(stage, &account, wanted, commands, told);
 }
