@@ -56,7 +56,7 @@ async fn an_api_that_is_away_when_we_start_trips_the_breaker_and_nobody_is_given
 async fn hanging(on_uncertain: &str) -> (Stage, Account) {
     let stage = Stage::new(&format!("api-hangs-{on_uncertain}")).await;
     stage.sandbox.script([Rule::new(Answer::Hang).forever()]).expect("room");
-    let setup = setup(&stage).set("api.timeout", "1s").set("delivery.on_uncertain", on_uncertain);
+    let setup = setup(&stage).set("api.timeout", "500ms").set("delivery.on_uncertain", on_uncertain);
     let daemon = start_ready(&setup).await;
     stage.send(COMMANDS, "hello").await;
     not_ready(&daemon, &["breaker: ", "no answer within api.timeout"]).await;
@@ -85,7 +85,7 @@ async fn what_an_api_that_hangs_may_have_taken_is_parked_and_the_breaker_saves_t
     let dead = dead(&account);
     assert!(BREAKER.contains(&(dead as f64)), "{dead} dead letters");
     assert!(account.entries().values().all(|entry| !entry.is_dead() || entry.is_doubtful()), "they may have arrived");
-    assert_eq!(stage.posts(), u64::from(COMMANDS), "each was posted once");
+    assert!(stage.posts() <= u64::from(COMMANDS), "none was posted twice");
 }
 
 #[tokio::test]
