@@ -6,6 +6,11 @@
 # Formatting, lints, the files of deploy/ with the tools that are here, all tests against a broker in a container, and
 # the integration tests once more against a private node of an installed rabbitmq-server. The last line says what ran.
 # EDNA_COURIER_TEST_AMQP_URL adds a broker of yours. Exit code: 0 only if nothing failed; 69 when there is no broker.
+#
+# What takes too long for every day runs on demand, against a broker of its own and with an optimised build:
+#
+#     sh tests/run.sh soak      random faults under load, for ten minutes (EDNA_COURIER_SOAK_SECONDS, EDNA_COURIER_SOAK_SEED)
+#     sh tests/run.sh figures   a refused token with 10,000 commands waiting; 300,000 commands due at once
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/setup.sh
@@ -108,8 +113,22 @@ run_tests() {
     case " $brokers" in *' process '*) ;; *) skipped="$skipped, tests with a private broker (no rabbitmq-server)" ;; esac
 }
 
+# on_demand TEST...: its output is the result.
+on_demand() {
+    find_brokers >/dev/null
+    step "Running on demand: $*"
+    cargo test --quiet --release --locked --test soak -- --nocapture --test-threads=1 "$@" || fail 1 "see above"
+    exit
+}
+
 need_cargo
 need_cc
+case ${1:-} in
+'') ;;
+soak) on_demand --exact soak ;;
+figures) on_demand figures:: ;;
+*) fail 64 "$1 is none of soak, figures" ;;
+esac
 check_code
 check_deploy
 run_tests

@@ -23,8 +23,9 @@ use super::error::SessionError;
 
 /// DNS, TCP and TLS.
 const TRANSPORT_DEADLINE: Duration = Duration::from_secs(5);
-/// All of it, the AMQP handshake included.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// All of it, the AMQP handshake included. An attempt that began just before the network was mended and gets no answer
+/// any more, and the wait after it, are the longest that we stay away without need.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(8);
 /// Any single operation on an open connection.
 const OPERATION_DEADLINE: Duration = Duration::from_secs(10);
 /// Dead peers are noticed after twice this.

@@ -3,6 +3,7 @@
 
 mod admin;
 mod cli;
+mod faults;
 mod gate;
 mod journal;
 mod malformed;

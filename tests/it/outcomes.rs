@@ -228,6 +228,12 @@ async fn uncertain_and_parked() {
 }
 
 #[tokio::test]
+async fn uncertain_and_parked_with_the_status_that_says_nothing() {
+    let event = ended("uncertain", 1, true, ("uncertain", Some(500), "the API answered HTTP 500"));
+    check("park-status", &[], command("[[status=500]]", json!({ "onUncertain": "park" })), (1, 0), event).await;
+}
+
+#[tokio::test]
 async fn uncertain_when_the_answer_does_not_come_in_time() {
     let event = ended("uncertain", 1, true, ("uncertain", None, "no answer within api.timeout"));
     let settings = [("api.timeout", "300ms"), ("delivery.on_uncertain", "park")];

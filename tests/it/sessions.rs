@@ -1,21 +1,21 @@
 //! The broker goes and comes back: every command still reaches its outcome, and the daemon says what is wrong meanwhile.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
-use edna_courier::sandbox::{Action, Filter, Options, Rule};
+use edna_courier::sandbox::{Action, Options, Rule};
 use lapin::ExchangeKind;
-use serde_json::Value;
 
-use crate::support::{
-    SOON,
-    broker::Broker,
-    daemon::{Daemon, Setup},
-    eventually::eventually,
-    proxy::Proxy,
-    stage::{Stage, command, id, not_ready, ready, start_ready},
+use crate::{
+    faults::settle,
+    support::{
+        SOON,
+        account::{Ending, Told},
+        broker::Broker,
+        daemon::{Daemon, Setup},
+        eventually::eventually,
+        proxy::Proxy,
+        stage::{Stage, not_ready, ready, start_ready},
+    },
 };
 
 /// Slow enough that a fault meets attempts under way.
@@ -36,37 +36,10 @@ async fn reconnects(daemon: &Daemon) -> [f64; 2] {
     [of("consume").await, of("publish").await]
 }
 
-/// Waits until `n` commands have an event, ends the daemon and judges all that is with the broker then. A command may
-/// have been sent twice only if one of its events says so; told twice, it is told by the same id.
+/// Ends the daemon once all is told. A command may have been sent twice only if one of its events says so; told twice, it
+/// is told by the same id.
 async fn expect_every_outcome(stage: &Stage, daemon: &Daemon, n: u16) {
-    let mut events = Vec::new();
-    let told = |events: &[Value]| events.iter().map(|event| id(event).to_owned()).collect::<BTreeSet<_>>().len();
-    while told(&events) < usize::from(n) {
-        events.extend(stage.queues.events(1).await);
-    }
-    stage.end(daemon).await;
-    let late = stage.queues.client().depth(&stage.queues.name("events")).await;
-    events.extend(stage.queues.events(late.try_into().expect("few")).await);
-    stage.queues.client().expect_empty(&stage.queues.name("dead")).await;
-    assert!(
-        !daemon.log_text().contains("unknown delivery tag"),
-        "what an old session brought is not settled on a new one"
-    );
-
-    assert_eq!(told(&events), usize::from(n), "commands with an outcome");
-    let mut by_device = BTreeMap::<_, usize>::new();
-    for request in stage.sandbox.received(&Filter::default()).requests {
-        *by_device.entry(request.device_address.expect("a good request")).or_default() += 1;
-    }
-    for index in 0..n {
-        let own = command(index, "");
-        let own_events: Vec<_> = events.iter().filter(|event| event["commandId"] == own["commandId"]).collect();
-        assert!(own_events.iter().all(|event| event["outcome"] == "succeeded"), "{own_events:?}");
-        assert!(own_events.iter().all(|event| event["eventId"] == own_events[0]["eventId"]), "{own_events:?}");
-        let sent = by_device[own["deviceAddress"].as_str().expect("a text")];
-        let admitted = own_events.iter().any(|event| event["possibleDuplicate"] == true);
-        assert!(sent == 1 || admitted, "sent {sent} times: {own_events:?}");
-    }
+    settle(stage, daemon, |_| Ending::success(1..=1), n, Told::OnceOrAgain).await;
 }
 
 #[tokio::test]
@@ -162,7 +135,7 @@ async fn a_topology_that_is_missing_is_named_and_waited_for() {
 
 #[tokio::test]
 async fn a_broker_that_restarts_loses_nothing() {
-    let broker = Broker::fresh().await;
+    let broker = Broker::to_oneself().await;
     let mut stage = Stage::on(&broker, "restart", slowish()).await;
     // A stop takes some seconds; none of them may see the end of the commands.
     stage.sandbox.script([Rule::new(Action::delay(Duration::from_secs(2))).forever()]).expect("room");

@@ -5,6 +5,7 @@ use std::{fs, net::TcpListener};
 use tokio::{runtime::Handle, task::yield_now, time::timeout};
 
 use super::*;
+use crate::domain::retry;
 
 const ATTEMPTS: usize = 5;
 /// Long enough for a thread to start on a busy machine.
@@ -69,6 +70,12 @@ async fn nothing_is_left_of_an_attempt_that_failed() {
         assert!(matches!(error, SessionError::Connect { .. }), "{error}");
     }
     all_ended().await;
+}
+
+#[test]
+fn the_longest_that_we_stay_away_without_need_is_less_than_15_s() {
+    let longest_wait = retry::back_off(u32::MAX, 1.0);
+    assert!(CONNECT_DEADLINE + longest_wait < Duration::from_secs(15));
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod node;
 use std::{env, net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
 use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use self::{container::Container, node::Node};
 use super::{SOON, eventually::poll};
@@ -47,9 +47,16 @@ impl Broker {
         broker.await.as_ref().unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// A broker of one's own, for tests that stop it or turn its knobs; takes some ten seconds to start.
+    /// A broker of one's own; takes some ten seconds to start.
     pub(crate) async fn fresh() -> Self {
         Self::own().await.unwrap_or_else(|why| panic!("{REMEDY}\n{why}"))
+    }
+
+    /// The broker of this process for tests that stop it or turn its knobs, one after the other. Whoever has it leaves it
+    /// as it was.
+    pub(crate) async fn to_oneself() -> MutexGuard<'static, Self> {
+        static TROUBLED: OnceCell<Mutex<Broker>> = OnceCell::const_new();
+        TROUBLED.get_or_init(|| async { Mutex::new(Self::fresh().await) }).await.lock().await
     }
 
     async fn choose() -> Result<Self, String> {

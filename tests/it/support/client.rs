@@ -7,7 +7,8 @@ use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
     options::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-        ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+        ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -151,14 +152,42 @@ impl Client {
         queue.expect("an exclusive queue").name().to_string()
     }
 
+    /// Takes whatever comes into the queue from now on, acknowledged by being sent.
+    pub(crate) async fn tap(&self, queue: &str) -> Tap {
+        let channel = self.channel().await;
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await;
+        Tap { consumer: consumer.unwrap_or_else(|e| panic!("queue {queue}: {e}")), queue: queue.to_owned() }
+    }
+
     /// Declares a durable exchange and a quorum queue, both of this name, and binds them by the key.
     pub(crate) async fn declare(&self, name: &str, kind: ExchangeKind, key: &str) {
+        self.declare_exchange(name, kind).await;
+        self.declare_queue(name, key, []).await;
+    }
+
+    /// Declares a durable exchange.
+    pub(crate) async fn declare_exchange(&self, name: &str, kind: ExchangeKind) {
         let channel = self.channel().await;
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let exchange = channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await;
         exchange.unwrap_or_else(|e| panic!("exchange {name}: {e}"));
         close(&channel).await;
-        self.declare_queue(name, key, []).await;
+    }
+
+    /// Binds the queue of this name to the exchange of the same.
+    pub(crate) async fn bind(&self, name: &str, key: &str) {
+        let channel = self.channel().await;
+        bind(&channel, name, name, key).await;
+        close(&channel).await;
+    }
+
+    /// Deletes an exchange and with it all that is bound to it.
+    pub(crate) async fn delete_exchange(&self, name: &str) {
+        let channel = self.channel().await;
+        let deleted = channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await;
+        deleted.unwrap_or_else(|e| panic!("exchange {name}: {e}"));
+        close(&channel).await;
     }
 
     /// Declares a durable quorum queue with these arguments besides, bound by the key to the exchange of its name.
@@ -181,6 +210,21 @@ impl Client {
         let deleted = channel.queue_delete(name.into(), QueueDeleteOptions::default()).await;
         deleted.unwrap_or_else(|e| panic!("queue {name}: {e}"));
         close(&channel).await;
+    }
+}
+
+/// What comes into a queue, for as long as this is kept.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    consumer: lapin::Consumer,
+    queue: String,
+}
+
+impl Tap {
+    /// The next message; pends while there is none.
+    pub(crate) async fn next(&mut self) -> Message {
+        let delivery = self.consumer.next().await.unwrap_or_else(|| panic!("queue {} was deleted", self.queue));
+        delivery.unwrap_or_else(|e| panic!("queue {}: {e}", self.queue)).into()
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -16,6 +16,12 @@ use std::{
 use serde_json::Value;
 
 use super::{OwnDir, SOON, broker::output, eventually::eventually, metrics::Metrics, queues::Queues};
+
+/// Making one costs more than asking with it. It keeps no connection, as that would belong to one test's runtime.
+static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+    let client = reqwest::Client::builder().no_proxy().timeout(SOON).pool_max_idle_per_host(0);
+    client.build().expect("a client")
+});
 
 /// How a daemon is started, in a working directory of its own.
 #[derive(Debug)]
@@ -173,9 +179,8 @@ impl Daemon {
     }
 
     async fn ask(&self, method: reqwest::Method, path: &str, token: Option<&str>) -> (u16, String) {
-        let client = reqwest::Client::builder().no_proxy().timeout(SOON).build().expect("a client");
         let address = self.admin_address().expect("the daemon has told its admin address");
-        let mut request = client.request(method, format!("http://{address}{path}"));
+        let mut request = CLIENT.request(method, format!("http://{address}{path}"));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }

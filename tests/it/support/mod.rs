@@ -1,5 +1,6 @@
 //! What the tests stand on: a broker, queues of their own, a client, faults on the wire, the daemon as a black box.
 
+pub(crate) mod account;
 pub(crate) mod api;
 pub(crate) mod bench;
 pub(crate) mod broker;

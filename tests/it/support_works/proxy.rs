@@ -12,7 +12,7 @@ use crate::support::{
     SOON,
     client::Client,
     eventually::eventually,
-    proxy::{Proxy, Way},
+    proxy::{Link, Proxy, Way},
     queues::Queues,
 };
 
@@ -131,6 +131,45 @@ async fn blackhole_accepts_and_says_nothing() {
     say(&mut stream, "anyone?").await;
     hear_nothing(&mut stream).await;
     assert_eq!((proxy.accepted(), proxy.bytes(Way::ToServer)), (1, 0));
+}
+
+/// A connection that has told its name, as the daemon's do.
+async fn named(proxy: &Proxy, name: &str) -> TcpStream {
+    let mut stream = connect(proxy).await;
+    say(&mut stream, name).await;
+    hear(&mut stream, name).await;
+    stream
+}
+
+#[tokio::test]
+async fn faults_of_one_link_spare_the_other() {
+    let proxy = Proxy::tcp(echo().await).await;
+    let mut consume = named(&proxy, "edna-courier consume").await;
+    let mut publish = named(&proxy, "edna-courier publish").await;
+    let faults = proxy.only(Link::Publish);
+    faults.stall();
+    say(&mut publish, "a").await;
+    say(&mut consume, "b").await;
+    hear(&mut consume, "b").await;
+    hear_nothing(&mut publish).await;
+    faults.resume().await;
+    hear(&mut publish, "a").await;
+
+    faults.blackhole();
+    let mut swallowed = connect(&proxy).await;
+    say(&mut swallowed, "edna-courier publish").await;
+    hear_nothing(&mut swallowed).await;
+    assert_eq!(proxy.swallowed(), 1);
+    say(&mut publish, "c").await;
+    hear(&mut publish, "c").await;
+
+    faults.cut();
+    for stream in [&mut publish, &mut swallowed] {
+        let end = timeout(SOON, stream.read(&mut [0])).await.expect("in time");
+        assert!(matches!(end, Ok(0) | Err(_)), "an end, not {end:?}");
+    }
+    say(&mut consume, "d").await;
+    hear(&mut consume, "d").await;
 }
 
 #[tokio::test]

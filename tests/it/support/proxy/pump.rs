@@ -8,8 +8,9 @@ use tokio::{
 };
 
 use super::{
-    Route, Way,
+    Way,
     frames::{is_confirm, take_frame},
+    line::Line,
 };
 
 /// Bytes on their way, and what is held back of them.
@@ -56,35 +57,40 @@ impl Stream {
 pub(super) struct Pump {
     pub(super) way: Way,
     pub(super) stream: Stream,
-    pub(super) route: Route,
+    pub(super) line: Line,
 }
 
 impl Pump {
-    /// Ends when the reading side has ended, and tells the writing side so.
+    /// Ends when the reading side has ended, and tells the writing side so, as far as even that may pass.
     pub(super) async fn run(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
         let mut chunk = vec![0; 64 * 1024];
         loop {
             let read = tokio::select! {
                 // Released confirms must go out though nothing new arrives.
-                changed = self.route.control.changed() => changed.map(|()| None).map_err(io::Error::other)?,
+                changed = self.line.changed() => changed.map(|()| None).ok_or_else(gone)?,
                 read = from.read(&mut chunk) => Some(read?),
             };
-            match read {
-                Some(0) => return to.shutdown().await,
-                Some(n) => self.arrived(&chunk[..n]),
-                None => {}
-            }
-            let way = self.way;
-            let control = self.route.control.wait_for(|control| control.flows(way)).await;
-            let withhold = control.map_err(io::Error::other)?.withhold_confirms;
-            let (passed, put_aside) = self.stream.take(withhold);
-            self.route.counters.confirms_withheld.fetch_add(put_aside, Ordering::Relaxed);
+            self.arrived(&chunk[..read.unwrap_or(0)]);
+            let faults = self.line.flows(self.way).await.ok_or_else(gone)?;
+            let (passed, put_aside) = self.stream.take(faults.withhold_confirms);
+            self.line.counters.confirms_withheld.fetch_add(put_aside, Ordering::Relaxed);
             to.write_all(&passed).await?;
+            if read == Some(0) {
+                return to.shutdown().await;
+            }
         }
     }
 
     fn arrived(&mut self, bytes: &[u8]) {
+        if self.way == Way::ToServer {
+            self.line.heard(bytes);
+        }
         self.stream.arrived.extend_from_slice(bytes);
-        self.route.counters.bytes(self.way).fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.line.counters.bytes(self.way).fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
+}
+
+/// The proxy was dropped.
+fn gone() -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
 }
