@@ -103,7 +103,7 @@ fn all_mistakes_are_told_at_once_with_their_place_and_remedy() {
         ("BROKER__URL", "http://x"),
         ("BROKER__PREFX", "a"),
         ("DELIVERY__ON_UNCERTAIN", "maybe"),
-        ("DELIVERY__ORDER", "device"),
+        ("DELIVERY__ORDER", "channel"),
         ("EVENTS__REPLIES", "yes"),
         ("ADMIN__LISTEN", "nine"),
         ("LOG__LEVEL", "loud"),

@@ -59,10 +59,26 @@ fn a_key_that_is_no_setting_is_refused_whatever_its_form() {
         ("api = 5", "api (a.toml): is a section, not a setting; write [api] on a line of its own"),
         ("[[api]]", "api (a.toml): is a section, not a setting; write [api] on a line of its own"),
         ("[api.path]\nx = 1", "api.path.x (a.toml): is not a setting; the nearest is api.path"),
-        ("[api.path]", "api.path (a.toml): is a table, a fraction or a list within a list; write a text in quotes"),
+        ("[api.path]", "api.path (a.toml): is a table or a list within a list; write a text in quotes"),
     ] {
         let [mistake] = of_file(text).try_into().unwrap();
         assert!(mistake.starts_with(told), "{mistake}\ninstead of {told}");
+    }
+}
+
+#[test]
+fn a_setting_that_is_a_table_says_the_same_as_a_list() {
+    let folder = Folder::new();
+    let table = "[limits]\nper_second = 50\n[limits.channel_per_second]\nWHATSAPP = 2.5\nMOBILE = 10\n";
+    let by_table = Config::load(&sources(Some(&folder.file("a.toml", table)), &MINIMAL)).unwrap().limits;
+    let list = [&MINIMAL[..], &[("LIMITS__CHANNEL_PER_SECOND", "MOBILE=10, WHATSAPP=2.5")]].concat();
+    let by_list = Config::load(&sources(None, &list)).unwrap().limits;
+    assert_eq!((&by_table.channels, &by_table.rates.classes), (&by_list.channels, &by_list.rates.classes));
+    assert_eq!((by_table.channels[1].as_str(), by_table.rates.classes[1]), ("WHATSAPP", Some(2.5)));
+    assert_eq!((by_table.rates.target, by_list.rates.target), (Some(50.0), None));
+    for wrong in ["[limits.channel_per_second]\nWHATSAPP = 0", "[limits]\nchannel_per_second = [\"WHATSAPP\"]"] {
+        let [mistake] = of_file(wrong).try_into().unwrap();
+        assert!(mistake.starts_with("limits.channel_per_second"), "{mistake}");
     }
 }
 
@@ -74,7 +90,7 @@ fn a_value_has_the_form_of_its_setting_or_is_a_text() {
         ("[api]\ntimeout = [\"5s\"]", "api.timeout (a.toml): is a list; write a text in quotes"),
         ("[api]\nchannel_types = [5]", "api.channel_types = \"5\" (a.toml): is a whole number; write a text in quotes"),
         ("[api]\nlogin_path = \"x://\"", "api.login_path = "),
-        ("[limits]\nmax_in_flight = 1.0", "limits.max_in_flight (a.toml): is a table, a fraction or a list within"),
+        ("[limits]\nmax_in_flight = 1.0", "limits.max_in_flight = \"1\" (a.toml): is a number; write a whole number"),
         ("[limits]\nmax_in_flight = true", "limits.max_in_flight = \"true\" (a.toml): is true or false; write a whole"),
         ("[broker]\ndeclare = 1", "broker.declare = \"1\" (a.toml): is a whole number; write true or false"),
         ("[api]\npath = \"/a\\u001b[31m\"", "api.path = \"/a\\u{1b}[31m\" (a.toml): has a control character"),

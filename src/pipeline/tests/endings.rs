@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::world::{Daemon, status};
+use super::{daemon::Daemon, world::status};
 use crate::{
     domain::{
         evidence::{Evidence, NoAnswer, NotSent},

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{
-    memory::REASON,
-    world::{Daemon, status},
-};
+use super::{daemon::Daemon, memory::REASON, world::status};
 use crate::{
     domain::{
         evidence::{Evidence, NoAnswer},

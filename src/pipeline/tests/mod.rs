@@ -1,5 +1,6 @@
 //! The pipeline in a world of fakes, on a paused clock.
 
+mod daemon;
 mod endings;
 mod journal;
 mod memory;

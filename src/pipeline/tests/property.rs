@@ -8,7 +8,10 @@ use std::{
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::world::{Daemon, status, too_many};
+use super::{
+    daemon::Daemon,
+    world::{status, too_many},
+};
 use crate::{
     domain::evidence::{Evidence, NoAnswer, NotSent},
     pipeline::Drained,

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::world::{Daemon, status, too_many};
+use super::{
+    daemon::Daemon,
+    world::{status, too_many},
+};
 use crate::{domain::evidence::Evidence, gate::GateReason, pipeline::Drained};
 
 const SOON: Duration = Duration::from_millis(100);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    super::{Action, Answer, MAX_RULES, Rule},
+    super::{Action, Answer, DEFAULT_PATH, MAX_RULES, Rule},
     *,
 };
 
@@ -170,7 +170,7 @@ async fn refused_requests_use_up_no_rule() {
 async fn refused_requests_use_up_no_marker() {
     let bench = bench(Options::default());
     let text = "[[status=502,times=1]]";
-    let request = || bench.post(super::super::DEFAULT_PATH, &message("1", text));
+    let request = || bench.post(DEFAULT_PATH, &message("1", text));
     let without_token = request().header("content-type", "application/json").send().await.unwrap();
     let without_type = request().header("authorization", "Bearer t").send().await.unwrap();
     assert_eq!((without_token.status().as_u16(), without_type.status().as_u16()), (401, 415));
