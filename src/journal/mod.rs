@@ -1,5 +1,68 @@
-//! The durable record of what was started and how it ended.
+//! The durable record of what was started and how it ended: one port, several stores.
 
+mod file;
 mod none;
+#[cfg(test)]
+mod tests;
 
-pub use none::NoJournal;
+pub use self::{
+    file::{Fault, FileJournal, Notice, OpenError, Settings, Shown, Stats, Unreadable, show, stats},
+    none::NoJournal,
+};
+use crate::{
+    domain::journal::{Ended, Record, SendKey},
+    ports::{self, Journaled},
+};
+
+/// The journal that the settings chose.
+#[derive(Clone, Debug)]
+pub enum Journal {
+    /// One daemon, one directory.
+    File(FileJournal),
+    /// At-least-once only.
+    None(NoJournal),
+}
+
+impl ports::Journal for Journal {
+    async fn look(&self, key: &SendKey) -> Journaled<Record> {
+        match self {
+            Self::File(journal) => journal.look(key).await,
+            Self::None(journal) => journal.look(key).await,
+        }
+    }
+
+    async fn start(&self, key: &SendKey) -> Journaled<Record> {
+        match self {
+            Self::File(journal) => journal.start(key).await,
+            Self::None(journal) => journal.start(key).await,
+        }
+    }
+
+    async fn release(&self, key: &SendKey, uncertain: bool) -> Journaled<()> {
+        match self {
+            Self::File(journal) => journal.release(key, uncertain).await,
+            Self::None(journal) => journal.release(key, uncertain).await,
+        }
+    }
+
+    async fn end(&self, key: &SendKey, ended: Ended) -> Journaled<()> {
+        match self {
+            Self::File(journal) => journal.end(key, ended).await,
+            Self::None(journal) => journal.end(key, ended).await,
+        }
+    }
+
+    async fn letter_stored(&self, key: &SendKey) -> Journaled<()> {
+        match self {
+            Self::File(journal) => journal.letter_stored(key).await,
+            Self::None(journal) => journal.letter_stored(key).await,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::File(journal) => journal.is_complete(),
+            Self::None(journal) => journal.is_complete(),
+        }
+    }
+}

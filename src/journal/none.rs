@@ -1,11 +1,11 @@
-//! No journal: everything is unknown, so nothing is protected against a second POST after a crash.
+//! No journal: nothing is remembered, so a command that comes twice is posted twice.
 
 use crate::{
     domain::journal::{Ended, Record, SendKey},
     ports::{Journal, Journaled},
 };
 
-/// `journal.kind = "none"`.
+/// Remembers nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct NoJournal;
 

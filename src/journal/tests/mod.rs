@@ -1,0 +1,3 @@
+//! The contract that every journal keeps.
+
+pub(crate) mod contract;
