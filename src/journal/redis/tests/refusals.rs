@@ -1,6 +1,6 @@
 //! A Redis that answers and refuses: everybody is told why, without secrets, and when it is over.
 
-use super::{Owner, Redis, Tuning, parse, places::calls, prefix, quick};
+use super::{Owner, Redis, parse, places::calls, prefix, quick};
 use crate::{domain::journal::Record, journal::tests::contract::key, ports::Journal};
 
 /// Makes it refuse by one command, and stop that by another.
@@ -104,7 +104,7 @@ async fn a_cluster_that_is_taken_for_one_server_is_told_of() {
 #[tokio::test]
 async fn settings_that_weaken_it_are_told_once() {
     let redis = Redis::start_with(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
-    let owner = Owner::start(&redis.url(), &prefix(), Tuning { ..quick() }).await;
+    let owner = Owner::start(&redis.url(), &prefix(), quick()).await;
     redis.cli(&["client", "kill", "type", "normal"]);
     let _ = owner.journal.start(&key("a")).await;
     owner.ready().await;
