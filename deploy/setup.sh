@@ -62,17 +62,22 @@ apt_install() {
     quietly apt_get update && quietly apt_get install --no-install-recommends -y "$@"
 }
 
-# The packaged broker starts itself, now and at every boot. We need its program, not its service.
-apt_install_rabbitmq() (
+# apt_install_idle PACKAGE UNITS: a packaged server starts itself, now and at every boot. We need its program, not its
+# service.
+apt_install_idle() (
+    package=$1
+    shift
     policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ] && as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy" 2>/dev/null; then
         trap 'as_root rm -f "$policy"' EXIT
         trap 'exit 130' INT
         trap 'exit 143' TERM HUP
     fi
-    apt_install rabbitmq-server || exit 1
-    if have systemctl; then as_root systemctl --quiet disable rabbitmq-server.service epmd.socket 2>/dev/null || :; fi
+    apt_install "$package" || exit 1
+    if have systemctl; then as_root systemctl --quiet disable "$@" 2>/dev/null || :; fi
 )
+
+apt_install_rabbitmq() { apt_install_idle rabbitmq-server rabbitmq-server.service epmd.socket; }
 
 need_cargo() {
     have cargo || PATH=$PATH:$HOME/.cargo/bin

@@ -4,7 +4,8 @@
 #     sh tests/run.sh
 #
 # Formatting, lints, the files of deploy/ with the tools that are here, all tests against a broker in a container, and
-# the integration tests once more against a private node of an installed rabbitmq-server. The last line says what ran.
+# the integration tests once more against a private node of an installed rabbitmq-server. Redis is a private process, too.
+# The last line says what ran.
 # EDNA_COURIER_TEST_AMQP_URL adds a broker of yours. Exit code: 0 only if nothing failed; 69 when there is no broker.
 #
 # What takes too long for every day runs on demand, against a broker of its own and with an optimised build:
@@ -96,6 +97,12 @@ find_brokers() {
     if have rabbitmq-server || apt_install_rabbitmq; then printf 'process '; fi
 }
 
+# For the journal that several daemons share.
+need_redis() {
+    { have redis-server && have redis-cli; } || apt_install_idle redis-server redis-server.service ||
+        fail 69 "redis-server is missing: install it (Debian, Ubuntu: redis-server) and run this again"
+}
+
 run_tests() {
     brokers=$(find_brokers)
     [ -n "$brokers" ] ||
@@ -131,5 +138,6 @@ figures) on_demand figures:: ;;
 esac
 check_code
 check_deploy
+need_redis
 run_tests
 step "Passed: ${passed#, }${skipped:+. Not run: ${skipped#, }}"

@@ -2,12 +2,14 @@
 
 mod file;
 mod none;
+mod redis;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
     file::{Fault, FileJournal, Notice, OpenError, Settings, Shown, Stats, Unreadable, show, stats},
     none::NoJournal,
+    redis::{RedisJournal, RedisUrl, Settings as RedisSettings, parse as parse_redis_url},
 };
 use crate::{
     domain::journal::{Ended, Record, SendKey},
@@ -19,6 +21,8 @@ use crate::{
 pub enum Journal {
     /// One daemon, one directory.
     File(FileJournal),
+    /// Several daemons, one Redis.
+    Redis(RedisJournal),
     /// At-least-once only.
     None(NoJournal),
 }
@@ -27,6 +31,7 @@ impl ports::Journal for Journal {
     async fn look(&self, key: &SendKey) -> Journaled<Record> {
         match self {
             Self::File(journal) => journal.look(key).await,
+            Self::Redis(journal) => journal.look(key).await,
             Self::None(journal) => journal.look(key).await,
         }
     }
@@ -34,6 +39,7 @@ impl ports::Journal for Journal {
     async fn start(&self, key: &SendKey) -> Journaled<Record> {
         match self {
             Self::File(journal) => journal.start(key).await,
+            Self::Redis(journal) => journal.start(key).await,
             Self::None(journal) => journal.start(key).await,
         }
     }
@@ -41,6 +47,7 @@ impl ports::Journal for Journal {
     async fn release(&self, key: &SendKey, uncertain: bool) -> Journaled<()> {
         match self {
             Self::File(journal) => journal.release(key, uncertain).await,
+            Self::Redis(journal) => journal.release(key, uncertain).await,
             Self::None(journal) => journal.release(key, uncertain).await,
         }
     }
@@ -48,6 +55,7 @@ impl ports::Journal for Journal {
     async fn end(&self, key: &SendKey, ended: Ended) -> Journaled<()> {
         match self {
             Self::File(journal) => journal.end(key, ended).await,
+            Self::Redis(journal) => journal.end(key, ended).await,
             Self::None(journal) => journal.end(key, ended).await,
         }
     }
@@ -55,6 +63,7 @@ impl ports::Journal for Journal {
     async fn letter_stored(&self, key: &SendKey) -> Journaled<()> {
         match self {
             Self::File(journal) => journal.letter_stored(key).await,
+            Self::Redis(journal) => journal.letter_stored(key).await,
             Self::None(journal) => journal.letter_stored(key).await,
         }
     }
@@ -62,6 +71,7 @@ impl ports::Journal for Journal {
     fn is_complete(&self) -> bool {
         match self {
             Self::File(journal) => journal.is_complete(),
+            Self::Redis(journal) => journal.is_complete(),
             Self::None(journal) => journal.is_complete(),
         }
     }

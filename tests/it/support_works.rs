@@ -5,3 +5,4 @@ mod daemon;
 mod eventually;
 mod proxy;
 mod queues;
+mod redis;

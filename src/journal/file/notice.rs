@@ -50,6 +50,11 @@ pub enum Notice<'a> {
         /// When the newest of them was recorded.
         newest: Timestamp,
     },
+    /// It protects less than it should, for as long as it is used like this.
+    Weakened {
+        /// What is wrong, and what to do.
+        why: &'a str,
+    },
     /// A segment could not be indexed or removed; it is tried again.
     Postponed {
         /// What, where, and what to do.

@@ -11,6 +11,7 @@ pub(crate) mod message;
 pub(crate) mod metrics;
 pub(crate) mod proxy;
 pub(crate) mod queues;
+pub(crate) mod redis;
 pub(crate) mod samples;
 pub(crate) mod stage;
 

@@ -1,0 +1,9 @@
+-- Records the end, whoever is at it; the first end stays.
+-- KEYS: the record. ARGV: the event, '1' if a dead letter is owed, retention in ms.
+local key = KEYS[1]
+if redis.call('HGET', key, 's') ~= 'E' then
+    redis.call('DEL', key)
+    redis.call('HSET', key, 's', 'E', 'e', ARGV[1], 'l', ARGV[2])
+    redis.call('PEXPIRE', key, ARGV[3])
+end
+return {}

@@ -1,0 +1,5 @@
+-- Records that the end's dead letter is stored. KEYS: the record.
+if redis.call('HGET', KEYS[1], 's') == 'E' then
+    redis.call('HSET', KEYS[1], 'l', '0')
+end
+return {}

@@ -1,0 +1,18 @@
+-- Records that our attempt is accounted for. An attempt that somebody took over is theirs; they call it uncertain anyway.
+-- KEYS: the record. ARGV: me, number of the start, retention in ms, '1' if an attempt may have reached the API.
+local key, me, number = KEYS[1], ARGV[1], ARGV[2]
+local record = redis.call('HMGET', key, 's', 'o', 'n', 'u')
+local state, owner, last, uncertain = record[1], record[2], record[3], record[4]
+if state == 'E' or state == 'S' and (owner ~= me or last ~= number) then
+    return {}
+end
+if uncertain ~= '1' then
+    uncertain = ARGV[4]
+end
+if state == 'W' then
+    redis.call('HSET', key, 'u', uncertain)
+else
+    redis.call('HSET', key, 's', 'W', 'o', me, 'n', number, 'u', uncertain)
+end
+redis.call('PEXPIRE', key, ARGV[3])
+return {}
