@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::{
-    config,
+    config::{self, Config},
     gate::GateReason,
-    journal::{FileJournal, Journal, NoJournal, Notice, OpenError, Settings},
+    journal::{FileJournal, Journal, NoJournal, Notice, OpenError, RedisJournal, RedisSettings, Settings},
     telemetry::{
         ClosedGate, Telemetry,
         events::{JournalHolds, JournalWeakened, JournalWrote},
@@ -25,15 +25,21 @@ const SURE: u32 = 3;
 ///
 /// # Errors
 /// It cannot be opened: what, where, and what to do.
-pub(super) fn open(settings: &config::Journal, telemetry: &Telemetry) -> Result<Journal, OpenError> {
-    match settings {
+pub(super) fn open(config: &Config, telemetry: &Telemetry) -> Result<Journal, OpenError> {
+    let keeper = Keeper { telemetry: telemetry.clone(), gate: Mutex::default() };
+    let heed = move |notice: Notice<'_>| keeper.heed(notice);
+    match &config.journal {
         config::Journal::File(file) => {
             let settings = Settings { dir: file.dir.clone(), retention: file.retention, max_bytes: file.max_bytes };
-            let keeper = Keeper { telemetry: telemetry.clone(), gate: Mutex::default() };
-            let journal = FileJournal::open(&settings, Timestamp::now, move |notice| keeper.heed(notice))?;
+            let journal = FileJournal::open(&settings, Timestamp::now, heed)?;
             let dir = file.dir.display();
             info!(%dir, "what is started and how it ends is written to the journal in {dir}");
             Ok(Journal::File(journal))
+        }
+        config::Journal::Redis(redis) => {
+            let (url, prefix) = (redis.url.clone(), config.broker.prefix.clone());
+            info!("what is started and how it ends is written to the journal in Redis");
+            Ok(Journal::Redis(RedisJournal::new(RedisSettings { url, prefix, retention: redis.retention }, heed)))
         }
         config::Journal::None => {
             warn!("no journal: after a crash or a lost connection, what was in flight may be sent twice");
@@ -44,8 +50,17 @@ pub(super) fn open(settings: &config::Journal, telemetry: &Telemetry) -> Result<
 
 /// Lets go of it, with all that it was asked before written.
 pub(super) async fn close(journal: &Journal) {
-    if let Journal::File(file) = journal {
-        file.close().await;
+    match journal {
+        Journal::File(file) => file.close().await,
+        Journal::Redis(redis) => redis.close().await,
+        Journal::None(_) => {}
+    }
+}
+
+/// What it must be doing all the time; ends only when it is closed.
+pub(super) async fn keep(journal: Journal) {
+    if let Journal::Redis(redis) = journal {
+        redis.run().await;
     }
 }
 
@@ -103,7 +118,7 @@ impl Keeper {
                 "it is full, and {entries} sends up to {newest} are forgotten early: raise journal.max_bytes, or \
                  lower journal.retention"
             )),
-            Notice::Postponed { why } => self.weakened(why),
+            Notice::Postponed { why } | Notice::Weakened { why } => self.weakened(why),
         }
     }
 

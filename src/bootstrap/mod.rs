@@ -68,7 +68,7 @@ impl App {
         let telemetry = Telemetry::new(gate.clone(), limits, &config.delivery.tiers)?;
         let client = client(&config, &telemetry)?;
         let admin = Admin::bind(config.admin.listen)?;
-        let journal = journal::open(&config.journal, &telemetry)?;
+        let journal = journal::open(&config, &telemetry)?;
         let rates = watch::Sender::new(config.limits.rates.clone());
         Ok(Self { config, gate, telemetry, client, journal, admin, rates })
     }
@@ -98,6 +98,7 @@ impl App {
         info!(admin_address, "metrics and probes are served on http://{admin_address}");
         let mut background = JoinSet::new();
         background.spawn(telemetry.clone().heartbeat());
+        background.spawn(journal::keep(journal.clone()));
 
         let drain = CancellationToken::new();
         let links = Links::start(&config, &gate, &telemetry, journal::watch_others(&journal, &telemetry));

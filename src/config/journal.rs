@@ -3,22 +3,25 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{Mistakes, Sources, reader::Reader};
+use crate::journal::{RedisUrl, parse_redis_url};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const MONTH: Duration = Duration::from_secs(31 * 86_400);
 const MIB: u64 = 1 << 20;
 
 /// Where what was started and how it ended is remembered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Journal {
     /// In a directory of this daemon's own.
     File(FileJournal),
+    /// In a Redis that all daemons on the queue share.
+    Redis(RedisJournal),
     /// Nowhere.
     None,
 }
 
 /// The journal in a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct FileJournal {
     /// Relative to the working directory, if it is relative.
     pub dir: PathBuf,
@@ -28,22 +31,34 @@ pub struct FileJournal {
     pub max_bytes: u64,
 }
 
-#[derive(Clone, Copy, serde::Deserialize)]
+/// The journal in a Redis.
+#[derive(Clone, Debug)]
+pub struct RedisJournal {
+    /// Where it is; with a password, perhaps.
+    pub url: RedisUrl,
+    /// How long a send is remembered.
+    pub retention: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
     File,
+    Redis,
     None,
 }
 
 impl Journal {
     pub(super) fn read(reader: &mut Reader) -> Self {
-        let file = FileJournal {
-            dir: reader.text("journal.dir").unwrap_or_default().into(),
-            retention: reader.duration("journal.retention", HOUR..=MONTH).unwrap_or_default(),
-            max_bytes: reader.whole("journal.max_bytes", 16 * MIB..=1_024 * 1_024 * MIB),
-        };
-        match reader.choice("journal.kind").unwrap_or(Kind::File) {
-            Kind::File => Self::File(file),
+        let kind = reader.choice("journal.kind").unwrap_or(Kind::File);
+        let retention = reader.duration("journal.retention", HOUR..=MONTH).unwrap_or_default();
+        let dir = reader.text("journal.dir").unwrap_or_default().into();
+        let max_bytes = reader.whole("journal.max_bytes", 16 * MIB..=1_024 * 1_024 * MIB);
+        let url = redis_url(reader, kind);
+        match kind {
+            Kind::File => Self::File(FileJournal { dir, retention, max_bytes }),
+            // Without a URL there is a mistake, and nobody sees this.
+            Kind::Redis => url.map_or(Self::None, |url| Self::Redis(RedisJournal { url, retention })),
             Kind::None => Self::None,
         }
     }
@@ -57,4 +72,12 @@ impl Journal {
         let journal = Self::read(&mut reader);
         reader.finish(journal)
     }
+}
+
+fn redis_url(reader: &mut Reader, kind: Kind) -> Option<RedisUrl> {
+    let is_set = reader.is_set("journal.redis_url") || reader.is_set("journal.redis_url_file");
+    if !is_set && kind == Kind::Redis {
+        reader.mistake("journal.redis_url", "is required with journal.kind = \"redis\": as in redis://host:6379/0");
+    }
+    is_set.then(|| reader.secret_value("journal.redis_url", parse_redis_url)).flatten()
 }

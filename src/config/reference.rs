@@ -174,7 +174,7 @@ const SETTINGS: &[Setting] = &[
     ),
     plain(
         "journal.kind",
-        "file or none",
+        "file, redis or none",
         Some("file"),
         "where what was started and how it ended is remembered; with `none` a crash can send twice",
     ),
@@ -183,6 +183,12 @@ const SETTINGS: &[Setting] = &[
         "directory",
         Some("edna-courier-journal"),
         "of the journal `file`; made if it is missing, and one daemon's alone",
+    ),
+    secret(
+        "journal.redis_url",
+        "URL",
+        None,
+        "of the journal `redis`, for several daemons on one queue: `redis://host:6379/0`, `rediss`, `redis+cluster`, `redis+sentinel`",
     ),
     plain("journal.retention", "duration", Some("72h"), "how long a send is remembered"),
     plain(
