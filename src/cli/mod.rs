@@ -4,6 +4,7 @@ mod check;
 mod control;
 mod demo;
 mod exit;
+mod journal;
 mod link;
 mod output;
 mod run;
@@ -42,6 +43,8 @@ enum Command {
     Sandbox(sandbox::Arguments),
     /// Checks the configuration and tells every mistake at once.
     Check(check::Arguments),
+    /// Looks into the journal, also while a daemon writes in it; needs no settings of the API.
+    Journal(journal::Arguments),
     /// Pauses a running daemon: commands stay in the queue. Needs admin.token, as the daemon has it.
     Pause(control::Arguments),
     /// Lets a paused daemon go on.
@@ -77,6 +80,7 @@ impl Cli {
             Command::Demo(arguments) => demo::execute(&arguments, sources),
             Command::Sandbox(arguments) => sandbox::execute(&arguments),
             Command::Check(arguments) => check::execute(&arguments, &sources),
+            Command::Journal(arguments) => journal::execute(&arguments, &sources),
             Command::Pause(arguments) => control::execute(Question::Pause, &arguments, &sources),
             Command::Resume(arguments) => control::execute(Question::Resume, &arguments, &sources),
             Command::Status(arguments) => control::execute(Question::Status, &arguments, &sources),

@@ -2,13 +2,17 @@
 
 use std::io;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 use tracing::{error, info, warn};
 
 use super::{Exit, configured, output, runtime};
 use crate::{
     bootstrap::{App, StartError},
-    config::Sources,
+    config::{Limits, Sources},
+    domain::rate::Rates,
     pipeline::Drained,
     telemetry::logging,
 };
@@ -24,9 +28,11 @@ fn start(sources: &Sources) -> Result<Exit, Exit> {
     let app = App::new(config).map_err(refused)?;
     let exit = runtime.block_on(async {
         let mut stop = Stop::listen().map_err(failed)?;
+        let rereading = reread(sources, app.rates());
         let running = app.run(async { stop.asked().await });
         let drained = tokio::select! {
             drained = running => drained.map_err(failed)?,
+            failed_to_listen = rereading => return Err(failed(failed_to_listen)),
             // The drain is under way; who asks twice does not want to wait for it.
             () = asked_twice() => return Ok(Exit::OutOfTime),
         };
@@ -68,6 +74,26 @@ fn refused(problem: StartError) -> Exit {
 fn failed(problem: impl std::fmt::Display) -> Exit {
     output::problem(&problem);
     Exit::Failed
+}
+
+/// On each SIGHUP the rates in the settings hold from then on; mistakes change nothing. Ends only when there is no hearing it.
+async fn reread(sources: &Sources, rates: watch::Sender<Rates>) -> io::Error {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return error,
+    };
+    let channels = Limits::load(sources).map(|limits| limits.channels);
+    while hangups.recv().await.is_some() {
+        match Limits::load(sources) {
+            Ok(limits) if channels.as_ref() == Ok(&limits.channels) => {
+                rates.send_replace(limits.rates);
+                info!("the rates of the section limits were read again and hold from now on");
+            }
+            Ok(_) => warn!("limits.channel_per_second names other channel types than at the start: restart for that"),
+            Err(mistakes) => warn!(%mistakes, "the rates stay as they are: {mistakes}"),
+        }
+    }
+    std::future::pending().await
 }
 
 /// SIGTERM or SIGINT.

@@ -35,7 +35,7 @@ impl Broker {
         Self {
             uris: uris(reader),
             tls: tls(reader),
-            prefix: reader.value("broker.prefix", prefix).unwrap_or_default(),
+            prefix: read_prefix(reader),
             declare: reader.flag("broker.declare"),
         }
     }
@@ -69,6 +69,10 @@ fn uri(text: &str) -> Result<AMQPUri, String> {
         return Err("ends in a slash, which names a vhost without a name; leave it out, or write /%2f".to_owned());
     }
     Ok(uri)
+}
+
+pub(super) fn read_prefix(reader: &mut Reader) -> String {
+    reader.value("broker.prefix", prefix).unwrap_or_default()
 }
 
 fn prefix(text: &str) -> Result<String, String> {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Mistakes, Sources, reader::Reader};
+use super::{Mistakes, Sources, broker, reader::Reader};
 use crate::journal::{RedisUrl, parse_redis_url};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -62,15 +62,26 @@ impl Journal {
             Kind::None => Self::None,
         }
     }
+}
 
-    /// These settings alone, for commands that look into a journal.
+/// What commands need that look into a journal.
+#[derive(Clone, Debug)]
+pub struct JournalSettings {
+    /// `[journal]`
+    pub journal: Journal,
+    /// `broker.prefix`, which the keys in a Redis start with.
+    pub prefix: String,
+}
+
+impl JournalSettings {
+    /// Reads and checks these settings alone.
     ///
     /// # Errors
-    /// Every mistake in the section, and every name that is no setting.
+    /// Every mistake in them, and every name that is no setting.
     pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(sources);
-        let journal = Self::read(&mut reader);
-        reader.finish(journal)
+        let (journal, prefix) = (Journal::read(&mut reader), broker::read_prefix(&mut reader));
+        reader.finish(Self { journal, prefix })
     }
 }
 

@@ -25,7 +25,7 @@ pub use self::{
     api::Api,
     broker::Broker,
     daemon::{Admin, Delivery, Events, Limits, Log},
-    journal::{FileJournal, Journal, RedisJournal},
+    journal::{FileJournal, Journal, JournalSettings, RedisJournal},
     reference::{Setting, reference},
     report::{Mistake, Mistakes},
     sources::Sources,
