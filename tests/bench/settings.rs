@@ -30,7 +30,7 @@ pub(crate) struct Settings {
     #[arg(long = "set", value_name = "SETTING=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
     /// The daemon's binary.
-    #[arg(long, default_value = env!("CARGO_BIN_EXE_edna-courier"))]
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_edna-courier"), value_parser = program)]
     pub(crate) daemon: PathBuf,
     /// Tells everything as JSON on standard output, too.
     #[arg(long)]
@@ -43,6 +43,11 @@ pub(crate) struct Settings {
 fn setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as section.key=value")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// It runs in a directory of its own, so the path must not be relative.
+fn program(path: &str) -> std::io::Result<PathBuf> {
+    fs::canonicalize(path)
 }
 
 impl Settings {

@@ -66,7 +66,8 @@ async fn run(broker: &Broker, settings: &Settings, load: &Load, side: Side) -> V
 
 fn figures(commands: usize, from: Snapshot, to: Snapshot, peak: u64, first_post: Duration) -> Vec<Figure> {
     let commands = report::number(commands);
-    let per_command = |from: u64, to: u64| report::number(to - from) / commands;
+    // A thread that ended took its switches with it.
+    let per_command = |from: u64, to: u64| report::number(to.saturating_sub(from)) / commands;
     let (user, system) = (per_command(from.user_us, to.user_us), per_command(from.system_us, to.system_us));
     vec![
         Figure { name: "cpu_us", text: "CPU us a command", value: user + system, compared: true },
