@@ -52,7 +52,7 @@ unit() {
 }
 
 check_deploy() {
-    check_with shellcheck scripts shellcheck -x deploy/setup.sh deploy/quickstart.sh tests/run.sh .ci/run
+    check_with shellcheck scripts shellcheck -x deploy/setup.sh deploy/quickstart.sh tests/run.sh tests/bench/run.sh .ci/run
     check_with python3 json json
     check_with promtool alerts alerts
     check_with systemd-analyze 'systemd unit' unit

@@ -1,0 +1,74 @@
+//! Commands into the queue.
+
+use edna_courier::{
+    amqp::topology::{Names, Topology},
+    domain::tier::Tiers,
+};
+use futures_util::future::join_all;
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, options::BasicPublishOptions};
+use serde_json::json;
+
+use super::{
+    cases::Load,
+    support::{broker::Broker, eventually::eventually, queues::Queues},
+};
+use crate::throughput;
+
+/// Handed to the client library at once.
+const BATCH: usize = 500;
+
+/// One who publishes commands.
+pub(crate) struct Producer {
+    channel: Channel,
+    exchange: String,
+    _connection: Connection,
+}
+
+impl Producer {
+    /// On queues of the daemon's topology, which it declares.
+    pub(crate) async fn on(queues: &Queues) -> Self {
+        let url = queues.broker().url();
+        let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("connected");
+        let topology = Topology::new(&Names::new(queues.prefix()), &Tiers::default(), true);
+        topology.declare(&connection).await.expect("the topology is declared");
+        let channel = connection.create_channel().await.expect("a channel");
+        Self { channel, exchange: queues.name("commands"), _connection: connection }
+    }
+
+    /// Sends the command of this number.
+    pub(crate) async fn send(&self, number: usize, keys: usize, text: &str) {
+        let id = id(number);
+        let device = format!("7900{:07}", number % keys);
+        let command = json!({"commandId": id, "text": text, "channelType": "WHATSAPP", "deviceAddress": device});
+        let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
+        let (exchange, options) = (self.exchange.as_str().into(), BasicPublishOptions::default());
+        let body = command.to_string();
+        let sent = self.channel.basic_publish(exchange, "send".into(), options, body.as_bytes(), properties).await;
+        drop(sent.expect("written"));
+    }
+}
+
+/// Queues with all of a load in them.
+pub(crate) async fn loaded(broker: &Broker, load: &Load) -> Queues {
+    let queues = Queues::on(broker, "bench").await;
+    let producer = Producer::on(&queues).await;
+    let text = "t".repeat(load.text_bytes);
+    for first in (0..load.commands).step_by(BATCH) {
+        let batch = first..(first + BATCH).min(load.commands);
+        join_all(batch.map(|number| producer.send(number, load.keys, &text))).await;
+    }
+    let all = u32::try_from(load.commands).expect("a number of messages");
+    let (client, commands) = (queues.client(), queues.name("commands"));
+    eventually!(throughput::deadline(load), client.depth(&commands).await == all, "all commands in the queue");
+    queues
+}
+
+/// Of the command of this number.
+pub(crate) fn id(number: usize) -> String {
+    format!("c-{number}")
+}
+
+/// The number of the command of this id.
+pub(crate) fn number(id: &str) -> usize {
+    id.strip_prefix("c-").and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no command of ours: {id}"))
+}
