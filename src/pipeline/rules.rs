@@ -133,6 +133,6 @@ impl Rules {
 /// Tells a send among those of its lane, also when its copy comes back from a tier.
 pub(super) fn identity(delivery: &Delivery, command: &Command) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (command.id.as_str(), delivery.properties.int(header::REPLAY)).hash(&mut hasher);
+    (command.id.as_str(), delivery.properties.int(header::REPLAY).unwrap_or(0)).hash(&mut hasher);
     hasher.finish()
 }

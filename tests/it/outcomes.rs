@@ -1,7 +1,8 @@
 //! Each way for a command to end: what the API got, the event, the dead letter, and nothing else.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
+use edna_courier::sandbox::{Options, Sandbox};
 use jiff::Timestamp;
 use lapin::BasicProperties;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use tokio::net::TcpSocket;
 use crate::support::{
     SOON,
     api::{Api, GOOD},
-    bench::Bench,
+    bench::{Bench, Played},
     daemon::field,
     eventually::eventually,
     message::Message,
@@ -257,21 +258,25 @@ async fn exhausted_when_nobody_listens_at_the_api_and_never_a_possible_duplicate
 }
 
 #[tokio::test]
-async fn two_hundred_commands_a_hundred_at_once() {
-    const COMMANDS: u16 = 200;
-    let api = Api::in_rounds_of(100).await;
-    let url = api.url().to_owned();
-    let bench = Bench::on(Queues::new("many").await, api, &url, &[("limits.max_in_flight", "100")]).await;
+async fn six_hundred_commands_a_hundred_at_once() {
+    const COMMANDS: u16 = 600;
+    let options = Options { latency: Duration::from_millis(200), ..Options::default() };
+    let api = Played(Sandbox::start((Ipv4Addr::LOCALHOST, 0).into(), options).expect("a free port"));
+    let url = api.url();
+    let settings = [("limits.max_in_flight", "100"), ("limits.mode", "fixed")];
+    let bench = Bench::on(Queues::new("many").await, api, &url, &settings).await;
     let ids: Vec<_> = (0..COMMANDS).map(|number| format!("order-{number:03}")).collect();
     for id in &ids {
         bench.queues.send(&command("Hello", json!({ "commandId": id, "deviceAddress": id }))).await;
     }
+    let at_once = async || bench.daemon.metric("courier_in_flight", &[]).await;
+    eventually!(SOON, at_once().await == 100.0, "a hundred at once, after a slow start");
     let events = bench.queues.events(COMMANDS).await;
     let mut told: Vec<_> = events.iter().map(|event| event["commandId"].as_str().expect("an id")).collect();
     told.sort_unstable();
     assert_eq!(told, ids, "each once");
     assert!(events.iter().all(|event| event["outcome"] == "succeeded" && event["attempts"] == 1));
-    assert_eq!((bench.api.requests().len(), bench.api.most_at_once()), (usize::from(COMMANDS), 100));
+    assert_eq!(bench.posts(), (COMMANDS.into(), COMMANDS.into()));
     bench.end().await;
 }
 

@@ -11,6 +11,7 @@ use crate::{
         properties::{HeaderValue, header},
     },
     gate::GateReason,
+    pipeline::Order,
 };
 
 const LATER: Duration = Duration::from_secs(2_000);
@@ -102,4 +103,19 @@ async fn a_command_is_not_sent_to_a_tier_to_expire_there() {
     daemon.pass(Duration::from_secs(2)).await;
     assert_eq!(daemon.world.events()[0]["failure"]["reason"], "expired");
     assert_eq!(daemon.world.parked(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_keeps_its_order_over_tiers() {
+    let mut daemon = Daemon::start_with(|rules| rules.order = Order::Device);
+    daemon.world.script(std::iter::repeat_n(status(503), 5));
+    for text in ["first", "second", "third"] {
+        daemon.deliver(text, json!({}));
+    }
+    daemon.pass(LATER).await;
+    assert_eq!(daemon.world.parked(), ["5s", "5s", "5s", "30s", "30s", "30s", "2m", "2m", "2m"]);
+    let posted = daemon.world.posted();
+    assert_eq!(posted, ["first", "first", "first", "first", "first", "first", "second", "third"]);
+    let attempts: Vec<_> = daemon.world.events().iter().map(|event| event["attempts"].clone()).collect();
+    assert_eq!(attempts, [6, 1, 1], "those behind it are not counted");
 }

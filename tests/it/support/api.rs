@@ -1,16 +1,13 @@
 //! An API that keeps whole requests, as they came over the wire, and answers as told.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Arc, Mutex};
 
 use axum::{
     Router,
     body::Bytes,
     http::{HeaderMap, Method, StatusCode, Uri},
 };
-use tokio::{net::TcpListener, sync::Barrier};
+use tokio::net::TcpListener;
 
 /// The documented answer.
 pub(crate) const GOOD: &str = r#"{ "id": 1, "threadId": 2, "clientId": 1, "clientExternalId": null, "agentId": 3 }"#;
@@ -42,11 +39,7 @@ type Answer = (u16, String);
 struct Desk {
     /// By the request's number, from 1.
     answer: Box<dyn Fn(usize) -> Answer + Send + Sync>,
-    /// Nobody is answered before so many wait at once.
-    round: Barrier,
     requests: Mutex<Vec<Request>>,
-    waiting: AtomicUsize,
-    most_waiting: AtomicUsize,
 }
 
 /// The API; it stops with the test's runtime.
@@ -58,22 +51,7 @@ pub(crate) struct Api {
 impl Api {
     /// Answers the nth request, from 1, with this status and body.
     pub(crate) async fn answering(answer: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
-        Self::start(answer, 1).await
-    }
-
-    /// Answers well, but nobody before this many requests wait at once.
-    pub(crate) async fn in_rounds_of(size: usize) -> Self {
-        Self::start(|_| (200, GOOD.to_owned()), size).await
-    }
-
-    async fn start(answer: impl Fn(usize) -> Answer + Send + Sync + 'static, round: usize) -> Self {
-        let desk = Arc::new(Desk {
-            answer: Box::new(answer),
-            round: Barrier::new(round),
-            requests: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-            most_waiting: AtomicUsize::new(0),
-        });
+        let desk = Arc::new(Desk { answer: Box::new(answer), requests: Mutex::default() });
         let (listener, served) = (TcpListener::bind("127.0.0.1:0").await.expect("a free port"), Arc::clone(&desk));
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let serve = async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
@@ -92,11 +70,6 @@ impl Api {
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.desk.requests.lock().expect("not poisoned").clone()
     }
-
-    /// How many requests waited for their answer at once, at most.
-    pub(crate) fn most_at_once(&self) -> usize {
-        self.desk.most_waiting.load(Ordering::SeqCst)
-    }
 }
 
 impl Desk {
@@ -106,10 +79,6 @@ impl Desk {
             requests.push(request);
             requests.len()
         };
-        let waiting = self.waiting.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most_waiting.fetch_max(waiting, Ordering::SeqCst);
-        self.round.wait().await;
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
         let (status, body) = (self.answer)(number);
         (StatusCode::from_u16(status).expect("a status"), body)
     }
