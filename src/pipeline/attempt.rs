@@ -28,7 +28,7 @@ use crate::{
     telemetry::events::{AnswerUnread, AttemptMade, AttemptOrphaned},
 };
 
-/// Early by so little is in time.
+/// Early by so little is waited for in memory.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// How the work on a command ends.
@@ -128,7 +128,7 @@ impl<P: Ports> Pipeline<P> {
 impl<P: Ports> Work<'_, P> {
     /// Comes back only with what stops them.
     async fn attempts(&mut self) -> Result<Infallible, Stop> {
-        self.must_be_due()?;
+        self.wait_until_due().await?;
         loop {
             let mut permission = self.permission().await?;
             let made = match self.claim().await? {
@@ -209,14 +209,14 @@ impl<P: Ports> Work<'_, P> {
         if next == Next::Retry { self.delay().await } else { Ok(()) }
     }
 
-    /// What came back from a tier too early goes to one again, uncounted.
-    fn must_be_due(&self) -> Result<(), Stop> {
+    /// What came back from a tier too early goes to one again, uncounted; or waits here for a moment.
+    async fn wait_until_due(&self) -> Result<(), Stop> {
         let Some(not_before) = self.journey.not_before else { return Ok(()) };
         let early = Duration::try_from(not_before.duration_since(self.shared.ports.clock().now())).unwrap_or_default();
-        if early <= MOMENT {
-            return Ok(());
+        if early > MOMENT {
+            return Err(self.away(self.shared.rules.tiers.within(early), Some(not_before)));
         }
-        Err(self.away(self.shared.rules.tiers.within(early), Some(not_before)))
+        Ok(self.shared.wait(early).await?)
     }
 
     /// The delay before the next attempt: in memory, or in a tier.

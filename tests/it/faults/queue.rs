@@ -24,11 +24,13 @@ async fn a_queue_that_goes_while_the_gate_is_closed_is_declared_and_served_again
     eventually!(SOON, daemon.metric("courier_consumer_active", &[]).await == 0.0, "the end of the subscription");
     stage.queues.client().delete_queue(&stage.queues.name("commands")).await;
 
-    stage.sandbox.set_token("t".into());
-    back(&daemon).await;
+    let sessions = async || daemon.metric("courier_reconnects_total", &[("role", "consume")]).await;
+    eventually!(SOON, sessions().await >= 1.0, "a session that has declared the queue again");
     for index in OLD..ALL {
         stage.queues.send(&command(index, "new")).await;
     }
+    stage.sandbox.set_token("t".into());
+    back(&daemon).await;
     let mut account = Account::open(&stage.queues).await;
     let news = async || daemon.metric("courier_commands_finished_total", &[]).await;
     eventually!(SOON, news().await, |told| *told >= f64::from(ALL - OLD), "the new commands' outcomes");
