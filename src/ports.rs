@@ -1,6 +1,6 @@
 //! What the pipeline needs of the world. Adapters implement these; tests use fakes.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -40,6 +40,9 @@ pub struct Delivery {
 pub trait Inbox: Send {
     /// The next delivery, or `None` when no more will come, at shutdown.
     fn next(&mut self) -> impl Future<Output = Option<Delivery>> + Send;
+
+    /// One that is there already, if any.
+    fn try_next(&mut self) -> Option<Delivery>;
 }
 
 /// Where deliveries are settled.
@@ -69,7 +72,7 @@ pub enum PublishError {
 /// Where events and dead letters go.
 pub trait Outbox: Clone + Send + Sync + 'static {
     /// Resolves with `Ok` only when the broker has confirmed that it stored the message in at least one queue.
-    fn publish(&self, message: Message) -> impl Future<Output = Result<(), PublishError>> + Send;
+    fn publish(&self, message: Arc<Message>) -> impl Future<Output = Result<(), PublishError>> + Send;
 }
 
 /// Posts to the API.

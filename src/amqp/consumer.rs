@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, future::try_join_all};
 use lapin::{
     Channel, Connection, Event,
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions},
@@ -23,6 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    acks::{Ack, Ledger},
     census::{Census, Count},
     connect::{Broker, timed},
     error::SessionError,
@@ -52,6 +53,10 @@ pub struct Deliveries(mpsc::UnboundedReceiver<Delivery>);
 impl Inbox for Deliveries {
     async fn next(&mut self) -> Option<Delivery> {
         self.0.recv().await
+    }
+
+    fn try_next(&mut self) -> Option<Delivery> {
+        self.0.try_recv().ok()
     }
 }
 
@@ -135,7 +140,13 @@ impl Serve for Link {
         let channel = self.prepare(connection).await?;
         self.generation.store(generation, Ordering::Release);
         self.settings.telemetry.record(Connected { role: Role::Consume });
-        let mut session = Session { channel, generation, subscription: Subscription::None, last_ack: None };
+        let mut session = Session {
+            channel,
+            generation,
+            subscription: Subscription::None,
+            ledger: Ledger::default(),
+            last_ack: None,
+        };
         let census = Census::new(connection, self.settings.names.commands());
         let result = self.consume_until_stopped(&mut session, connection.events_listener(), census).await;
         // From here on nothing of this session may be worked on or settled.
@@ -178,11 +189,9 @@ impl Link {
             session.follow_gate(gate.is_open(), &self.settings).await?;
             tokio::select! {
                 biased;
-                Some(tag) = self.acked.recv() => session.ack(tag).await?,
-                delivery = session.subscription.next() => if let Some(delivery) = session.received(delivery, &self.settings)? {
-                    // Nobody takes deliveries any more: the pipeline drains, and the broker keeps them.
-                    drop(self.deliveries.send(delivery));
-                },
+                () = until(session.ledger.due()) => session.acknowledge(false).await?,
+                Some(tag) = self.acked.recv() => self.settle(session, tag),
+                delivery = session.subscription.next() => self.hand_over(session, delivery)?,
                 Ok(()) = self.gate.changed() => {}
                 _ = looks.tick(), if gate.wants_probe() => {
                     if let Some(delivery) = session.fetch(&self.settings.names.commands()).await? {
@@ -204,14 +213,35 @@ impl Link {
         }
     }
 
+    /// Takes what comes together at once: a turn costs more than a delivery.
+    fn hand_over(&self, session: &mut Session, first: Option<Brought>) -> Result<(), SessionError> {
+        let mut next = Some(first);
+        while let Some(brought) = next {
+            if let Some(delivery) = session.received(brought, &self.settings)? {
+                // Nobody takes deliveries any more: the pipeline drains, and the broker keeps them.
+                drop(self.deliveries.send(delivery));
+            }
+            next = session.subscription.next().now_or_never();
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, session: &mut Session, first: Tag) {
+        session.settle(first);
+        while let Ok(tag) = self.acked.try_recv() {
+            session.settle(tag);
+        }
+    }
+
     /// Settles what was acked, and gives the broker time to take it before the channel closes. An answer to a later request
     /// proves that it has read the acknowledgements; but the channel of a quorum queue keeps back those beyond 32 that
     /// await its log, and forgets them when it closes, and nothing that we could ask tells when it has none.
     async fn finish(&mut self, session: &mut Session) -> Result<(), SessionError> {
         self.flushed = false;
         while let Ok(tag) = self.acked.try_recv() {
-            session.ack(tag).await?;
+            session.settle(tag);
         }
+        session.acknowledge(true).await?;
         let prefetch = self.settings.prefetch;
         timed("basic.qos", session.channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
         if let Some(last) = session.last_ack {
@@ -227,8 +257,12 @@ struct Session {
     channel: Channel,
     generation: u64,
     subscription: Subscription,
+    ledger: Ledger,
     last_ack: Option<Instant>,
 }
+
+/// What a subscription brings.
+type Brought = Result<lapin::message::Delivery, lapin::Error>;
 
 /// Whether the broker sends us deliveries.
 enum Subscription {
@@ -241,7 +275,7 @@ enum Subscription {
 
 impl Subscription {
     /// Pends while there is no subscription.
-    async fn next(&mut self) -> Option<Result<lapin::message::Delivery, lapin::Error>> {
+    async fn next(&mut self) -> Option<Brought> {
         match self {
             Self::None => std::future::pending().await,
             Self::Active(consumer, _) | Self::Ending(consumer) => consumer.next().await,
@@ -276,11 +310,7 @@ impl Session {
     }
 
     /// A delivery; or the end of the subscription, which is only in order when we asked for it.
-    fn received(
-        &mut self,
-        delivery: Option<Result<lapin::message::Delivery, lapin::Error>>,
-        settings: &Consumer,
-    ) -> Result<Option<Delivery>, SessionError> {
+    fn received(&mut self, delivery: Option<Brought>, settings: &Consumer) -> Result<Option<Delivery>, SessionError> {
         match delivery {
             Some(Ok(delivery)) => Ok(Some(self.ours(delivery))),
             Some(Err(error)) => Err(error.into()),
@@ -304,13 +334,14 @@ impl Session {
     }
 
     /// One command from the queue, though there is no subscription: the probe of a closed gate.
-    async fn fetch(&self, queue: &str) -> Result<Option<Delivery>, SessionError> {
+    async fn fetch(&mut self, queue: &str) -> Result<Option<Delivery>, SessionError> {
         let queue = ShortString::try_new(queue).unwrap_or_default();
         let fetched = timed("basic.get", self.channel.basic_get(queue, BasicGetOptions::default())).await?;
         Ok(fetched.map(|message| self.ours(message.delivery)))
     }
 
-    fn ours(&self, theirs: lapin::message::Delivery) -> Delivery {
+    fn ours(&mut self, theirs: lapin::message::Delivery) -> Delivery {
+        self.ledger.delivered(theirs.delivery_tag);
         Delivery {
             tag: Tag { generation: self.generation, number: theirs.delivery_tag },
             properties: properties::read(&theirs.properties),
@@ -320,11 +351,27 @@ impl Session {
         }
     }
 
-    async fn ack(&mut self, tag: Tag) -> Result<(), SessionError> {
+    fn settle(&mut self, tag: Tag) {
         if tag.generation == self.generation {
-            self.last_ack = Some(Instant::now());
-            timed("basic.ack", self.channel.basic_ack(tag.number, BasicAckOptions::default())).await?;
+            self.ledger.settle(tag.number);
         }
-        Ok(())
+    }
+
+    /// Sends what is due, all in one go.
+    async fn acknowledge(&mut self, all: bool) -> Result<(), SessionError> {
+        let acks = self.ledger.take(all);
+        if acks.is_empty() {
+            return Ok(());
+        }
+        self.last_ack = Some(Instant::now());
+        let send = |Ack { number, multiple }| self.channel.basic_ack(number, BasicAckOptions { multiple });
+        timed("basic.ack", try_join_all(acks.into_iter().map(send))).await.map(drop)
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

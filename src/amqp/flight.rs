@@ -1,6 +1,6 @@
 //! The publishes of one session that are on their way: handed to the library, and not yet judged.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use lapin::{Channel, Confirmation, message::BasicReturnMessage, options::BasicPublishOptions, types::ShortString};
@@ -26,7 +26,7 @@ type Confirm = Pin<Box<dyn Future<Output = Result<Confirmed<Landed>, lapin::Erro
 
 /// A message to publish, and whom to tell what became of it.
 pub(super) struct Job {
-    pub(super) message: Message,
+    pub(super) message: Arc<Message>,
     pub(super) reply: Reply,
 }
 
@@ -107,7 +107,7 @@ impl Flight {
 async fn publish(channel: Channel, address: Address, job: Job) -> Result<Confirmed<Landed>, lapin::Error> {
     let Job { message, reply } = job;
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let properties = properties::write(message.properties);
+    let properties = properties::write(&message.properties);
     let (exchange, key) = (short(&address.exchange), short(&address.key));
     let confirm = channel.basic_publish(exchange, key, options, &message.body, properties).await?.await?;
     let (accepted, returned) = match confirm {

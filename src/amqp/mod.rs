@@ -4,6 +4,7 @@
 //! Neither uses the client library's own recovery: any error, ended stream or missed deadline drops the whole session,
 //! and a new one with a new generation takes its place.
 
+mod acks;
 mod census;
 mod connect;
 mod consumer;

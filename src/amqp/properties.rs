@@ -69,40 +69,40 @@ fn read_value(value: &AMQPValue) -> Option<HeaderValue> {
 }
 
 /// Writes the properties of a message of ours: persistent, always.
-pub(super) fn write(ours: Properties) -> BasicProperties {
+pub(super) fn write(ours: &Properties) -> BasicProperties {
     let mut theirs = BasicProperties::default().with_delivery_mode(PERSISTENT);
-    let mut set = |value: Option<String>, with: fn(BasicProperties, ShortString) -> BasicProperties| {
+    let mut set = |value: &Option<String>, with: fn(BasicProperties, ShortString) -> BasicProperties| {
         // What came in as a short string fits; what we make ourselves is bounded far below.
-        if let Some(short) = value.and_then(|text| ShortString::try_new(text).ok()) {
+        if let Some(short) = value.as_deref().and_then(|text| ShortString::try_new(text).ok()) {
             theirs = with(std::mem::take(&mut theirs), short);
         }
     };
-    set(ours.content_type, BasicProperties::with_content_type);
-    set(ours.content_encoding, BasicProperties::with_content_encoding);
-    set(ours.message_id, BasicProperties::with_message_id);
-    set(ours.correlation_id, BasicProperties::with_correlation_id);
-    set(ours.reply_to, BasicProperties::with_reply_to);
-    set(ours.kind, BasicProperties::with_type);
-    set(ours.app_id, BasicProperties::with_app_id);
+    set(&ours.content_type, BasicProperties::with_content_type);
+    set(&ours.content_encoding, BasicProperties::with_content_encoding);
+    set(&ours.message_id, BasicProperties::with_message_id);
+    set(&ours.correlation_id, BasicProperties::with_correlation_id);
+    set(&ours.reply_to, BasicProperties::with_reply_to);
+    set(&ours.kind, BasicProperties::with_type);
+    set(&ours.app_id, BasicProperties::with_app_id);
     if let Some(seconds) = ours.timestamp_s {
         theirs = theirs.with_timestamp(seconds);
     }
     if let Some(priority) = ours.priority {
         theirs = theirs.with_priority(priority);
     }
-    if ours.headers.is_empty() { theirs } else { theirs.with_headers(write_headers(ours.headers)) }
+    if ours.headers.is_empty() { theirs } else { theirs.with_headers(write_headers(&ours.headers)) }
 }
 
-fn write_headers(ours: Headers) -> FieldTable {
+fn write_headers(ours: &Headers) -> FieldTable {
     let mut theirs = FieldTable::default();
     for (name, value) in ours {
-        let Ok(name) = ShortString::try_new(name) else { continue };
+        let Ok(name) = ShortString::try_new(name.as_str()) else { continue };
         theirs.insert(
             name,
             match value {
-                HeaderValue::Text(text) => AMQPValue::LongString(text.into()),
-                HeaderValue::Int(int) => AMQPValue::LongLongInt(int),
-                HeaderValue::Bool(truth) => AMQPValue::Boolean(truth),
+                HeaderValue::Text(text) => AMQPValue::LongString(text.as_str().into()),
+                HeaderValue::Int(int) => AMQPValue::LongLongInt(*int),
+                HeaderValue::Bool(truth) => AMQPValue::Boolean(*truth),
             },
         );
     }
@@ -141,7 +141,7 @@ mod tests {
             .with_user_id("guest".into())
             .with_headers(headers);
 
-        let written = write(read(&theirs));
+        let written = write(&read(&theirs));
 
         assert_eq!(written.message_id(), theirs.message_id());
         assert_eq!(written.correlation_id(), theirs.correlation_id());

@@ -38,14 +38,15 @@ pub struct Publisher {
 }
 
 impl Outbox for Publisher {
-    async fn publish(&self, message: Message) -> Result<(), PublishError> {
-        let (target, started) = (message.target.clone(), Instant::now());
+    async fn publish(&self, message: Arc<Message>) -> Result<(), PublishError> {
+        let started = Instant::now();
+        let target = &message.target;
         let unconfirmed = self.telemetry.unconfirmed();
-        let result = self.hand_over(message).await;
+        let result = self.hand_over(message.clone()).await;
         drop(unconfirmed);
         match result {
-            Ok(()) => self.telemetry.record(PublishConfirmed { target: &target, took: started.elapsed() }),
-            Err(error) => self.telemetry.record(PublishFailed { target: &target, error }),
+            Ok(()) => self.telemetry.record(PublishConfirmed { target, took: started.elapsed() }),
+            Err(error) => self.telemetry.record(PublishFailed { target, error }),
         }
         result
     }
@@ -71,7 +72,7 @@ impl Publisher {
         (Self { jobs: sender, telemetry }, serving)
     }
 
-    async fn hand_over(&self, message: Message) -> Result<(), PublishError> {
+    async fn hand_over(&self, message: Arc<Message>) -> Result<(), PublishError> {
         let (reply, told) = oneshot::channel();
         self.jobs.send(Job { message, reply }).await.map_err(|_| PublishError::Unconfirmed)?;
         // A dropped reply: the session that had the message ended before its confirm came.
@@ -143,11 +144,23 @@ impl Owner {
                 () = tokio::time::sleep_until(deadline), if waiting && self.hold.is_none() => {
                     return Err(SessionError::Deadline { operation: "a publish", deadline: CONFIRM_DEADLINE });
                 }
-                Some(job) = self.jobs.recv(), if has_room => flight.take_off(job),
+                Some(job) = self.jobs.recv(), if has_room => {
+                    flight.take_off(job);
+                    self.take_more(&mut flight);
+                }
                 () = self.stop.cancelled(), if !waiting => {
                     return timed("channel.close", channel.close(200, "done".into())).await;
                 }
             }
+        }
+    }
+
+    /// What waits together leaves together: a turn costs more than a message.
+    fn take_more(&mut self, flight: &mut Flight) {
+        while flight.has_room()
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            flight.take_off(job);
         }
     }
 

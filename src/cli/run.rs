@@ -8,7 +8,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Exit, configured, output, runtime};
+use super::{Exit, configured, output};
 use crate::{
     bootstrap::{App, StartError},
     config::{Limits, Sources},
@@ -24,7 +24,9 @@ pub(super) fn execute(sources: &Sources) -> Exit {
 fn start(sources: &Sources) -> Result<Exit, Exit> {
     let config = configured(sources)?;
     logging::init(&config.log.level, config.log.format).map_err(failed)?;
-    let runtime = runtime()?;
+    // One thread for the work on commands, which mostly waits: they hand it to each other without waking a thread. Probes,
+    // the journal and the connections to the broker have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let app = App::new(config).map_err(refused)?;
     let exit = runtime.block_on(async {
         let mut stop = Stop::listen().map_err(failed)?;

@@ -118,7 +118,7 @@ impl<P: Ports> Pipeline<P> {
         loop {
             stop = match stop {
                 Stop::End(end) => return end,
-                Stop::TooLate => work.too_late().await,
+                Stop::TooLate => Box::pin(work.too_late()).await,
                 Stop::Away(parking) => work.go_away(parking).await.into(),
             }
         }

@@ -126,14 +126,14 @@ impl<P: Ports> Dispatcher<P> {
                 biased;
                 () = shared.drain.cancelled() => return false,
                 Some(done) = self.work.join_next() => if panicked(&done) { return true },
-                Some(word) = self.words.1.recv() => self.hear(word),
+                Some(word) = self.words.1.recv() => self.hear_all(word),
                 () = &mut renewals => {}
                 _ = gate.changed() => {}
                 Ok(()) = rates.changed() => self.follow_rates(),
                 () = tokio::time::sleep_until(self.wake_at) => {}
                 _ = looks.tick(), if !self.was_open => shared.keeper.ask_for_probe(self.work.is_empty()),
                 delivery = inbox.next() => match delivery {
-                    Some(delivery) => self.take(delivery),
+                    Some(delivery) => self.take_all(delivery, &mut inbox),
                     // It lasts as long as the sessions do, and those are stopped after us.
                     None => return true,
                 },
@@ -146,7 +146,7 @@ impl<P: Ports> Dispatcher<P> {
             self.dispatch();
             tokio::select! {
                 biased;
-                Some(word) = self.words.1.recv() => self.hear(word),
+                Some(word) = self.words.1.recv() => self.hear_all(word),
                 done = self.work.join_next() => match done {
                     Some(done) if panicked(&done) => return Drained::Panicked,
                     Some(_) => {}
@@ -158,6 +158,23 @@ impl<P: Ports> Dispatcher<P> {
 
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// What comes together is taken together: a turn costs more than a delivery.
+    fn take_all(&mut self, first: Delivery, inbox: &mut impl Inbox) {
+        let mut next = Some(first);
+        while let Some(delivery) = next {
+            self.take(delivery);
+            next = inbox.try_next();
+        }
+    }
+
+    fn hear_all(&mut self, first: Word) {
+        let mut next = Some(first);
+        while let Some(word) = next {
+            self.hear(word);
+            next = self.words.1.try_recv().ok();
+        }
     }
 
     fn take(&mut self, delivery: Delivery) {

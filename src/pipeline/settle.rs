@@ -2,6 +2,10 @@
 //!
 //! The only file that acknowledges. Once a command has an ending, only the publishing is tried again, never the POST.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 use super::{
     Pipeline, Shared,
     attempt::{End, Parking},
@@ -35,7 +39,7 @@ impl<P: Ports> Pipeline<P> {
         let end = self.attempt(&delivery, &command, &mut journey, &mut place).await;
         match end {
             End::Parked(parking) => {
-                if self.settle_parked(&delivery, &command, &journey, parking).await {
+                if Box::pin(self.settle_parked(&delivery, &command, &journey, parking)).await {
                     place.parked();
                 }
             }
@@ -46,7 +50,7 @@ impl<P: Ports> Pipeline<P> {
             }
             End::Known(ended) => {
                 drop(place);
-                self.settle_known(&delivery, &command, &mut journey, ended).await;
+                Box::pin(self.settle_known(&delivery, &command, &mut journey, ended)).await;
             }
             End::Released => {}
         }
@@ -77,9 +81,10 @@ impl<P: Ports> Pipeline<P> {
         let event = Event::of_command(command, ending, &circumstances);
         let (failure, send) = (event.failure.clone(), journey.send(&command.id));
         // Before anybody is told: else a crash now could end it in another way than it was told.
-        let ended = Ended { event: event.json(), owes_letter: failure.is_some() };
+        let json = event.json();
+        let ended = Ended { event: json.clone(), owes_letter: failure.is_some() };
         shared.remember(&send, Fact::Ended(ended)).await;
-        shared.tell(delivery, journey, Some(&event), failure.as_ref()).await;
+        shared.tell(delivery, journey, Some((&event, json)), failure.as_ref()).await;
         shared.letter_is_stored(failure.as_ref(), &send).await;
         shared.ports.settler().ack(delivery.tag);
         shared.finished(Some(&command.id), journey, failure.as_ref());
@@ -95,7 +100,8 @@ impl<P: Ports> Pipeline<P> {
         };
         journey.attempts = event.attempts;
         let (failure, send) = (event.failure.clone().filter(|_| ended.owes_letter), journey.send(&command.id));
-        self.shared.tell(delivery, journey, Some(&event), failure.as_ref()).await;
+        let told = Some((&event, event.json()));
+        self.shared.tell(delivery, journey, told, failure.as_ref()).await;
         self.shared.letter_is_stored(failure.as_ref(), &send).await;
         self.shared.ports.settler().ack(delivery.tag);
         self.shared.telemetry.record(CommandRepeated { command_id: &command.id, outcome: event.outcome });
@@ -130,7 +136,8 @@ impl<P: Ports> Pipeline<P> {
         let now = self.shared.ports.clock().now();
         let event = Event::of_malformed(malformed, &journey.circumstances(now, Some(Reason::Malformed)));
         let failure = Failure { reason: Reason::Malformed, http_status: None, detail: malformed.detail() };
-        self.shared.tell(delivery, journey, event.as_ref(), Some(&failure)).await;
+        let told = event.as_ref().map(|event| (event, event.json()));
+        self.shared.tell(delivery, journey, told, Some(&failure)).await;
         self.shared.ports.settler().ack(delivery.tag);
         self.shared.finished(malformed.id.as_ref(), journey, Some(&failure));
     }
@@ -139,19 +146,30 @@ impl<P: Ports> Pipeline<P> {
 impl<P: Ports> Shared<P> {
     /// What must be true before an acknowledgement: everything that must be stored is stored. A reply is a courtesy to
     /// somebody who may have stopped listening: it is tried once.
-    async fn tell(&self, delivery: &Delivery, journey: &Journey, event: Option<&Event>, failure: Option<&Failure>) {
+    async fn tell(
+        &self,
+        delivery: &Delivery,
+        journey: &Journey,
+        event: Option<(&Event, Bytes)>,
+        failure: Option<&Failure>,
+    ) {
         let properties = &delivery.properties;
-        let event = event.map(|event| event.to_message(self.rules.event_format, journey.replay, properties));
+        let event =
+            event.map(|(event, json)| event.to_message(json, self.rules.event_format, journey.replay, properties));
         let reply_to = properties.reply_to.as_ref().filter(|_| self.rules.replies);
         let reply = event.as_ref().zip(reply_to);
         let reply = reply.map(|(event, queue)| event.redirected(Target::Reply(queue.clone())));
         let dead_letter = failure.map(|failure| dead_letter(delivery, journey, failure));
+        if reply.is_none() && dead_letter.is_none() {
+            return self.store(event).await;
+        }
         let courtesy = async {
             if let Some(reply) = reply {
-                let _ = self.ports.outbox().publish(reply).await;
+                let _ = self.ports.outbox().publish(Arc::new(reply)).await;
             }
         };
-        tokio::join!(self.store(event), self.store(dead_letter), courtesy);
+        // Most commands succeed and want no reply: theirs is the small future.
+        Box::pin(async { tokio::join!(self.store(event), self.store(dead_letter), courtesy) }).await;
     }
 
     /// So that it is not written again when the delivery comes again.
@@ -164,7 +182,7 @@ impl<P: Ports> Shared<P> {
     /// Publishes until the broker has stored the message. While it cannot, the gate is closed: an outcome that cannot be
     /// recorded must not be created.
     async fn store(&self, message: Option<Message>) {
-        let Some(message) = message else { return };
+        let Some(message) = message.map(Arc::new) else { return };
         let mut gate = None;
         let mut failures = 0;
         while let Err(error) = self.ports.outbox().publish(message.clone()).await {

@@ -67,7 +67,8 @@ fn told(command: &Command, properties: &Properties) -> (Bytes, Message) {
     let occurred_at = Timestamp::now();
     let circumstances = Circumstances { replay: 0, occurred_at, attempts: 1, possible_duplicate: false, timing };
     let event = Event::of_command(command, Ending::Succeeded(Response::parse(ANSWER)), &circumstances);
-    (event.json(), event.to_message(EventFormat::Plain, 0, properties))
+    let json = event.json();
+    (json.clone(), event.to_message(json, EventFormat::Plain, 0, properties))
 }
 
 fn step<T>(name: &str, mut work: impl FnMut() -> T) {

@@ -36,10 +36,10 @@ pub enum EventFormat {
 }
 
 impl Event {
-    /// The message for `<p>.events`. `original` are the properties of the command's message, `replay` its
+    /// The message for `<p>.events`; `json` is [`Event::json`], which the journal wants, too. `original` are the properties of the command's message, `replay` its
     /// `courier-replay`. For the queue of `reply_to` see [`Message::redirected`].
     #[must_use]
-    pub fn to_message(&self, format: EventFormat, replay: u32, original: &Properties) -> Message {
+    pub fn to_message(&self, json: Bytes, format: EventFormat, replay: u32, original: &Properties) -> Message {
         let mut headers = Headers::from([
             (header::VERSION.to_owned(), header::VERSION_VALUE.into()),
             (header::REPLAY.to_owned(), replay.into()),
@@ -50,15 +50,15 @@ impl Event {
         }
         let attributes = Attributes::of(self, traceparent);
         let (content_type, body) = match format {
-            EventFormat::Plain => (JSON, json::bytes(self)),
-            EventFormat::CloudEventsStructured => (CLOUDEVENTS_JSON, json::bytes(&attributes.around(self))),
+            EventFormat::Plain => (JSON, json),
+            EventFormat::CloudEventsStructured => (CLOUDEVENTS_JSON, json::bytes(&attributes.around(self)).into()),
             EventFormat::CloudEventsBinary => {
                 headers.extend(attributes.headers());
-                (JSON, json::bytes(self))
+                (JSON, json)
             }
         };
         let properties = self.properties(content_type, &attributes, original, headers);
-        Message { target: self.target(), properties, body: Bytes::from(body) }
+        Message { target: self.target(), properties, body }
     }
 
     fn target(&self) -> Target {

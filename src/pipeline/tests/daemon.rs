@@ -23,6 +23,10 @@ impl Inbox for Queue {
     async fn next(&mut self) -> Option<Delivery> {
         self.0.recv().await
     }
+
+    fn try_next(&mut self) -> Option<Delivery> {
+        self.0.try_recv().ok()
+    }
 }
 
 /// A pipeline at work in a [`World`].

@@ -238,10 +238,10 @@ impl Sender for World {
 }
 
 impl Outbox for World {
-    async fn publish(&self, message: Message) -> Result<(), PublishError> {
+    async fn publish(&self, message: Arc<Message>) -> Result<(), PublishError> {
         self.confirms.subscribe().wait_for(|confirming| *confirming).await.unwrap();
         self.step().await;
-        let result = self.take(message);
+        let result = self.take(Arc::unwrap_or_clone(message));
         self.step().await;
         result
     }

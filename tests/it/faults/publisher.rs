@@ -83,7 +83,7 @@ async fn each_message_of_a_batch_is_told_its_own_fate() {
         tokio::spawn(async move {
             let (queue, wanted) = fates.of(number);
             let (target, body) = (Target::Reply(queue), Bytes::from(number.to_string()));
-            let told = publisher.publish(Message { target, properties: Properties::default(), body }).await;
+            let told = publisher.publish(Arc::new(Message { target, properties: Properties::default(), body })).await;
             (told != wanted).then_some((number, wanted, told))
         })
     });
