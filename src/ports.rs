@@ -43,6 +43,9 @@ pub trait Inbox: Send {
 
     /// One that is there already, if any.
     fn try_next(&mut self) -> Option<Delivery>;
+
+    /// How many deliveries may be in hand from now on; it may take a moment.
+    fn set_window(&mut self, window: u16);
 }
 
 /// Where deliveries are settled.

@@ -48,15 +48,22 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TAKEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where the pipeline takes deliveries from.
-pub struct Deliveries(mpsc::UnboundedReceiver<Delivery>);
+pub struct Deliveries {
+    deliveries: mpsc::UnboundedReceiver<Delivery>,
+    window: watch::Sender<u16>,
+}
 
 impl Inbox for Deliveries {
     async fn next(&mut self) -> Option<Delivery> {
-        self.0.recv().await
+        self.deliveries.recv().await
     }
 
     fn try_next(&mut self) -> Option<Delivery> {
-        self.0.try_recv().ok()
+        self.deliveries.try_recv().ok()
+    }
+
+    fn set_window(&mut self, window: u16) {
+        self.window.send_replace(window);
     }
 }
 
@@ -89,7 +96,7 @@ pub struct Consumer {
     pub tiers: Tiers,
     /// Declares the topology before consuming, instead of only checking it.
     pub declare: Option<Topology>,
-    /// How many deliveries may be in hand; the bound of all memory.
+    /// How many deliveries may be in hand at most; the bound of all memory.
     pub prefetch: u16,
     /// Told how many consumers the queue has, ours included, whenever the broker was asked.
     pub others: Others,
@@ -116,9 +123,11 @@ impl Consumer {
         let supervisor =
             Supervisor { broker, role: Role::Consume, telemetry: self.telemetry.clone(), random, stop: stop.clone() };
         let gate = self.gate.subscribe();
-        let link = Link { settings: self, deliveries, acked, generation, gate, stop, flushed: true };
+        let window = watch::Sender::new(self.prefetch);
+        let windows = window.subscribe();
+        let link = Link { settings: self, deliveries, acked, generation, gate, windows, stop, flushed: true };
         let serving = async move { supervisor.run(link).await };
-        (Deliveries(inbox), acks, serving)
+        (Deliveries { deliveries: inbox, window }, acks, serving)
     }
 }
 
@@ -129,6 +138,8 @@ struct Link {
     acked: mpsc::UnboundedReceiver<Tag>,
     generation: Arc<AtomicU64>,
     gate: watch::Receiver<GateState>,
+    /// How many deliveries are wanted in hand.
+    windows: watch::Receiver<u16>,
     stop: CancellationToken,
     /// Not while acknowledgements may be lost at the very end.
     flushed: bool,
@@ -170,7 +181,6 @@ impl Link {
         Topology::require(&self.settings.names, &self.settings.tiers, connection).await?;
         self.settings.telemetry.record(TopologyVerified);
         let channel = timed("channel.open", connection.create_channel()).await?;
-        timed("basic.qos", channel.basic_qos(self.settings.prefetch, BasicQosOptions::default())).await?;
         Ok(channel)
     }
 
@@ -185,14 +195,15 @@ impl Link {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let gate = *self.gate.borrow_and_update();
-            session.follow_gate(gate.is_open(), &self.settings).await?;
+            let (gate, window) = (*self.gate.borrow_and_update(), *self.windows.borrow_and_update());
+            session.follow(gate.is_open(), window, &self.settings).await?;
             tokio::select! {
                 biased;
                 () = until(session.ledger.due()) => session.acknowledge(false).await?,
                 Some(tag) = self.acked.recv() => self.settle(session, tag),
                 delivery = session.subscription.next() => self.hand_over(session, delivery)?,
                 Ok(()) = self.gate.changed() => {}
+                Ok(()) = self.windows.changed() => {}
                 _ = looks.tick(), if gate.wants_probe() => {
                     if let Some(delivery) = session.fetch(&self.settings.names.commands()).await? {
                         drop(self.deliveries.send(delivery));
@@ -267,8 +278,8 @@ type Brought = Result<lapin::message::Delivery, lapin::Error>;
 /// Whether the broker sends us deliveries.
 enum Subscription {
     None,
-    /// Since then.
-    Active(lapin::Consumer, Instant),
+    /// Since then, with this window.
+    Active(lapin::Consumer, Instant, u16),
     /// We asked it to stop; what it sent before still comes.
     Ending(lapin::Consumer),
 }
@@ -278,22 +289,26 @@ impl Subscription {
     async fn next(&mut self) -> Option<Brought> {
         match self {
             Self::None => std::future::pending().await,
-            Self::Active(consumer, _) | Self::Ending(consumer) => consumer.next().await,
+            Self::Active(consumer, ..) | Self::Ending(consumer) => consumer.next().await,
         }
     }
 }
 
 impl Session {
-    /// Subscribes when the gate opens, cancels when it closes.
-    async fn follow_gate(&mut self, open: bool, settings: &Consumer) -> Result<(), SessionError> {
+    /// Subscribes when the gate opens, cancels when it closes. Another window takes another subscription: the broker heeds
+    /// it for new ones only.
+    async fn follow(&mut self, open: bool, window: u16, settings: &Consumer) -> Result<(), SessionError> {
         self.subscription = match std::mem::replace(&mut self.subscription, Subscription::None) {
             Subscription::None if open => {
+                timed("basic.qos", self.channel.basic_qos(window, BasicQosOptions::default())).await?;
                 let consumer = self.subscribe(&settings.names.commands()).await?;
-                settings.telemetry.record(ConsumerStarted { queue: &settings.names.commands() });
-                Subscription::Active(consumer, Instant::now())
+                settings.telemetry.record(ConsumerStarted { queue: &settings.names.commands(), window });
+                Subscription::Active(consumer, Instant::now(), window)
             }
-            Subscription::Active(consumer, _) if !open => {
-                settings.telemetry.record(ConsumerStopped { why: "the gate is closed" });
+            Subscription::Active(consumer, _, current) if !open || current != window => {
+                if !open {
+                    settings.telemetry.record(ConsumerStopped { why: "the gate is closed" });
+                }
                 let cancelling = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
                 timed("basic.cancel", cancelling).await?;
                 Subscription::Ending(consumer)
@@ -324,7 +339,7 @@ impl Session {
 
     /// The broker must know of our consumer, if we had it when we asked; and of others we want to know.
     fn counted(&self, count: Count, settings: &Consumer) -> Result<(), SessionError> {
-        let Subscription::Active(_, since) = &self.subscription else { return Ok(()) };
+        let Subscription::Active(_, since, _) = &self.subscription else { return Ok(()) };
         if *since > count.asked {
             return Ok(());
         }

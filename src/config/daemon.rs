@@ -113,6 +113,9 @@ impl Limits {
             classes: classes.into_iter().map(Some).collect(),
             key_interval: reader.duration("limits.device_interval", Duration::ZERO..=HOUR).unwrap_or_default(),
         };
+        if !rates.key_interval.is_zero() && reader.choice("delivery.order") == Some(Order::None) {
+            reader.mistake("limits.device_interval", "needs delivery.order = \"device\", which tells devices apart");
+        }
         Self { concurrency, channels, rates }
     }
 
@@ -215,5 +218,5 @@ fn channel_rate(text: &str) -> Result<(String, f64), String> {
     let Some((channel, rate)) = text.split_once('=').map(|(channel, rate)| (channel.trim(), rate.trim())) else {
         return Err("is not a channel type and its rate; write WHATSAPP=20".to_owned());
     };
-    Ok((channel.to_owned(), parse::rate(rate)?))
+    Ok((channel.to_owned(), parse::rate(rate).map_err(|problem| format!("{channel}: {problem}"))?))
 }

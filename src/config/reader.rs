@@ -204,8 +204,8 @@ impl Reader {
 
     fn mistaken(&mut self, path: &str, word: Option<&str>, origin: Option<String>, problem: &str) {
         let mut mistake = Mistake::new(path, problem);
-        // A user and a password can stand before an @ in any URL, a token behind a question mark.
-        if let Some(word) = word.filter(|word| !is_secret(path) && !word.contains(['@', '?'])) {
+        // A user and a password can stand before an @ in any URL, a token behind a question mark or an equals sign.
+        if let Some(word) = word.filter(|word| !is_secret(path) && !word.contains(['@', '?', '='])) {
             mistake = mistake.with_value(word);
         }
         self.mistakes.push(match origin {

@@ -146,6 +146,14 @@ impl Limit {
         limit
     }
 
+    /// How many may be under way once the slow start is over.
+    #[must_use]
+    pub fn target(&self) -> usize {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a u32")]
+        let target = self.limit.max(1.0) as usize;
+        target
+    }
+
     /// How many are under way.
     #[must_use]
     pub fn in_flight(&self) -> usize {

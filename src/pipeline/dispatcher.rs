@@ -16,6 +16,7 @@ use super::{
     keeper::{Probe, Turn},
     place::{Grant, Permission, Place, Word},
     rules,
+    window::Window,
 };
 use crate::{
     domain::{
@@ -60,6 +61,7 @@ struct Dispatcher<P: Ports> {
     pipeline: Pipeline<P>,
     schedule: Schedule,
     limit: Limit,
+    window: Window,
     hands: HashMap<Ticket, Hand>,
     /// The newest session that brought something.
     generation: u64,
@@ -100,6 +102,7 @@ impl<P: Ports> Dispatcher<P> {
         Self {
             schedule: Schedule::new(rules.lanes(), &rates),
             limit: rules.concurrency.limit(),
+            window: Window::new(rules.prefetch),
             hands: HashMap::new(),
             generation: 0,
             words: mpsc::unbounded_channel(),
@@ -122,6 +125,9 @@ impl<P: Ports> Dispatcher<P> {
         tokio::pin!(renewals);
         loop {
             self.dispatch();
+            if let Some(window) = self.window.change(self.limit.target(), self.now()) {
+                inbox.set_window(window);
+            }
             tokio::select! {
                 biased;
                 () = shared.drain.cancelled() => return false,
@@ -180,6 +186,7 @@ impl<P: Ports> Dispatcher<P> {
     fn take(&mut self, delivery: Delivery) {
         let shared = &self.pipeline.shared;
         shared.gate.want_probe(false);
+        self.window.took(delivery.body.len());
         if delivery.tag.generation > self.generation {
             self.generation = delivery.tag.generation;
             self.release_stale();

@@ -14,6 +14,7 @@ mod rules;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::sync::Arc;
 

@@ -27,6 +27,8 @@ impl Inbox for Queue {
     fn try_next(&mut self) -> Option<Delivery> {
         self.0.try_recv().ok()
     }
+
+    fn set_window(&mut self, _: u16) {}
 }
 
 /// A pipeline at work in a [`World`].

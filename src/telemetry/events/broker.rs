@@ -85,6 +85,8 @@ impl Event for ConnectFailed<'_> {
 pub struct ConsumerStarted<'a> {
     /// From which queue.
     pub queue: &'a str,
+    /// So many at once.
+    pub window: u16,
 }
 
 impl Event for ConsumerStarted<'_> {
@@ -94,8 +96,8 @@ impl Event for ConsumerStarted<'_> {
     }
 
     fn log(&self) {
-        let queue = self.queue;
-        info!(queue, "taking commands from the queue {queue:?}");
+        let Self { queue, window } = *self;
+        info!(queue, window, "taking commands from the queue {queue:?}, up to {window} at once");
     }
 }
 

@@ -1,0 +1,86 @@
+//! How many commands are worth having in hand: a quarter more than attempts may be under way, so that none waits for the
+//! broker, and no more bytes than a bound.
+
+use std::time::Duration;
+
+/// Bodies in hand, together, as far as the sizes of the last ones tell.
+const BYTES_MOST: f64 = 64.0 * 1024.0 * 1024.0;
+/// Even a limit that has learned to be small leaves some to choose from.
+const LEAST: f64 = 8.0;
+/// How much the last body counts.
+const SHARE: f64 = 0.02;
+/// A change costs a round trip to the broker: not more often than this, and not for little.
+const PAUSE: Duration = Duration::from_secs(5);
+const LITTLE: f64 = 0.2;
+
+/// The window; times are counted from some start.
+#[derive(Debug)]
+pub(super) struct Window {
+    most: f64,
+    current: f64,
+    /// Of the last bodies.
+    mean_bytes: f64,
+    changed: Duration,
+}
+
+impl Window {
+    /// At its largest.
+    pub(super) fn new(most: u16) -> Self {
+        Self { most: most.into(), current: most.into(), mean_bytes: 0.0, changed: Duration::ZERO }
+    }
+
+    /// A command came.
+    pub(super) fn took(&mut self, bytes: usize) {
+        let bytes = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+        // A large one counts at once; it is forgotten slowly.
+        self.mean_bytes = (self.mean_bytes + SHARE * (bytes - self.mean_bytes)).max(SHARE * bytes);
+    }
+
+    /// What it is to be when so many attempts may be under way, if that is another.
+    pub(super) fn change(&mut self, limit: usize, now: Duration) -> Option<u16> {
+        if now.saturating_sub(self.changed) < PAUSE {
+            return None;
+        }
+        let limit = f64::from(u32::try_from(limit).unwrap_or(u32::MAX));
+        let wanted = (limit * 1.25).min(BYTES_MOST / self.mean_bytes.max(1.0)).max(LEAST).min(self.most);
+        let is_little = (wanted - self.current).abs() < self.current * LITTLE && wanted < self.most;
+        if is_little || (wanted - self.current).abs() < 1.0 {
+            return None;
+        }
+        (self.current, self.changed) = (wanted, now);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to the most, a u16")]
+        let window = wanted as u16;
+        Some(window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn it_follows_the_limit_but_not_at_once_and_not_for_little() {
+        let mut window = Window::new(80);
+        assert_eq!(window.change(64, s(10)), None, "it is that already");
+        assert_eq!(window.change(60, s(11)), None, "a little");
+        assert_eq!(window.change(16, s(12)), Some(20));
+        assert_eq!(window.change(64, s(13)), None, "just changed");
+        assert_eq!(window.change(64, s(17)), Some(80));
+        assert_eq!(window.change(1, s(30)), Some(8));
+        assert_eq!(window.change(1_000, s(40)), Some(80), "never more than the most");
+    }
+
+    #[test]
+    fn large_bodies_make_it_small_at_once_and_small_ones_large_again() {
+        let mut window = Window::new(2_000);
+        (0..500).for_each(|_| window.took(256 * 1024));
+        let small = window.change(1_600, s(10)).unwrap();
+        assert!((250..=300).contains(&small), "64 MiB of 256 KiB each: {small}");
+        (0..500).for_each(|_| window.took(150));
+        assert_eq!(window.change(1_600, s(20)), Some(2_000));
+    }
+}
