@@ -45,7 +45,7 @@ pub trait Inbox: Send {
     fn try_next(&mut self) -> Option<Delivery>;
 
     /// How many deliveries may be in hand from now on; it may take a moment.
-    fn set_window(&mut self, window: u16);
+    fn set_prefetch(&mut self, prefetch: u16);
 }
 
 /// Where deliveries are settled.

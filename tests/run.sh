@@ -110,8 +110,9 @@ run_tests() {
     which='' # all of them with the first broker; then only those that need one
     for broker in $brokers; do
         step "Testing, with the broker: $broker"
+        # They mostly wait, so there may be more of them than cores.
         # shellcheck disable=SC2086 # two words or none
-        EDNA_COURIER_TEST_BROKER=$broker cargo test --quiet --locked $which ||
+        EDNA_COURIER_TEST_BROKER=$broker RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --quiet --locked $which ||
             fail 1 "tests with the broker $broker: see above"
         passed="$passed, ${which:+integration }tests with the broker $broker"
         which='--test it'

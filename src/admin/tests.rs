@@ -73,7 +73,7 @@ impl Fixture {
 
     fn consume(&self) {
         Role::ALL.into_iter().for_each(|role| self.telemetry.record(Connected { role }));
-        self.telemetry.record(ConsumerStarted { queue: "edna.commands", window: 80 });
+        self.telemetry.record(ConsumerStarted { queue: "edna.commands", prefetch: 80 });
     }
 }
 

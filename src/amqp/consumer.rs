@@ -50,7 +50,7 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(1);
 /// Where the pipeline takes deliveries from.
 pub struct Deliveries {
     deliveries: mpsc::UnboundedReceiver<Delivery>,
-    window: watch::Sender<u16>,
+    prefetch: watch::Sender<u16>,
 }
 
 impl Inbox for Deliveries {
@@ -62,8 +62,8 @@ impl Inbox for Deliveries {
         self.deliveries.try_recv().ok()
     }
 
-    fn set_window(&mut self, window: u16) {
-        self.window.send_replace(window);
+    fn set_prefetch(&mut self, prefetch: u16) {
+        self.prefetch.send_replace(prefetch);
     }
 }
 
@@ -123,11 +123,11 @@ impl Consumer {
         let supervisor =
             Supervisor { broker, role: Role::Consume, telemetry: self.telemetry.clone(), random, stop: stop.clone() };
         let gate = self.gate.subscribe();
-        let window = watch::Sender::new(self.prefetch);
-        let windows = window.subscribe();
-        let link = Link { settings: self, deliveries, acked, generation, gate, windows, stop, flushed: true };
+        let prefetch = watch::Sender::new(self.prefetch);
+        let prefetches = prefetch.subscribe();
+        let link = Link { settings: self, deliveries, acked, generation, gate, prefetches, stop, flushed: true };
         let serving = async move { supervisor.run(link).await };
-        (Deliveries { deliveries: inbox, window }, acks, serving)
+        (Deliveries { deliveries: inbox, prefetch }, acks, serving)
     }
 }
 
@@ -139,7 +139,7 @@ struct Link {
     generation: Arc<AtomicU64>,
     gate: watch::Receiver<GateState>,
     /// How many deliveries are wanted in hand.
-    windows: watch::Receiver<u16>,
+    prefetches: watch::Receiver<u16>,
     stop: CancellationToken,
     /// Not while acknowledgements may be lost at the very end.
     flushed: bool,
@@ -195,15 +195,15 @@ impl Link {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let (gate, window) = (*self.gate.borrow_and_update(), *self.windows.borrow_and_update());
-            session.follow(gate.is_open(), window, &self.settings).await?;
+            let (gate, prefetch) = (*self.gate.borrow_and_update(), *self.prefetches.borrow_and_update());
+            session.follow(gate.is_open(), prefetch, &self.settings).await?;
             tokio::select! {
                 biased;
                 () = until(session.ledger.due()) => session.acknowledge(false).await?,
                 Some(tag) = self.acked.recv() => self.settle(session, tag),
                 delivery = session.subscription.next() => self.hand_over(session, delivery)?,
                 Ok(()) = self.gate.changed() => {}
-                Ok(()) = self.windows.changed() => {}
+                Ok(()) = self.prefetches.changed() => {}
                 _ = looks.tick(), if gate.wants_probe() => {
                     if let Some(delivery) = session.fetch(&self.settings.names.commands()).await? {
                         drop(self.deliveries.send(delivery));
@@ -278,7 +278,7 @@ type Brought = Result<lapin::message::Delivery, lapin::Error>;
 /// Whether the broker sends us deliveries.
 enum Subscription {
     None,
-    /// Since then, with this window.
+    /// Since then, with this prefetch.
     Active(lapin::Consumer, Instant, u16),
     /// We asked it to stop; what it sent before still comes.
     Ending(lapin::Consumer),
@@ -295,17 +295,17 @@ impl Subscription {
 }
 
 impl Session {
-    /// Subscribes when the gate opens, cancels when it closes. Another window takes another subscription: the broker heeds
+    /// Subscribes when the gate opens, cancels when it closes. Another prefetch takes another subscription: the broker heeds
     /// it for new ones only.
-    async fn follow(&mut self, open: bool, window: u16, settings: &Consumer) -> Result<(), SessionError> {
+    async fn follow(&mut self, open: bool, prefetch: u16, settings: &Consumer) -> Result<(), SessionError> {
         self.subscription = match std::mem::replace(&mut self.subscription, Subscription::None) {
             Subscription::None if open => {
-                timed("basic.qos", self.channel.basic_qos(window, BasicQosOptions::default())).await?;
+                timed("basic.qos", self.channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
                 let consumer = self.subscribe(&settings.names.commands()).await?;
-                settings.telemetry.record(ConsumerStarted { queue: &settings.names.commands(), window });
-                Subscription::Active(consumer, Instant::now(), window)
+                settings.telemetry.record(ConsumerStarted { queue: &settings.names.commands(), prefetch });
+                Subscription::Active(consumer, Instant::now(), prefetch)
             }
-            Subscription::Active(consumer, _, current) if !open || current != window => {
+            Subscription::Active(consumer, _, current) if !open || current != prefetch => {
                 if !open {
                     settings.telemetry.record(ConsumerStopped { why: "the gate is closed" });
                 }

@@ -15,8 +15,8 @@ use super::{
     Pipeline, Shared,
     keeper::{Probe, Turn},
     place::{Grant, Permission, Place, Word},
+    prefetch::Prefetch,
     rules,
-    window::Window,
 };
 use crate::{
     domain::{
@@ -61,7 +61,7 @@ struct Dispatcher<P: Ports> {
     pipeline: Pipeline<P>,
     schedule: Schedule,
     limit: Limit,
-    window: Window,
+    prefetch: Prefetch,
     hands: HashMap<Ticket, Hand>,
     /// The newest session that brought something.
     generation: u64,
@@ -102,7 +102,7 @@ impl<P: Ports> Dispatcher<P> {
         Self {
             schedule: Schedule::new(rules.lanes(), &rates),
             limit: rules.concurrency.limit(),
-            window: Window::new(rules.prefetch),
+            prefetch: Prefetch::new(rules.prefetch),
             hands: HashMap::new(),
             generation: 0,
             words: mpsc::unbounded_channel(),
@@ -125,8 +125,8 @@ impl<P: Ports> Dispatcher<P> {
         tokio::pin!(renewals);
         loop {
             self.dispatch();
-            if let Some(window) = self.window.change(self.limit.target(), self.now()) {
-                inbox.set_window(window);
+            if let Some(prefetch) = self.prefetch.change(self.limit.target(), self.now()) {
+                inbox.set_prefetch(prefetch);
             }
             tokio::select! {
                 biased;
@@ -186,7 +186,7 @@ impl<P: Ports> Dispatcher<P> {
     fn take(&mut self, delivery: Delivery) {
         let shared = &self.pipeline.shared;
         shared.gate.want_probe(false);
-        self.window.took(delivery.body.len());
+        self.prefetch.took(delivery.body.len());
         if delivery.tag.generation > self.generation {
             self.generation = delivery.tag.generation;
             self.release_stale();

@@ -9,12 +9,12 @@ mod dispatcher;
 mod journey;
 mod keeper;
 mod place;
+mod prefetch;
 mod remember;
 mod rules;
 mod settle;
 #[cfg(test)]
 mod tests;
-mod window;
 
 use std::sync::Arc;
 

@@ -184,10 +184,10 @@ fn links_log_and_count_and_only_a_return_is_a_reconnect() {
     let failed = ConnectFailed { role, problem: "refused", retry_in: SECOND };
     check(&telemetry, failed, "WARN", &[], &["refused", "1000 ms"]);
     check(&telemetry, Connected { role }, "INFO", &[up], &["consume"]);
-    check(&telemetry, ConsumerStarted { queue: "q", window: 80 }, "INFO", &["consumer_active"], &["\"queue\":\"q\""]);
+    check(&telemetry, ConsumerStarted { queue: "q", prefetch: 80 }, "INFO", &["consumer_active"], &["\"queue\":\"q\""]);
     check(&telemetry, ConsumersCounted { consumers: 2 }, "TRACE", &["consumers"], &["\"consumers\":2"]);
     check(&telemetry, ConsumerStopped { why: "closed" }, "INFO", &["consumer_active"], &["closed"]);
-    telemetry.record(ConsumerStarted { queue: "q", window: 80 });
+    telemetry.record(ConsumerStarted { queue: "q", prefetch: 80 });
     check(&telemetry, ConnectionLost { role, problem: "reset" }, "WARN", &[up, "consumer_active"], &["reset"]);
     check(&telemetry, Connected { role }, "INFO", &[up, returns], &["consume"]);
     check(&telemetry, TopologyMissing { problem: "no queue x" }, "ERROR", &[], &["no queue x", "broker.declare"]);

@@ -3,6 +3,7 @@
 
 mod admin;
 mod cli;
+mod control;
 mod faults;
 mod gate;
 mod journal;

@@ -15,7 +15,7 @@ const LIMITS: Limits = Limits { max_in_flight: 8, prefetch: 16 };
 fn consuming(gate: &Gate) -> Telemetry {
     let telemetry = Telemetry::new(gate.clone(), LIMITS, &crate::domain::tier::Tiers::default()).unwrap();
     Role::ALL.into_iter().for_each(|role| telemetry.record(Connected { role }));
-    telemetry.record(ConsumerStarted { queue: "edna.commands", window: 80 });
+    telemetry.record(ConsumerStarted { queue: "edna.commands", prefetch: 80 });
     telemetry
 }
 

@@ -28,7 +28,7 @@ impl Inbox for Queue {
         self.0.try_recv().ok()
     }
 
-    fn set_window(&mut self, _: u16) {}
+    fn set_prefetch(&mut self, _: u16) {}
 }
 
 /// A pipeline at work in a [`World`].

@@ -86,7 +86,7 @@ pub struct ConsumerStarted<'a> {
     /// From which queue.
     pub queue: &'a str,
     /// So many at once.
-    pub window: u16,
+    pub prefetch: u16,
 }
 
 impl Event for ConsumerStarted<'_> {
@@ -96,8 +96,8 @@ impl Event for ConsumerStarted<'_> {
     }
 
     fn log(&self) {
-        let Self { queue, window } = *self;
-        info!(queue, window, "taking commands from the queue {queue:?}, up to {window} at once");
+        let Self { queue, prefetch } = *self;
+        info!(queue, prefetch, "taking commands from the queue {queue:?}, up to {prefetch} at once");
     }
 }
 

@@ -13,9 +13,9 @@ const SHARE: f64 = 0.02;
 const PAUSE: Duration = Duration::from_secs(5);
 const LITTLE: f64 = 0.2;
 
-/// The window; times are counted from some start.
+/// The prefetch; times are counted from some start.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct Prefetch {
     most: f64,
     current: f64,
     /// Of the last bodies.
@@ -23,7 +23,7 @@ pub(super) struct Window {
     changed: Duration,
 }
 
-impl Window {
+impl Prefetch {
     /// At its largest.
     pub(super) fn new(most: u16) -> Self {
         Self { most: most.into(), current: most.into(), mean_bytes: 0.0, changed: Duration::ZERO }
@@ -49,8 +49,8 @@ impl Window {
         }
         (self.current, self.changed) = (wanted, now);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to the most, a u16")]
-        let window = wanted as u16;
-        Some(window)
+        let prefetch = wanted as u16;
+        Some(prefetch)
     }
 }
 
@@ -64,23 +64,23 @@ mod tests {
 
     #[test]
     fn it_follows_the_limit_but_not_at_once_and_not_for_little() {
-        let mut window = Window::new(80);
-        assert_eq!(window.change(64, s(10)), None, "it is that already");
-        assert_eq!(window.change(60, s(11)), None, "a little");
-        assert_eq!(window.change(16, s(12)), Some(20));
-        assert_eq!(window.change(64, s(13)), None, "just changed");
-        assert_eq!(window.change(64, s(17)), Some(80));
-        assert_eq!(window.change(1, s(30)), Some(8));
-        assert_eq!(window.change(1_000, s(40)), Some(80), "never more than the most");
+        let mut prefetch = Prefetch::new(80);
+        assert_eq!(prefetch.change(64, s(10)), None, "it is that already");
+        assert_eq!(prefetch.change(60, s(11)), None, "a little");
+        assert_eq!(prefetch.change(16, s(12)), Some(20));
+        assert_eq!(prefetch.change(64, s(13)), None, "just changed");
+        assert_eq!(prefetch.change(64, s(17)), Some(80));
+        assert_eq!(prefetch.change(1, s(30)), Some(8));
+        assert_eq!(prefetch.change(1_000, s(40)), Some(80), "never more than the most");
     }
 
     #[test]
     fn large_bodies_make_it_small_at_once_and_small_ones_large_again() {
-        let mut window = Window::new(2_000);
-        (0..500).for_each(|_| window.took(256 * 1024));
-        let small = window.change(1_600, s(10)).unwrap();
+        let mut prefetch = Prefetch::new(2_000);
+        (0..500).for_each(|_| prefetch.took(256 * 1024));
+        let small = prefetch.change(1_600, s(10)).unwrap();
         assert!((250..=300).contains(&small), "64 MiB of 256 KiB each: {small}");
-        (0..500).for_each(|_| window.took(150));
-        assert_eq!(window.change(1_600, s(20)), Some(2_000));
+        (0..500).for_each(|_| prefetch.took(150));
+        assert_eq!(prefetch.change(1_600, s(20)), Some(2_000));
     }
 }
