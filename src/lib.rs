@@ -4,34 +4,41 @@
 //!
 //! ```text
 //! <p>.commands ──> amqp::Consumer ──> pipeline ──────────────────────────────> amqp::Publisher ──> <p>.events
-//!                        ^            intake: take in hand, decode (domain)                  └──> <p>.dead
-//!                        │            attempt: gate, slot, POST (edna), verdict (domain)
-//!                        └── ack ──── settle: publish, await the confirm, then acknowledge
+//!                        ^            dispatcher: decode, whose turn it is (domain)          └──> <p>.dead
+//!                        │            attempt: start it in the journal, POST (edna), verdict (domain)
+//!                        └── ack ──── settle: end it in the journal, publish, await the confirm, then acknowledge
 //! ```
 //!
 //! # One command's journey
 //!
 //! 1. [`amqp::Consumer`] brings a delivery while the [`gate`] is open; the prefetch bounds how many are in hand.
-//! 2. [`pipeline`] decodes it. What is no command ends here, as a dead letter `malformed`.
-//! 3. It waits for an open gate and a free slot, then [`edna::Client`] posts it once and returns *evidence*.
-//! 4. [`domain::verdict`], the one decision table, says what the evidence proves and what follows.
-//! 5. A command that must wait for long is copied to a tier, a delay queue, with all that the next attempt must know in
-//!    its headers; when the copy is confirmed, the delivery is acknowledged. The broker brings it back.
-//! 6. With an ending, the event and the dead letter are published; when the broker has confirmed both, and only then,
-//!    the delivery is acknowledged. While the broker cannot store them, the gate is closed and nothing new is posted.
+//! 2. The dispatcher of the [`pipeline`] decodes it. What is no command ends here, as a dead letter `malformed`. A command
+//!    gets a place in [`domain::schedule`] and a task of its own.
+//! 3. The task waits for its turn: those before it of the same device, the rates, the limit, an open gate.
+//! 4. The [`journal`] is asked for the attempt. If it knows the end, that is told again (6). An attempt whose owner is gone
+//!    is uncertain. Otherwise the attempt is on record as started, durably, before anything is sent.
+//! 5. [`edna::Client`] posts it once and returns *evidence*; [`domain::verdict`], the one decision table, says what that
+//!    proves and what follows. Before another attempt, the journal knows that this one is accounted for. A command that must
+//!    wait for long is copied to a tier, a delay queue, with all that the next attempt must know in its headers; when the
+//!    copy is confirmed, the delivery is acknowledged. The broker brings it back to its place.
+//! 6. An ending is durable in the journal before it is told. Then the event and the dead letter are published; when the
+//!    broker has confirmed both, and only then, the delivery is acknowledged. While the broker cannot store them, or the
+//!    journal cannot be written, the gate is closed and nothing new is posted.
 //!
 //! # Invariants
 //!
 //! - Only `pipeline/settle.rs` acknowledges, and only after the confirms. No path rejects or requeues a delivery.
-//! - After an answer from the API only the publishing is tried again, never the POST.
+//! - No POST without a start on record in the journal, no event without an end: durable, unless the settings chose no journal.
+//! - After an answer from the API only the writing and the publishing are tried again, never the POST.
 //! - Nothing copies a message's properties wholesale: [`domain::properties`] is an allow-list by construction.
 //! - An acknowledgement carries its session's generation; one for an old session is dropped, as the broker has handed the
 //!   delivery out again. For the same reason no attempt starts for a delivery of an old session.
+//! - Only the dispatcher decides whose turn it is: one task owns the schedule and the limit, so nothing of it has a lock.
 //! - [`domain`] does no I/O and asks no clock and no dice, so it cannot fail and needs no fakes.
 //! - No log line, metric label, error, header or event holds a text, an address, an attachment URL or a secret: the types
 //!   that carry them do not show them.
-//! - Everything in memory is bounded: deliveries by the prefetch, bodies and answers by their limits, publishes by the
-//!   publisher's window.
+//! - Everything in memory is bounded: deliveries by the prefetch, lanes by the schedule, bodies and answers by their limits,
+//!   publishes by the publisher's window.
 //! - The client library's own recovery is never used: a session that is in doubt is dropped whole.
 //!
 //! # Layers
