@@ -6,9 +6,9 @@
 //! latency is the geometric mean, so one slow answer counts for little, and what it is compared to is the *baseline*,
 //! which follows the lowest rounds at once and higher ones slowly.
 //! - A round that used the limit and was not slow adds about a quarter of the limit's root.
-//! - A round that is slower than the baseline by [`SLOW`] and by more than its own scatter explains (a queue grows), or an
-//!   [`Sample::Overload`] takes a fraction off; at most one decrease a round trip. After it the queue is gone, so the
-//!   baseline is seen again.
+//! - A round that is slower than the baseline by [`SLOW`], by [`OURS`] and by more than its own scatter explains (a queue
+//!   grows), or an [`Sample::Overload`] takes a fraction off; at most one decrease a round trip. After it the queue is gone,
+//!   so the baseline is seen again.
 //! - If latency does not fall with the limit, the limit was not to blame: the new latency becomes the baseline.
 //!
 //! At the start, and after [`Limit::reset`], a few attempts may be under way, and each success adds one (doubling with
@@ -28,6 +28,8 @@ const FEW: f64 = 4.0;
 pub const ROUND_LEAST: u32 = 16;
 /// A round is slow from so many times the baseline on: with a capacity of 64, about 16 wait in the API's queue then.
 pub const SLOW: f64 = 1.25;
+/// Slower by less than this may be our own machine's doing: it says nothing about the API.
+pub const OURS: Duration = Duration::from_millis(10);
 /// What a decrease leaves: less than `1 / SLOW`, so the queue that showed is gone after it.
 const KEPT: f64 = 0.75;
 /// How much of the way the baseline goes to a higher round; to a lower one it goes at a quarter, as one may be chance.
@@ -210,7 +212,8 @@ impl Limit {
         self.was_used = round.is_used;
         let latency_s = round.latency_s();
         let mut learned = self.learned.unwrap_or(Learned { baseline_s: latency_s, blamed: None });
-        let is_slow = latency_s > learned.baseline_s * SLOW * round.scatter();
+        let is_slow = latency_s > learned.baseline_s * SLOW * round.scatter()
+            && latency_s > learned.baseline_s + OURS.as_secs_f64();
         let share = if latency_s < learned.baseline_s { BASELINE_DOWN } else { BASELINE_UP };
         learned.baseline_s += share * (latency_s - learned.baseline_s);
         if is_slow {
