@@ -121,6 +121,11 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// Whether a send without a record was never started: not when the journal has just been made, when other daemons
     /// take commands that it does not know of, or when there is none.
     fn is_complete(&self) -> bool;
+
+    /// Whether it remembers anything at all.
+    fn remembers(&self) -> bool {
+        true
+    }
 }
 
 /// Wall-clock time.

@@ -117,7 +117,7 @@ run_tests() {
         passed="$passed, ${which:+integration }tests with the broker $broker"
         which='--test it'
     done
-    case " $brokers" in *' container '*) ;; *) skipped="$skipped, tests in a container (Docker does not answer)" ;; esac
+    case " $brokers" in *' container '*) ;; *) skipped="$skipped, tests in a container (no Docker, or no image)" ;; esac
     case " $brokers" in *' process '*) ;; *) skipped="$skipped, tests with a private broker (no rabbitmq-server)" ;; esac
 }
 

@@ -25,6 +25,10 @@ pub(super) struct Ack {
 pub(super) struct Ledger {
     /// Delivered, and not settled.
     open: BTreeSet<u64>,
+    /// All up to this one were delivered to us; tags count from 1.
+    seen_to: u64,
+    /// Delivered, though one before did not come (yet).
+    ahead: BTreeSet<u64>,
     /// Settled, and not acknowledged.
     settled: BTreeSet<u64>,
     /// Since when something waits.
@@ -37,6 +41,25 @@ impl Ledger {
     /// A delivery came.
     pub(super) fn delivered(&mut self, number: u64) {
         self.open.insert(number);
+        self.ahead.insert(number);
+        while self.ahead.remove(&(self.seen_to + 1)) {
+            self.seen_to += 1;
+        }
+    }
+
+    /// How many are delivered and not settled.
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Up to which tag everything came.
+    pub(super) const fn seen_to(&self) -> u64 {
+        self.seen_to
+    }
+
+    /// Whether one up to this tag is not settled.
+    pub(super) fn is_open_to(&self, number: u64) -> bool {
+        self.open.first().is_some_and(|first| *first <= number)
     }
 
     /// It is settled.
@@ -56,10 +79,9 @@ impl Ledger {
     /// What to acknowledge now: one frame for all before the first open one; the others by themselves when that one takes
     /// its time, or when `all` must go.
     pub(super) fn take(&mut self, all: bool) -> Vec<Ack> {
-        let behind = match self.open.first() {
-            Some(open) => self.settled.split_off(open),
-            None => BTreeSet::new(),
-        };
+        // One that never came to us is not settled either.
+        let open = self.open.first().map_or(self.seen_to + 1, |open| (*open).min(self.seen_to + 1));
+        let behind = self.settled.split_off(&open);
         let before = std::mem::replace(&mut self.settled, behind);
         let mut acks: Vec<_> = before.last().map(|last| Ack { number: *last, multiple: true }).into_iter().collect();
         self.turns = if acks.is_empty() { self.turns + 1 } else { 0 };
@@ -103,6 +125,15 @@ mod tests {
         assert_eq!(ledger.take(false), [3, 4].map(|number| Ack { number, multiple: false }));
         ledger.settle(2);
         assert_eq!(ledger.take(false), [Ack { number: 2, multiple: true }]);
+    }
+
+    #[test]
+    fn one_that_never_came_is_not_acknowledged_with_those_after_it() {
+        let mut ledger = Ledger::default();
+        [1, 3, 4].into_iter().for_each(|number| ledger.delivered(number));
+        [1, 3, 4].into_iter().for_each(|number| ledger.settle(number));
+        let alone = [3, 4].map(|number| Ack { number, multiple: false });
+        assert_eq!(ledger.take(true), [&[Ack { number: 1, multiple: true }][..], &alone].concat());
     }
 
     proptest! {

@@ -9,8 +9,8 @@ use super::{error::SessionError, topology::Asker};
 
 /// How often it is asked; a question costs the broker next to nothing.
 const ASK_EVERY: Duration = Duration::from_secs(10);
-/// The first time, so that others are known of soon.
-const ASK_FIRST: Duration = Duration::from_secs(1);
+/// At first, so that others are known of soon, and after a strange answer.
+const ASK_SOON: Duration = Duration::from_secs(1);
 
 /// The broker's answer.
 #[derive(Clone, Copy, Debug)]
@@ -25,20 +25,19 @@ pub(super) struct Count {
 pub(super) struct Census<'a> {
     asker: Asker<'a>,
     queue: String,
-    wait: Duration,
 }
 
 impl<'a> Census<'a> {
     pub(super) fn new(connection: &'a Connection, queue: String) -> Self {
-        Self { asker: Asker::new(connection), queue, wait: ASK_FIRST }
+        Self { asker: Asker::new(connection), queue }
     }
 
     /// Waits until it is time, and asks. Pends for ever for a user who may not even look.
     ///
     /// # Errors
     /// The queue is gone, or the broker does not answer.
-    pub(super) async fn next(mut self) -> Result<(Self, Count), SessionError> {
-        sleep(std::mem::replace(&mut self.wait, ASK_EVERY)).await;
+    pub(super) async fn next(mut self, soon: bool) -> Result<(Self, Count), SessionError> {
+        sleep(if soon { ASK_SOON } else { ASK_EVERY }).await;
         let asked = Instant::now();
         match self.asker.consumers(&self.queue).await? {
             Some(consumers) => Ok((self, Count { asked, consumers })),

@@ -1,6 +1,7 @@
 //! Connecting to one of the broker's addresses, with deadlines.
 
 use std::{
+    fmt,
     future::Future,
     io,
     net::Shutdown,
@@ -28,6 +29,8 @@ const TRANSPORT_DEADLINE: Duration = Duration::from_secs(5);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(8);
 /// Any single operation on an open connection.
 const OPERATION_DEADLINE: Duration = Duration::from_secs(10);
+/// For a goodbye; a peer that is gone must not hold up the next connection.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// Dead peers are noticed after twice this.
 const HEARTBEAT_S: u16 = 10;
 /// With a longer one a dead peer would hold our commands for minutes.
@@ -40,7 +43,6 @@ const MAX_FRAME_MAX_BYTES: u32 = 131_072;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Where the broker is and how to reach it.
-#[derive(Debug)]
 pub struct Broker {
     uris: Vec<AMQPUri>,
     tls: OwnedTLSConfig,
@@ -48,6 +50,13 @@ pub struct Broker {
     deadline: Duration,
     /// Which address is next; a failed one sends us to the following.
     next: AtomicUsize,
+}
+
+/// Without the URIs: passwords stand in them.
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("addresses", &self.uris.len()).finish_non_exhaustive()
+    }
 }
 
 impl Broker {
@@ -164,9 +173,9 @@ async fn within_deadline<T>(
     }
 }
 
-/// Closes politely, and gives up on a peer that does not answer: the connection is dropped either way.
+/// Closes politely, and soon gives up on a peer that does not answer: the connection is dropped either way.
 pub(super) async fn close(connection: Connection) {
-    drop(timed("connection.close", connection.close(200, "done".into())).await);
+    drop(within_deadline("connection.close", CLOSE_DEADLINE, connection.close(200, "done".into())).await);
 }
 
 #[cfg(test)]

@@ -44,6 +44,9 @@ use crate::{
 /// How often a closed gate's wish for a probe is tried to be met; the queue may be empty.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// So many times in a row the broker knows of no consumer before we believe it.
+const ZEROS: u32 = 3;
+
 /// How long the broker may take for an acknowledgement that it has read.
 const TAKEN_WITHIN: Duration = Duration::from_secs(1);
 
@@ -156,6 +159,9 @@ impl Serve for Link {
             generation,
             subscription: Subscription::None,
             ledger: Ledger::default(),
+            before: 0,
+            zeros: 0,
+
             last_ack: None,
         };
         let census = Census::new(connection, self.settings.names.commands());
@@ -190,7 +196,7 @@ impl Link {
         events: impl Stream<Item = Event> + Send,
         census: Census<'_>,
     ) -> Result<(), SessionError> {
-        let counting = census.next();
+        let counting = census.next(true);
         tokio::pin!(events, counting);
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -216,8 +222,8 @@ impl Link {
                 },
                 counted = &mut counting => {
                     let (census, count) = counted?;
-                    session.counted(count, &self.settings)?;
-                    counting.set(census.next());
+                    let soon = session.counted(count, &self.settings)?;
+                    counting.set(census.next(soon));
                 }
                 () = self.stop.cancelled() => return self.finish(session).await,
             }
@@ -269,6 +275,10 @@ struct Session {
     generation: u64,
     subscription: Subscription,
     ledger: Ledger,
+    /// The last delivery of the subscriptions before the present one.
+    before: u64,
+    /// So many times in a row the broker knew of no consumer.
+    zeros: u32,
     last_ack: Option<Instant>,
 }
 
@@ -299,8 +309,11 @@ impl Session {
     /// it for new ones only.
     async fn follow(&mut self, open: bool, prefetch: u16, settings: &Consumer) -> Result<(), SessionError> {
         self.subscription = match std::mem::replace(&mut self.subscription, Subscription::None) {
-            Subscription::None if open => {
-                timed("basic.qos", self.channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+            // The broker counts by subscription: what is in hand from the one before counts here.
+            Subscription::None if open && self.ledger.open() <= usize::from(prefetch / 4) => {
+                let room = prefetch - u16::try_from(self.ledger.open()).unwrap_or(prefetch / 4);
+                timed("basic.qos", self.channel.basic_qos(room, BasicQosOptions::default())).await?;
+                self.before = self.ledger.seen_to();
                 let consumer = self.subscribe(&settings.names.commands()).await?;
                 settings.telemetry.record(ConsumerStarted { queue: &settings.names.commands(), prefetch });
                 Subscription::Active(consumer, Instant::now(), prefetch)
@@ -337,15 +350,24 @@ impl Session {
         }
     }
 
-    /// The broker must know of our consumer, if we had it when we asked; and of others we want to know.
-    fn counted(&self, count: Count, settings: &Consumer) -> Result<(), SessionError> {
-        let Subscription::Active(_, since, _) = &self.subscription else { return Ok(()) };
+    /// The broker must know of our consumer, if we had it when we asked; and of others we want to know. Tells whether it is
+    /// to be asked again soon.
+    fn counted(&mut self, count: Count, settings: &Consumer) -> Result<bool, SessionError> {
+        let Subscription::Active(_, since, _) = &self.subscription else { return Ok(false) };
         if *since > count.asked {
-            return Ok(());
+            return Ok(false);
         }
         settings.telemetry.record(ConsumersCounted { consumers: count.consumers });
-        (settings.others)(count.consumers);
-        if count.consumers == 0 { Err(SessionError::Unregistered(settings.names.commands())) } else { Ok(()) }
+        // A queue whose leader is just being elected, or busy, knows of none: one such answer proves nothing.
+        self.zeros = if count.consumers == 0 { self.zeros + 1 } else { 0 };
+        if self.zeros >= ZEROS {
+            return Err(SessionError::Unregistered(settings.names.commands()));
+        }
+        // A subscription that was cancelled counts as long as something of it is not settled.
+        if !self.ledger.is_open_to(self.before) {
+            (settings.others)(count.consumers);
+        }
+        Ok(self.zeros > 0)
     }
 
     /// One command from the queue, though there is no subscription: the probe of a closed gate.
@@ -357,6 +379,7 @@ impl Session {
 
     fn ours(&mut self, theirs: lapin::message::Delivery) -> Delivery {
         self.ledger.delivered(theirs.delivery_tag);
+        self.zeros = 0;
         Delivery {
             tag: Tag { generation: self.generation, number: theirs.delivery_tag },
             properties: properties::read(&theirs.properties),

@@ -73,8 +73,8 @@ pub(super) fn watch_others(journal: &Journal, telemetry: &Telemetry) -> Arc<dyn 
             seen.store(0, Ordering::Relaxed);
             return;
         }
-        file.others_take_commands();
         if seen.fetch_add(1, Ordering::Relaxed) + 1 == SURE {
+            file.others_take_commands();
             let problem = &format!(
                 "the queue has {consumers} consumers, and this journal knows only what this daemon starts: after a \
                  crash of one, another may send its commands twice; run one daemon on the queue, or set journal.kind \

@@ -68,6 +68,10 @@ impl ports::Journal for Journal {
         }
     }
 
+    fn remembers(&self) -> bool {
+        !matches!(self, Self::None(_))
+    }
+
     fn is_complete(&self) -> bool {
         match self {
             Self::File(journal) => journal.is_complete(),

@@ -33,6 +33,10 @@ impl Journal for NoJournal {
     fn is_complete(&self) -> bool {
         false
     }
+
+    fn remembers(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -138,8 +138,9 @@ impl<P: Ports> Work<'_, P> {
             };
             // Not before the gate is closed: whoever is next must find it so.
             drop(permission);
-            if let Some((evidence, verdict, braked)) = made {
-                self.follow(&evidence, verdict, braked).await?;
+            match made {
+                Some((evidence, verdict, braked)) => self.follow(&evidence, verdict, braked).await?,
+                None => self.shared.journal_is_back().await?,
             }
             self.place.again();
         }
@@ -153,18 +154,24 @@ impl<P: Ports> Work<'_, P> {
             Record::Ended(ended) => return Err(End::Known(ended).into()),
             // Its owner tells the outcome; this copy comes back for it.
             Record::Held => return Err(Stop::Away(SHORTEST)),
-            Record::Orphaned => {
-                self.journey.attempt_orphaned();
-                self.shared.telemetry.record(AttemptOrphaned { command_id: &self.command.id });
-                return Ok(Claim::Orphaned);
-            }
+            Record::Orphaned => return Ok(self.orphaned()),
             Record::Waiting { uncertain } => self.journey.may_have_been_posted(uncertain),
             // What an earlier owner of the delivery did, nobody has written down.
-            Record::Unknown => {
-                self.journey.may_have_been_posted(self.delivery.redelivered && !journal.is_complete());
+            Record::Unknown if self.delivery.redelivered && !journal.is_complete() => {
+                if journal.remembers() && self.on_uncertain == OnUncertain::Park {
+                    return Ok(self.orphaned());
+                }
+                self.journey.may_have_been_posted(true);
             }
+            Record::Unknown => {}
         }
         Ok(Claim::Ours)
+    }
+
+    fn orphaned(&mut self) -> Claim {
+        self.journey.attempt_orphaned();
+        self.shared.telemetry.record(AttemptOrphaned { command_id: &self.command.id });
+        Claim::Orphaned
     }
 
     /// Makes one attempt, and tells whether the brake makes its rejection void.

@@ -9,6 +9,10 @@
 # nobody else uses gives steadier figures.
 set -eu
 cd "$(dirname "$0")/../.."
+# shellcheck source=deploy/setup.sh
+. deploy/setup.sh
+need_cargo
+need_cc
 export CARGO_TERM_QUIET=true
 
 case "${1:-}" in

@@ -113,7 +113,8 @@ fn write_secret(dir: &Path) -> Result<[u8; 16], Fault> {
     replace(&header(dir), |file| file.write_all(&bytes))?;
     sync_directory(dir)?;
     // The directory's own name, too, if it was made just now.
-    dir.parent().filter(|parent| parent.is_dir()).map_or(Ok(()), sync_directory)?;
+    let parent = dir.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    parent.filter(|parent| parent.is_dir()).map_or(Ok(()), sync_directory)?;
     Ok(secret)
 }
 
