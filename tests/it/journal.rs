@@ -14,6 +14,7 @@ use crate::support::{
     daemon::{Daemon, Setup, field},
     eventually::eventually,
     proxy::Proxy,
+    redis::Redis,
     stage::{Stage, command, id, not_ready, ready, start_ready},
 };
 
@@ -122,6 +123,27 @@ async fn killed_again_and_again_it_says_what_may_have_been_sent_twice() {
     let stage = Stage::with("crash-resend", slowish()).await;
     let setup = setup(&stage, "resend");
     dies_and_loses_nothing(&stage, &[setup], "resend", 2_000).await;
+}
+
+/// Two daemons on one queue and one Redis. What a dead one had begun waits in the shortest tier until its lease ends.
+async fn two_that_share_a_journal_die(test: &str, policy: &str) {
+    let redis = Redis::start();
+    let stage = Stage::with(test, slowish()).await;
+    let one = || {
+        let setup = setup(&stage, policy).set("delivery.tiers", "1s,2s");
+        setup.set("journal.kind", "redis").set("journal.redis_url", &redis.url())
+    };
+    dies_and_loses_nothing(&stage, &[one(), one()], policy, 2_000).await;
+}
+
+#[tokio::test]
+async fn two_on_one_redis_never_send_twice_what_is_to_be_parked() {
+    two_that_share_a_journal_die("crash-redis-park", "park").await;
+}
+
+#[tokio::test]
+async fn two_on_one_redis_say_what_may_have_been_sent_twice() {
+    two_that_share_a_journal_die("crash-redis-resend", "resend").await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod daemon;
 mod endings;
 mod journal;
 mod memory;
+mod order;
 mod property;
 mod shutdown;
 mod tiers;

@@ -60,6 +60,28 @@ pub(super) struct State {
     stale: bool,
     in_flight: usize,
     most_in_flight: usize,
+    /// The texts that the API took.
+    taken: Vec<String>,
+    /// The texts under way.
+    under_way: Vec<String>,
+    /// The most POSTs at once whose texts begin with the same word.
+    most_of_one: usize,
+}
+
+impl State {
+    /// A POST of this text begins.
+    fn begin(&mut self, text: String, is_taken: bool) {
+        self.in_flight += 1;
+        self.most_in_flight = self.most_in_flight.max(self.in_flight);
+        self.posts.push(text.clone());
+        if is_taken {
+            self.taken.push(text.clone());
+        }
+        self.under_way.push(text.clone());
+        let word = |text: &str| text.split(' ').next().map(str::to_owned);
+        let of_one = self.under_way.iter().filter(|other| word(other) == word(&text)).count();
+        self.most_of_one = self.most_of_one.max(of_one);
+    }
 }
 
 impl World {
@@ -91,12 +113,11 @@ impl World {
 
     /// Hands a message to the pipeline.
     pub(super) fn deliver(&self, body: Bytes, properties: Properties, change: impl FnOnce(&mut Delivery)) {
-        let number = {
+        let tag = {
             let mut state = self.state();
             state.delivered += 1;
-            state.delivered
+            Tag { generation: 1, number: state.delivered }
         };
-        let tag = Tag { generation: 1, number };
         let source = "edna.commands/send".to_owned();
         let mut delivery = Delivery { tag, body, properties, redelivered: false, source };
         change(&mut delivery);
@@ -181,6 +202,16 @@ impl World {
         self.state().stored_at_ack.clone()
     }
 
+    /// The texts that the API took, in order.
+    pub(super) fn taken(&self) -> Vec<String> {
+        self.state().taken.clone()
+    }
+
+    /// The most POSTs at once whose texts begin with the same word.
+    pub(super) fn most_of_one(&self) -> usize {
+        self.state().most_of_one
+    }
+
     pub(super) fn most_in_flight(&self) -> usize {
         self.state().most_in_flight
     }
@@ -218,17 +249,18 @@ impl World {
 impl Sender for World {
     async fn send(&self, body: Bytes) -> (Evidence, Duration) {
         self.step().await;
-        let evidence = {
+        let (text, evidence) = {
             let mut state = self.state();
             let request: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            state.posts.push(request["text"].as_str().unwrap_or_default().to_owned());
-            state.in_flight += 1;
-            state.most_in_flight = state.most_in_flight.max(state.in_flight);
-            state.script.pop_front().unwrap_or_else(ok)
+            let text = request["text"].as_str().unwrap_or_default().to_owned();
+            let evidence = state.script.pop_front().unwrap_or_else(ok);
+            state.begin(text.clone(), evidence.status() == Some(200));
+            (text, evidence)
         };
         self.answers.subscribe().wait_for(|answering| *answering).await.unwrap();
         self.state().in_flight -= 1;
         self.step().await;
+        self.state().under_way.retain(|other| *other != text);
         (evidence, Duration::from_millis(20))
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod daemon;
 pub(crate) mod eventually;
 pub(crate) mod message;
 pub(crate) mod metrics;
+pub(crate) mod ordered;
 pub(crate) mod proxy;
 pub(crate) mod queues;
 pub(crate) mod redis;
