@@ -183,7 +183,9 @@ impl Schedule {
         let ticket = Ticket(self.next_ticket);
         let at = arrival.key.map_or(LaneId::Alone(ticket), |key| LaneId::Key(hash(key)));
         let lane = self.lanes.entry(at).or_default();
-        let place = lane.place_of(arrival.id);
+        let hands = &self.hands;
+        let is_it = |ticket: &Ticket| hands.get(ticket).is_some_and(|hand| hand.id == arrival.id);
+        let place = lane.place_beside(is_it).unwrap_or_else(|| lane.place_of(arrival.id));
         let may_hold = self.held < self.settings.held_most;
         lane.seat(place, (ticket, arrival.id), may_hold, &self.settings, now);
         let class = arrival.class.min(self.settings.classes - 1);

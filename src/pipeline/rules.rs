@@ -99,12 +99,12 @@ impl Concurrency {
 }
 
 impl Rules {
-    /// The bounds of the lanes. One hot device may have an eighth of the window, all that wait behind missing ones a
-    /// quarter.
+    /// The bounds of the lanes. One hot device may have an eighth of what may be in hand, but some where that is little; all
+    /// that wait behind missing ones a quarter.
     pub(super) fn lanes(&self) -> schedule::Settings {
         let window = usize::from(self.prefetch);
         schedule::Settings {
-            depth: (window / 8).max(8),
+            depth: (window / 8).max(8).min(window / 2).max(1),
             held_most: window / 4,
             away_most: AWAY_MOST,
             grace: GRACE,

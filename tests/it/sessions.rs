@@ -121,7 +121,7 @@ async fn a_topology_that_is_missing_is_named_and_waited_for() {
     for tier in ["5s", "30s", "2m", "10m", "1h"] {
         stage.queues.declare(&format!("retry.{tier}"), ExchangeKind::Fanout, "").await;
     }
-    let missing = format!("missing: queue {};", stage.queues.name("commands"));
+    let missing = format!("missing: exchange {0}, queue {0};", stage.queues.name("commands"));
     not_ready(&daemon, &["topology: ", &missing]).await;
 
     stage.queues.declare("commands", ExchangeKind::Direct, "send").await;

@@ -143,8 +143,8 @@ mod tests {
         let told: Vec<_> = needed.map(|object| format!("{} {}", object.kind(), object.name())).collect();
         let tiers = ["5s", "30s", "2m", "10m", "1h"];
         let mut wanted: Vec<_> = tiers.iter().map(|tier| format!("exchange p.retry.{tier}")).collect();
-        wanted.splice(0..0, ["exchange p.commands", "exchange p.events", "exchange p.dead"].map(str::to_owned));
-        wanted.push("queue p.commands".to_owned());
+        wanted.insert(0, "exchange p.commands".to_owned());
+        wanted.extend(["exchange p.events", "exchange p.dead", "queue p.commands"].map(str::to_owned));
         wanted.extend(tiers.iter().map(|tier| format!("queue p.retry.{tier}")));
         assert_eq!(told, wanted);
     }

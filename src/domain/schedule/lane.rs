@@ -9,6 +9,8 @@ use super::{Counters, Settings, Ticket, turns::Turn};
 
 /// A place in a lane: lower goes first. A command keeps its place until it is out of hand for good.
 pub(super) type Place = u64;
+/// Between new places, for copies of those that have one.
+const SPACING: Place = 1 << 16;
 
 /// Why a command goes to a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +100,16 @@ impl Lane {
             self.away.remove(&place);
             return place;
         }
-        self.next_place += 1;
+        self.next_place += SPACING;
         self.next_place
+    }
+
+    /// The place behind one that waits in hand and is the same command: its session was lost, and the broker gave it out
+    /// again. It must not fall behind those that came after it.
+    pub(super) fn place_beside(&self, is_it: impl Fn(&Ticket) -> bool) -> Option<Place> {
+        let in_hand = self.queue.iter().chain(&self.held);
+        let twin = in_hand.filter(|(_, ticket)| is_it(ticket)).map(|(place, _)| *place + 1).next_back()?;
+        (!self.has(twin)).then_some(twin)
     }
 
     fn being_parked(&self, id: u64) -> Option<Place> {

@@ -62,7 +62,7 @@ impl Daemon {
             replies: false,
             order: Order::None,
             concurrency: Concurrency::Fixed(4),
-            prefetch: 5,
+            prefetch: 80,
             channels: Vec::new(),
             rates: watch::Sender::new(Rates::default()).subscribe(),
             drain: Duration::from_secs(30),
