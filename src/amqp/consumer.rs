@@ -28,6 +28,7 @@ use super::{
     connect::{Broker, timed},
     error::SessionError,
     properties,
+    subscription::{Active, Brought, Subscription},
     supervise::{Serve, Supervisor},
     topology::{Names, Topology},
 };
@@ -282,49 +283,29 @@ struct Session {
     last_ack: Option<Instant>,
 }
 
-/// What a subscription brings.
-type Brought = Result<lapin::message::Delivery, lapin::Error>;
-
-/// Whether the broker sends us deliveries.
-enum Subscription {
-    None,
-    /// Since then, with this prefetch.
-    Active(lapin::Consumer, Instant, u16),
-    /// We asked it to stop; what it sent before still comes.
-    Ending(lapin::Consumer),
-}
-
-impl Subscription {
-    /// Pends while there is no subscription.
-    async fn next(&mut self) -> Option<Brought> {
-        match self {
-            Self::None => std::future::pending().await,
-            Self::Active(consumer, ..) | Self::Ending(consumer) => consumer.next().await,
-        }
-    }
-}
-
 impl Session {
     /// Subscribes when the gate opens, cancels when it closes. Another prefetch takes another subscription: the broker heeds
     /// it for new ones only.
     async fn follow(&mut self, open: bool, prefetch: u16, settings: &Consumer) -> Result<(), SessionError> {
         self.subscription = match std::mem::replace(&mut self.subscription, Subscription::None) {
-            // The broker counts by subscription: what is in hand from the one before counts here.
-            Subscription::None if open && self.ledger.open() <= usize::from(prefetch / 4) => {
-                let room = prefetch - u16::try_from(self.ledger.open()).unwrap_or(prefetch / 4);
+            Subscription::None if open => {
+                let in_hand = u16::try_from(self.ledger.open()).unwrap_or(u16::MAX);
+                let room = prefetch.saturating_sub(in_hand).max(1);
                 timed("basic.qos", self.channel.basic_qos(room, BasicQosOptions::default())).await?;
                 self.before = self.ledger.seen_to();
                 let consumer = self.subscribe(&settings.names.commands()).await?;
                 settings.telemetry.record(ConsumerStarted { queue: &settings.names.commands(), prefetch });
-                Subscription::Active(consumer, Instant::now(), prefetch)
+                Subscription::Active(Active { consumer, since: Instant::now(), prefetch, room })
             }
-            Subscription::Active(consumer, _, current) if !open || current != prefetch => {
+            Subscription::Active(active)
+                if !open || active.is_outdated(prefetch, self.ledger.is_open_to(self.before)) =>
+            {
                 if !open {
                     settings.telemetry.record(ConsumerStopped { why: "the gate is closed" });
                 }
-                let cancelling = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+                let cancelling = self.channel.basic_cancel(active.consumer.tag(), BasicCancelOptions::default());
                 timed("basic.cancel", cancelling).await?;
-                Subscription::Ending(consumer)
+                Subscription::Ending(active.consumer)
             }
             unchanged => unchanged,
         };
@@ -353,7 +334,7 @@ impl Session {
     /// The broker must know of our consumer, if we had it when we asked; and of others we want to know. Tells whether it is
     /// to be asked again soon.
     fn counted(&mut self, count: Count, settings: &Consumer) -> Result<bool, SessionError> {
-        let Subscription::Active(_, since, _) = &self.subscription else { return Ok(false) };
+        let Subscription::Active(Active { since, .. }) = &self.subscription else { return Ok(false) };
         if *since > count.asked {
             return Ok(false);
         }

@@ -13,6 +13,7 @@ mod flight;
 mod properties;
 mod publisher;
 mod returns;
+mod subscription;
 mod supervise;
 pub mod topology;
 

@@ -19,9 +19,8 @@
 //!   (`given_up`). A copy comes back behind the queue's backlog: a backlog that takes longer than `grace` costs order.
 //! - Nothing is remembered over a restart: what is in the tiers then comes back as if it were new. A second daemon on
 //!   the same queue has its own lanes.
-//! - A key with more traffic than it can be posted in order works at its own pace: what has no room goes round through
-//!   the shortest tier.
-//! - Keys are compared by a 64-bit hash: two that collide share a lane, which costs them time and nothing else.
+//! - A key with more traffic than it can be posted in order works at its own pace, round through the shortest tier.
+//! - Keys are compared by a 64-bit hash: two that collide share a lane.
 
 mod lane;
 #[cfg(test)]
@@ -282,8 +281,8 @@ impl Schedule {
         self.touch(hand.lane, now);
     }
 
-    /// It must wait in this tier, and everything in hand behind it follows. Each gets its [`Move::Park`]. Does nothing
-    /// more to one that is on its way to a tier already.
+    /// It must wait in this tier, and everything in hand behind it follows. Each gets its [`Move::Park`]; one that is on its
+    /// way to a tier already gets it again.
     pub fn send_away(&mut self, ticket: Ticket, tier: usize, now: Duration) {
         let Some(hand) = self.hands.get(&ticket).copied() else { return };
         let Some(lane) = self.lanes.get_mut(&hand.lane) else { return };
@@ -292,6 +291,8 @@ impl Schedule {
             let tier = tier.min(self.settings.tiers.len().saturating_sub(1));
             let hands = &self.hands;
             lane.send_away(hand.place, tier, |ticket| hands.get(&ticket).map(|hand| hand.id).unwrap_or_default());
+        } else {
+            lane.insist(hand.place, ticket);
         }
         self.touch(hand.lane, now);
     }
@@ -350,7 +351,6 @@ impl Schedule {
         let first = lane.eligible(now).filter(|_| !rests);
         let first = first.and_then(|ticket| Some((ticket, self.hands.get(&ticket)?.class)));
         self.turns.set(at, &mut lane.turn, first, now);
-
         let (held, away) = std::mem::replace(&mut lane.counted, (lane.held.len(), lane.away.len()));
         self.held = self.held + lane.held.len() - held;
         self.away = self.away + lane.away.len() - away;

@@ -45,6 +45,8 @@ pub enum Drained {
 
 /// How often it is looked whether a probe must be asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a changed credential is told of.
+const RENEWED_EVERY: Duration = Duration::from_secs(1);
 /// Nothing is due before.
 const FAR: Duration = Duration::from_secs(3_600);
 
@@ -192,9 +194,13 @@ impl<P: Ports> Dispatcher<P> {
             self.release_stale();
         }
         let shared = &self.pipeline.shared;
-        let new_id = || uuid::Uuid::new_v4().to_string();
+        let is_generated = std::cell::Cell::new(false);
+        let new_id = || {
+            is_generated.set(true);
+            uuid::Uuid::new_v4().to_string()
+        };
         match decode::decode(&delivery.body, &delivery.properties, &shared.rules.limits, new_id) {
-            Ok(command) => self.seat(delivery, command),
+            Ok(command) => self.seat(delivery, command, is_generated.get()),
             Err(malformed) => {
                 self.work.spawn(self.pipeline.clone().bury_malformed(delivery, malformed));
             }
@@ -202,10 +208,12 @@ impl<P: Ports> Dispatcher<P> {
     }
 
     /// Gives a command its place, in queue order, and a task.
-    fn seat(&mut self, delivery: Delivery, command: Command) {
+    /// One with a generated id gets no order: it comes back from a tier as another one.
+    fn seat(&mut self, delivery: Delivery, command: Command, is_generated: bool) {
         let now = self.now();
         let rules = &self.pipeline.shared.rules;
-        let (key, id) = (rules.order_key(&command), rules::identity(&delivery, &command));
+        let key = rules.order_key(&command).filter(|_| !is_generated);
+        let id = rules::identity(&delivery, &command);
         let arrival = Arrival { key: key.as_deref(), id, class: rules.class(&command) };
         let ticket = self.schedule.arrive(arrival, now);
         let (place, grant) = Place::new(ticket, self.words.0.clone());
@@ -338,7 +346,11 @@ impl<P: Ports> Shared<P> {
         loop {
             self.gate.until(|gate| gate.is_closed_by(GateReason::Auth)).await;
             tokio::select! {
-                () = self.ports.sender().credential_changed() => self.keeper.hurry(GateReason::Auth),
+                () = self.ports.sender().credential_changed() => {
+                    self.keeper.hurry(GateReason::Auth);
+                    // It stays changed until an attempt uses it, and another reason may keep the gate closed.
+                    tokio::time::sleep(RENEWED_EVERY).await;
+                }
                 () = self.gate.until(|gate| !gate.is_closed_by(GateReason::Auth)) => {}
             }
         }

@@ -134,6 +134,8 @@ impl Keeper {
         if shown.by_probe {
             state.probed(shown);
         }
+        // What was under way when the brake was pulled says no more about its command than a probe does.
+        let braked = state.has(GateReason::Brake);
         if let Some(reason) = state.met(shown.verdict)
             && !state.has(reason)
         {
@@ -141,7 +143,7 @@ impl Keeper {
             let probe_at = Instant::now() + wait(reason, 0, shown.retry_after);
             state.troubles.push(Trouble { reason, _gate: gate, probe_at, probes: 0 });
         }
-        shown.by_probe && state.has(GateReason::Brake)
+        braked
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -175,6 +175,14 @@ impl Lane {
         }
     }
 
+    /// One that leaves already asks for it itself: it stays with that, and a grant that it did not hear is given again.
+    pub(super) fn insist(&mut self, place: Place, ticket: Ticket) {
+        if let Some(leaving) = self.leaving.get_mut(&place).filter(|leaving| leaving.ticket == ticket) {
+            leaving.why = Why::Asked;
+            self.parking.take_if(|parking| *parking == ticket);
+        }
+    }
+
     /// Out of hand. Another one may have taken its place meanwhile, which is none of this one's business.
     pub(super) fn remove(&mut self, place: Place, ticket: Ticket) -> Option<Leaving> {
         for room in [&mut self.queue, &mut self.held] {

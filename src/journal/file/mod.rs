@@ -66,6 +66,8 @@ use crate::{
     ports::{Journal, JournalUnavailable, Journaled},
 };
 
+/// What nobody has written down was handed out again by then: so long a journal that knows nothing of it is in doubt.
+const DOUBT_MS: i64 = 3_600_000;
 /// Asks that wait for the writer; more wait outside.
 const BACKLOG: usize = 4_096;
 
@@ -159,9 +161,12 @@ impl FileJournal {
         let shared = Arc::new(Shared {
             secret: opened.store.dir.secret(),
             now,
-            is_complete: AtomicBool::new(opened.is_complete),
+            is_complete: AtomicBool::new(true),
             incomplete_until_ms: AtomicI64::new(i64::MIN),
         });
+        if !opened.is_complete {
+            shared.incomplete_until((shared.now)().as_millisecond().saturating_add(DOUBT_MS));
+        }
         let retention_ms = i64::try_from(settings.retention.as_millis()).unwrap_or(i64::MAX);
         let limits = Limits { retention_ms, max_bytes: settings.max_bytes };
         let writer = Writer::new(opened.store, limits, Arc::clone(&shared), tell);
