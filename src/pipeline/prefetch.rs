@@ -5,8 +5,9 @@ use std::time::Duration;
 
 /// Bodies in hand, together, as far as the sizes of the last ones tell.
 const BYTES_MOST: f64 = 64.0 * 1024.0 * 1024.0;
-/// Even a limit that has learned to be small leaves some to choose from.
-const LEAST: f64 = 8.0;
+/// Even a limit that has learned to be small leaves as much of the most: what waits for its next attempt, or behind another
+/// of its device, is in hand, too, and must not keep the others out.
+const LEAST: f64 = 0.5;
 /// How much the last body counts.
 const SHARE: f64 = 0.02;
 /// A change costs a round trip to the broker: not more often than this, and not for little.
@@ -42,7 +43,8 @@ impl Prefetch {
             return None;
         }
         let limit = f64::from(u32::try_from(limit).unwrap_or(u32::MAX));
-        let wanted = (limit * 1.25).min(BYTES_MOST / self.mean_bytes.max(1.0)).max(LEAST).min(self.most);
+        let wanted = (limit * 1.25).max(self.most * LEAST).min(BYTES_MOST / self.mean_bytes.max(1.0));
+        let wanted = wanted.clamp(1.0, self.most);
         let is_little = (wanted - self.current).abs() < self.current * LITTLE && wanted < self.most;
         if is_little || (wanted - self.current).abs() < 1.0 {
             return None;
@@ -67,10 +69,10 @@ mod tests {
         let mut prefetch = Prefetch::new(80);
         assert_eq!(prefetch.change(64, s(10)), None, "it is that already");
         assert_eq!(prefetch.change(60, s(11)), None, "a little");
-        assert_eq!(prefetch.change(16, s(12)), Some(20));
+        assert_eq!(prefetch.change(40, s(12)), Some(50));
         assert_eq!(prefetch.change(64, s(13)), None, "just changed");
         assert_eq!(prefetch.change(64, s(17)), Some(80));
-        assert_eq!(prefetch.change(1, s(30)), Some(8));
+        assert_eq!(prefetch.change(1, s(30)), Some(40), "half of it at least");
         assert_eq!(prefetch.change(1_000, s(40)), Some(80), "never more than the most");
     }
 
