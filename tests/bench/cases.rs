@@ -47,8 +47,8 @@ const fn backlog(name: &'static str, about: &'static str, load: Load) -> Case {
     Case { name, about, work: Work::Backlog(load) }
 }
 
-const fn steady(name: &'static str, about: &'static str, commands: usize) -> Case {
-    let pace = Pace { commands, per_second: 500, latency: Duration::from_millis(20) };
+const fn steady(name: &'static str, about: &'static str, per_second: u32, commands: usize) -> Case {
+    let pace = Pace { commands, per_second, latency: Duration::from_millis(20) };
     Case { name, about, work: Work::Steady(pace) }
 }
 
@@ -58,7 +58,8 @@ pub(crate) const USUAL: usize = 3;
 pub(crate) const CASES: &[Case] = &[
     backlog("api-0ms", "30,000 commands of 150 B to 10,000 devices, 500 in flight, the API answers at once", BASE),
     backlog("api-50ms", "the same, the API takes 50 ms", Load { latency: Duration::from_millis(50), ..BASE }),
-    steady("latency", "from a command's time to its event, 500/s for 20 s, the API takes 20 ms", 10_000),
+    steady("latency", "from a command's time to its event, 500/s for 20 s, the API takes 20 ms", 500, 10_000),
+    steady("latency-1000", "the same at 1,000/s", 1_000, 20_000),
     backlog("ten-devices", "as api-0ms, to 10 devices", Load { keys: 10, ..BASE }),
     backlog("long-texts", "as api-0ms, texts of 8 KiB", Load { text_bytes: 8_192, ..BASE }),
     backlog("million", "as api-0ms, a million commands", Load { commands: 1_000_000, ..BASE }),
@@ -73,5 +74,5 @@ pub(crate) const CASES: &[Case] = &[
         Load { in_flight: 5_000, latency: Duration::from_millis(500), ..BASE },
     ),
     backlog("smoke", "300 commands: proves that it runs", Load { commands: 300, in_flight: 50, ..BASE }),
-    steady("smoke-latency", "300 commands at an even pace: proves that it runs", 300),
+    steady("smoke-latency", "300 commands at an even pace: proves that it runs", 500, 300),
 ];
