@@ -112,7 +112,7 @@ run_tests() {
         step "Testing, with the broker: $broker"
         # They mostly wait, so there may be more of them than cores.
         # shellcheck disable=SC2086 # two words or none
-        EDNA_COURIER_TEST_BROKER=$broker RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --quiet --locked $which ||
+        EDNA_COURIER_TEST_BROKER=$broker RUST_TEST_THREADS=${RUST_TEST_THREADS:-3} cargo test --quiet --locked $which ||
             fail 1 "tests with the broker $broker: see above"
         passed="$passed, ${which:+integration }tests with the broker $broker"
         which='--test it'

@@ -169,7 +169,7 @@ impl Serve for Link {
         let result = self.consume_until_stopped(&mut session, connection.events_listener(), census).await;
         // From here on nothing of this session may be worked on or settled.
         self.generation.store(generation + 1, Ordering::Release);
-        if matches!(session.subscription, Subscription::Active(..)) {
+        if !matches!(session.subscription, Subscription::None) {
             self.settings.telemetry.record(ConsumerStopped { why: "the session ended" });
         }
         result
@@ -300,9 +300,6 @@ impl Session {
             Subscription::Active(active)
                 if !open || active.is_outdated(prefetch, self.ledger.is_open_to(self.before)) =>
             {
-                if !open {
-                    settings.telemetry.record(ConsumerStopped { why: "the gate is closed" });
-                }
                 let cancelling = self.channel.basic_cancel(active.consumer.tag(), BasicCancelOptions::default());
                 timed("basic.cancel", cancelling).await?;
                 Subscription::Ending(active.consumer)
@@ -325,6 +322,10 @@ impl Session {
             Some(Err(error)) => Err(error.into()),
             None if matches!(self.subscription, Subscription::Ending(_)) => {
                 self.subscription = Subscription::None;
+                // Not before: what was on its way came until now. Otherwise another subscription follows at once.
+                if !settings.gate.state().is_open() {
+                    settings.telemetry.record(ConsumerStopped { why: "the gate is closed" });
+                }
                 Ok(None)
             }
             None => Err(SessionError::Cancelled(settings.names.commands())),

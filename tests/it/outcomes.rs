@@ -260,7 +260,7 @@ async fn exhausted_when_nobody_listens_at_the_api_and_never_a_possible_duplicate
 #[tokio::test]
 async fn six_hundred_commands_a_hundred_at_once() {
     const COMMANDS: u16 = 600;
-    let options = Options { latency: Duration::from_millis(200), ..Options::default() };
+    let options = Options { latency: Duration::from_secs(1), ..Options::default() };
     let api = Played(Sandbox::start((Ipv4Addr::LOCALHOST, 0).into(), options).expect("a free port"));
     let url = api.url();
     let settings = [("limits.max_in_flight", "100"), ("limits.mode", "fixed")];
