@@ -11,8 +11,10 @@ use crate::{
 /// What the names of every demo start with: only they are removed.
 pub(super) const PREFIX: &str = "edna-demo-";
 
-/// Where nobody else says otherwise. A short drain: what the demo sends is over quickly, or not at all.
-const OWN: [(&str, &str); 3] = [("ADMIN__LISTEN", "127.0.0.1:0"), ("LOG__LEVEL", "error"), ("DELIVERY__DRAIN", "10s")];
+/// Where nobody else says otherwise. A short drain: what the demo sends is over quickly, or not at all. No journal: it would
+/// be left behind, and know the commands of the next demo.
+const OWN: [(&str, &str); 4] =
+    [("ADMIN__LISTEN", "127.0.0.1:0"), ("LOG__LEVEL", "error"), ("DELIVERY__DRAIN", "10s"), ("JOURNAL__KIND", "none")];
 
 /// `[broker]`, `[admin]` and `[log]` are the user's. Not the prefix: it is new each time and shared with nobody, so that
 /// everything can be removed at the end; it is set here, where no variable or file can overrule it.
