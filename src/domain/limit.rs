@@ -7,8 +7,8 @@
 //! which follows the lowest rounds at once and higher ones slowly.
 //! - A round that used the limit and was not slow adds about a quarter of the limit's root.
 //! - A round that is slower than the baseline by [`SLOW`], by [`OURS`] and by more than its own scatter explains (a queue
-//!   grows), or an [`Sample::Overload`] takes a fraction off; at most one decrease a round trip. After it the queue is gone,
-//!   so the baseline is seen again.
+//!   grows), a round that failed more often than not, or an [`Sample::Overload`] takes a fraction off; at most one decrease
+//!   a round trip. After it the queue is gone, so the baseline is seen again.
 //! - If latency does not fall with the limit, the limit was not to blame: the new latency becomes the baseline.
 //!
 //! At the start, and after [`Limit::reset`], a few attempts may be under way, and each success adds one (doubling with
@@ -17,7 +17,7 @@
 //! # What holds, what not
 //!
 //! A limit that learns stays within its bounds but for the slow start below the floor, grows only when it is used, and
-//! is not moved by rejected commands. It cannot tell a slow API from one that others load: it takes its share. With
+//! is not moved by rejected commands, nor by failures that come one by one: fewer in flight would not mend those. It cannot tell a slow API from one that others load: it takes its share. With
 //! very few attempts a second rounds take long, and so does learning.
 
 use std::time::Duration;
@@ -41,8 +41,10 @@ const BASELINE_DOWN: f64 = 0.25;
 pub enum Sample {
     /// It was delivered: its latency counts.
     Delivered,
-    /// Throttled, timed out, failed on the API's side: too much, perhaps.
+    /// Throttled: too much.
     Overload,
+    /// Timed out, broke off, failed on the API's side: too much, if most do.
+    Failed,
     /// Rejected, unauthorized: says nothing.
     Neutral,
 }
@@ -51,7 +53,9 @@ pub enum Sample {
 #[derive(Clone, Copy, Debug, Default)]
 struct Round {
     began: Duration,
+    /// Those that were delivered.
     answers: u32,
+    failures: u32,
     /// Sums of the logarithms of the latencies in seconds, and of their squares.
     logs: f64,
     squares: f64,
@@ -189,16 +193,31 @@ impl Limit {
         match sample {
             Sample::Neutral => {}
             Sample::Overload => self.decrease(now),
+            Sample::Failed => {
+                self.round.failures += 1;
+                self.end_round_if_due(now, latency);
+            }
             Sample::Delivered => {
                 self.round.add(latency);
                 if self.round.is_used || self.was_used {
                     self.climb();
                 }
-                let trip = self.learned.map_or(latency, |learned| Duration::from_secs_f64(learned.baseline_s));
-                if self.round.answers >= ROUND_LEAST && now.saturating_sub(self.round.began) >= trip {
-                    self.end_round(now);
-                }
+                self.end_round_if_due(now, latency);
             }
+        }
+    }
+
+    fn end_round_if_due(&mut self, now: Duration, latency: Duration) {
+        let trip = self.learned.map_or(latency, |learned| Duration::from_secs_f64(learned.baseline_s));
+        let Round { began, answers, failures, .. } = self.round;
+        if answers + failures < ROUND_LEAST || now.saturating_sub(began) < trip {
+            return;
+        }
+        if failures > answers {
+            self.decrease(now);
+            self.round = Round::at(now);
+        } else {
+            self.end_round(now);
         }
     }
 

@@ -338,7 +338,8 @@ impl<P: Ports> Shared<P> {
 const fn sample(verdict: Verdict) -> Sample {
     match verdict {
         Verdict::Delivered => Sample::Delivered,
-        Verdict::Retry | Verdict::Throttled | Verdict::Uncertain => Sample::Overload,
+        Verdict::Throttled => Sample::Overload,
+        Verdict::Retry | Verdict::Uncertain => Sample::Failed,
         Verdict::Rejected | Verdict::Unauthorized => Sample::Neutral,
     }
 }

@@ -95,6 +95,18 @@ fn many_overloads_of_one_round_trip_are_one_decrease() {
     assert_eq!(limit.limit(), 36);
 }
 
+/// What fails by itself would fail with fewer in flight, too; what fails most of the time may be overloaded.
+#[test]
+fn it_is_moved_by_failures_only_when_most_fail() {
+    let mut limit = settled(64);
+    fail_every(&mut limit, Duration::from_secs(100), 4);
+    assert_eq!(limit.limit(), 64);
+    fail_every(&mut limit, Duration::from_secs(200), 1);
+    assert_eq!(limit.limit(), 2, "the floor");
+    fail_every(&mut limit, Duration::from_secs(300), 4);
+    assert!(limit.limit() > 32, "it recovers: {limit:?}");
+}
+
 #[test]
 fn it_grows_only_when_it_is_used() {
     let mut limit = settled(64);
@@ -172,7 +184,7 @@ proptest! {
     #[test]
     fn it_stays_within_its_bounds(
         floor in 1_usize..20, more in 0_usize..100,
-        steps in vec((0_u8..8, 0_u64..500, 0_u64..1_000), 1..500),
+        steps in vec((0_u8..9, 0_u64..500, 0_u64..1_000), 1..500),
     ) {
         let (mut limit, mut now, ceiling) = (Limit::adaptive(floor, floor + more), Duration::ZERO, floor + more);
         let (mut is_slow_start, mut decreased) = (true, Vec::new());
@@ -184,6 +196,7 @@ proptest! {
                 1..=3 => limit.started(now),
                 4..=5 => limit.finished(now, Duration::from_millis(latency_ms), Sample::Delivered),
                 6 => limit.finished(now, Duration::from_millis(latency_ms), Sample::Overload),
+                7 => limit.finished(now, Duration::from_millis(latency_ms), Sample::Failed),
                 _ => limit.finished(now, Duration::MAX, Sample::Neutral),
             }
             is_slow_start &= limit.limit() < floor || limit.ramp.is_some();
@@ -213,5 +226,16 @@ fn serve(limit: &mut Limit, from: Duration, trips: u32) {
         let n = limit.limit();
         (0..n).for_each(|_| limit.started(now));
         (0..n).for_each(|_| limit.finished(now + TRIP, TRIP, Sample::Delivered));
+    }
+}
+
+/// 5,000 attempts, one of `nth` of which fails; always as many are under way as may be.
+fn fail_every(limit: &mut Limit, mut now: Duration, nth: usize) {
+    for n in 0..5_000 {
+        while limit.has_room() {
+            limit.started(now);
+        }
+        now += TRIP / u32::try_from(limit.in_flight()).expect("few");
+        limit.finished(now, TRIP, if n % nth == 0 { Sample::Failed } else { Sample::Delivered });
     }
 }
