@@ -177,6 +177,9 @@ async fn connections_that_break_right_after_the_post_cause_no_second_one() {
         );
         assert!(!seen.admitted, "{id}: it was sent once, and the journal knows: {seen:?}");
     }
+    // Until it consumes again, nobody can say whether the last acknowledgements were read.
+    ready(&daemon).await;
+    eventually!(SOON, daemon.metric("courier_in_hand", &[]).await == 0.0, "all of it settled");
     daemon.signal("TERM");
     assert_eq!(daemon.wait_exit(SOON).await, 0);
 }
