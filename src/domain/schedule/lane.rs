@@ -94,14 +94,22 @@ impl Lane {
             self.leaving.remove(&place);
             return place;
         }
-        let known = self.known.range((id, 0)..=(id, Place::MAX)).next().copied();
-        if let Some((id, place)) = known {
-            self.known.remove(&(id, place));
-            self.away.remove(&place);
+        if let Some(place) = self.known_place(id) {
+            self.forget(id, place);
             return place;
         }
         self.next_place += SPACING;
         self.next_place
+    }
+
+    /// The first place of those away that are this command.
+    fn known_place(&self, id: u64) -> Option<Place> {
+        self.known.range((id, 0)..=(id, Place::MAX)).next().map(|(_, place)| *place)
+    }
+
+    fn forget(&mut self, id: u64, place: Place) {
+        self.known.remove(&(id, place));
+        self.away.remove(&place);
     }
 
     /// The place behind one that waits in hand and is the same command: its session was lost, and the broker gave it out
@@ -209,8 +217,14 @@ impl Lane {
         self.away.insert(place, Away { id, tier, due, leads });
     }
 
-    /// It is in the broker's hand, which will give it out again.
+    /// It is in the broker's hand, which will give it out again: once, however many sessions that brought it were lost, so
+    /// it keeps one place, the first.
     pub(super) fn is_released(&mut self, place: Place, id: u64, now: Duration) {
+        match self.known_place(id) {
+            Some(first) if first < place => return,
+            Some(other) => self.forget(id, other),
+            None => {}
+        }
         self.known.insert((id, place));
         self.away.insert(place, Away { id, tier: 0, due: now, leads: false });
     }
@@ -230,8 +244,7 @@ impl Lane {
                 (leaving, Some((place, away)))
                     if leaving.is_none_or(|(first, _)| place < first) && overdue(away.due) =>
                 {
-                    self.away.remove(&place);
-                    self.known.remove(&(away.id, place));
+                    self.forget(away.id, place);
                     counters.forgotten += 1;
                 }
                 (Some((place, leaving)), away)

@@ -219,6 +219,23 @@ fn a_lost_session_costs_no_order() {
 }
 
 #[test]
+fn sessions_lost_one_after_the_other_leave_no_place_open() {
+    for order in [[0, 1], [1, 0]] {
+        let mut schedule = schedule();
+        let first = arrive(&mut schedule, "k", 1, s(0));
+        let twins = [first, arrive(&mut schedule, "k", 1, s(1))];
+        let b = arrive(&mut schedule, "k", 2, s(1));
+        order.map(|nth| twins[nth]).into_iter().chain([b]).for_each(|ticket| schedule.released(ticket, s(2)));
+        let [b, a] = [2, 1].map(|id| arrive(&mut schedule, "k", id, s(2)));
+        for ticket in [a, b] {
+            assert_eq!(attempts(&mut schedule, s(2)), [ticket]);
+            schedule.left(ticket, s(2));
+        }
+        assert!(schedule.lanes.is_empty());
+    }
+}
+
+#[test]
 fn a_copy_may_be_back_before_its_confirm() {
     let mut schedule = schedule();
     let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));

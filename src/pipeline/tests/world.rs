@@ -57,7 +57,8 @@ pub(super) struct State {
     parked: Vec<String>,
     /// What was stored when each ack came.
     stored_at_ack: Vec<usize>,
-    stale: bool,
+    /// How many sessions were lost: a delivery of one of them can't be acknowledged any more.
+    lost: u64,
     in_flight: usize,
     most_in_flight: usize,
     /// The texts that the API took.
@@ -116,7 +117,7 @@ impl World {
         let tag = {
             let mut state = self.state();
             state.delivered += 1;
-            Tag { generation: 1, number: state.delivered }
+            Tag { generation: state.lost, number: state.delivered }
         };
         let source = "edna.commands/send".to_owned();
         let mut delivery = Delivery { tag, body, properties, redelivered: false, source };
@@ -132,12 +133,15 @@ impl World {
 
     /// Hands out again what was not acknowledged, as a broker does when the session ends.
     pub(super) fn redeliver(&self) {
-        let kept = {
+        let (kept, generation) = {
             let state = self.state();
             let unacked = state.kept.iter().filter(|delivery| !state.acked.contains(&delivery.tag.number));
-            unacked.cloned().collect::<Vec<_>>()
+            (unacked.cloned().collect::<Vec<_>>(), state.lost)
         };
-        kept.into_iter().for_each(|delivery| self.hand_out(Delivery { redelivered: true, ..delivery }));
+        for delivery in kept {
+            let tag = Tag { generation, ..delivery.tag };
+            self.hand_out(Delivery { tag, redelivered: true, ..delivery });
+        }
     }
 
     /// From now on everything takes time, so that a daemon can die in between.
@@ -177,7 +181,7 @@ impl World {
 
     /// The session that brought the deliveries is gone.
     pub(super) fn lose_session(&self) {
-        self.state().stale = true;
+        self.state().lost += 1;
     }
 
     pub(super) fn posts(&self) -> usize {
@@ -309,13 +313,16 @@ impl World {
 impl Settler for World {
     fn ack(&self, tag: Tag) {
         let mut state = self.state();
+        if tag.generation != state.lost {
+            return;
+        }
         let stored = state.stored.len();
         state.acked.push(tag.number);
         state.stored_at_ack.push(stored);
     }
 
-    fn is_current(&self, _tag: Tag) -> bool {
-        !self.state().stale
+    fn is_current(&self, tag: Tag) -> bool {
+        tag.generation == self.state().lost
     }
 }
 
