@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Until everything is told; only a broken run reaches it.
-const LONG: Duration = Duration::from_secs(1_800);
+pub(crate) const LONG: Duration = Duration::from_secs(1_800);
 
 /// Publishes that await their confirms together.
 const BATCH: u32 = 1_000;

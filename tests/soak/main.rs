@@ -1,4 +1,4 @@
-//! What takes too long for every day: ten minutes of random faults under load, and two figures. On demand:
+//! What takes too long for every day: ten minutes of random faults under load, and some figures. On demand:
 //!
 //! ```text
 //! sh tests/run.sh soak      # EDNA_COURIER_SOAK_SECONDS and EDNA_COURIER_SOAK_SEED
@@ -9,6 +9,7 @@
 mod figures;
 mod load;
 mod memory;
+mod order;
 mod setting;
 mod weather;
 
