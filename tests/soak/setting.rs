@@ -29,7 +29,7 @@ pub(crate) async fn up(stage: &Stage, links: &Proxy, api: &Proxy) -> Setup {
         .set("api.timeout", "1s")
         .set("delivery.tiers", "200ms,500ms,2s")
         .set("delivery.max_attempts", &MAX_ATTEMPTS.to_string())
-        .set("limits.max_in_flight", "16")
+        .set("limits.max_in_flight", "64")
 }
 
 /// The daemon's own events queue would keep the newest only. What is there already it leaves as it is.
