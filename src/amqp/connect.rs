@@ -18,7 +18,7 @@ use lapin::{
     uri::{AMQPScheme, AMQPUri},
 };
 use socket2::{SockRef, Socket, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 
 use super::error::SessionError;
 
@@ -170,6 +170,14 @@ async fn within_deadline<T>(
     match tokio::time::timeout(deadline, call).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(SessionError::Deadline { operation, deadline }),
+    }
+}
+
+/// Pends while there is no such time.
+pub(super) async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -14,9 +14,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connect::{Broker, timed},
+    connect::{Broker, timed, until},
     error::SessionError,
-    flight::{CONFIRM_DEADLINE, Flight, Job, MAX_UNCONFIRMED},
+    flight::{self, CONFIRM_DEADLINE, Flight, Job, MAX_UNCONFIRMED},
     supervise::{Serve, Supervisor},
     topology::Names,
 };
@@ -133,22 +133,22 @@ impl Owner {
         events: impl Stream<Item = Event> + Send,
     ) -> Result<(), SessionError> {
         tokio::pin!(events);
-        let mut flight = Flight::new(channel.clone(), self.names.clone());
+        let mut flight = Flight::default();
         loop {
-            let (deadline, waiting) = (flight.deadline(), flight.unconfirmed() > 0);
+            let deadline = flight.deadline();
             let has_room = self.hold.is_none() && flight.has_room();
             tokio::select! {
                 biased;
                 landed = flight.land() => landed?,
                 event = events.next() => self.heed(event, &mut flight)?,
-                () = tokio::time::sleep_until(deadline), if waiting && self.hold.is_none() => {
+                () = until(deadline), if self.hold.is_none() => {
                     return Err(SessionError::Deadline { operation: "a publish", deadline: CONFIRM_DEADLINE });
                 }
                 Some(job) = self.jobs.recv(), if has_room => {
-                    flight.take_off(job);
-                    self.take_more(&mut flight);
+                    flight.take_off(flight::publish(channel, &self.names, job));
+                    self.take_more(channel, &mut flight);
                 }
-                () = self.stop.cancelled(), if !waiting => {
+                () = self.stop.cancelled(), if deadline.is_none() => {
                     return timed("channel.close", channel.close(200, "done".into())).await;
                 }
             }
@@ -156,11 +156,11 @@ impl Owner {
     }
 
     /// What waits together leaves together: a turn costs more than a message.
-    fn take_more(&mut self, flight: &mut Flight) {
+    fn take_more(&mut self, channel: &Channel, flight: &mut Flight) {
         while flight.has_room()
             && let Ok(job) = self.jobs.try_recv()
         {
-            flight.take_off(job);
+            flight.take_off(flight::publish(channel, &self.names, job));
         }
     }
 
