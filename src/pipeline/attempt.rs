@@ -132,6 +132,10 @@ impl<P: Ports> Work<'_, P> {
         loop {
             let mut permission = self.permission().await?;
             let made = match self.claim().await? {
+                Claim::Ours if !self.may_post(&permission) => {
+                    self.withdraw().await?;
+                    None
+                }
                 Claim::Ours => Some(self.post(&mut permission).await),
                 Claim::Orphaned => Some((Evidence::NoAnswer(NoAnswer::OwnerGone), Verdict::Uncertain, false)),
                 Claim::Unavailable => None,
@@ -174,6 +178,23 @@ impl<P: Ports> Work<'_, P> {
         Claim::Orphaned
     }
 
+    /// Looks again: the journal may have taken its time.
+    fn may_post(&self, permission: &Permission) -> bool {
+        !self.has_passed(Duration::ZERO) && self.shared.keeper.allows(permission.is_probe())
+    }
+
+    /// Gives the claim back: nothing was sent.
+    async fn withdraw(&mut self) -> Result<(), Stop> {
+        self.release().await;
+        if self.has_passed(Duration::ZERO) { Err(Stop::TooLate) } else { Ok(()) }
+    }
+
+    /// Every attempt so far is accounted for, and more may follow.
+    async fn release(&self) {
+        let uncertain = self.journey.may_have_arrived();
+        self.shared.remember(&self.send, Fact::Released { uncertain }).await;
+    }
+
     /// Makes one attempt, and tells whether the brake makes its rejection void.
     async fn post(&mut self, permission: &mut Permission) -> (Evidence, Verdict, bool) {
         let shared = self.shared;
@@ -211,8 +232,7 @@ impl<P: Ports> Work<'_, P> {
             Next::Bury(reason) => return Err(End::Told(buried(reason, evidence, attempts)).into()),
             Next::Retry | Next::Wait => {}
         }
-        let uncertain = self.journey.may_have_arrived();
-        self.shared.remember(&self.send, Fact::Released { uncertain }).await;
+        self.release().await;
         if next == Next::Retry { self.delay().await } else { Ok(()) }
     }
 

@@ -106,6 +106,12 @@ impl Keeper {
         }
     }
 
+    /// Whether an attempt that was granted may still be made, as a probe or not.
+    pub(super) fn allows(&self, as_probe: bool) -> bool {
+        let gate = self.gate.state();
+        if as_probe { gate.reasons().all(GateReason::is_probed) } else { gate.is_open() }
+    }
+
     /// Asks for a command to try with when a try is due and `nothing_in_hand`.
     pub(super) fn ask_for_probe(&self, nothing_in_hand: bool) {
         let due = self.probe_at(&self.state()).is_some_and(|probe_at| probe_at <= Instant::now());
