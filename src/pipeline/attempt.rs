@@ -257,8 +257,11 @@ impl<P: Ports> Work<'_, P> {
 
     /// A command whose deadline is nearer than the tier's end is not sent there to expire.
     fn away(&self, tier: usize, not_before: Option<Timestamp>) -> Stop {
-        let is_late = self.shared.rules.tiers.get(tier).is_some_and(|tier| self.has_passed(tier.length));
-        if is_late { Stop::TooLate } else { Stop::Away(Parking { tier, not_before }) }
+        if self.expires_in(tier) { Stop::TooLate } else { Stop::Away(Parking { tier, not_before }) }
+    }
+
+    fn expires_in(&self, tier: usize) -> bool {
+        self.shared.rules.tiers.get(tier).is_some_and(|tier| self.has_passed(tier.length))
     }
 
     /// Waits for its turn to be copied to the tier: those before it go first.
@@ -279,6 +282,7 @@ impl<P: Ports> Work<'_, P> {
             () = shared.passes(*deadline) => Err(Stop::TooLate),
             grant = place.granted() => match grant {
                 Grant::Attempt(permission) => Ok(permission),
+                Grant::Park(tier) if self.expires_in(tier) => Err(Stop::TooLate),
                 // One before it waits in a tier.
                 Grant::Park(tier) => Err(End::Parked(Parking { tier, not_before: None }).into()),
                 Grant::Release => Err(End::Released.into()),

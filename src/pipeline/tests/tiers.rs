@@ -106,6 +106,20 @@ async fn a_command_is_not_sent_to_a_tier_to_expire_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_behind_another_is_not_sent_to_a_tier_to_expire_there() {
+    let mut daemon = Daemon::start_with(|rules| rules.order = Order::Device);
+    daemon.world.script(std::iter::repeat_n(status(503), 3));
+    daemon.deliver("first", json!({}));
+    daemon.deliver("expires in the tier", json!({"expiresAt": "2026-11-22T12:00:05Z"}));
+    daemon.deliver("third", json!({}));
+    daemon.pass(Duration::from_secs(2)).await;
+    assert_eq!(daemon.world.parked(), ["5s", "5s"]);
+    assert_eq!(daemon.world.events()[0]["failure"]["reason"], "expired");
+    daemon.pass(LATER).await;
+    assert_eq!(daemon.world.taken(), ["first", "third"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_device_keeps_its_order_over_tiers() {
     let mut daemon = Daemon::start_with(|rules| rules.order = Order::Device);
     daemon.world.script(std::iter::repeat_n(status(503), 5));
