@@ -260,6 +260,11 @@ impl<P: Ports> Work<'_, P> {
         if self.expires_in(tier) { Stop::TooLate } else { Stop::Away(Parking { tier, not_before }) }
     }
 
+    /// For the longest tier that fits into what is known of the wait.
+    fn leave_memory(&self) -> Stop {
+        self.away(self.shared.rules.tiers.within(self.shared.keeper.wait()), None)
+    }
+
     fn expires_in(&self, tier: usize) -> bool {
         self.shared.rules.tiers.get(tier).is_some_and(|tier| self.has_passed(tier.length))
     }
@@ -288,7 +293,7 @@ impl<P: Ports> Work<'_, P> {
                 Grant::Release => Err(End::Released.into()),
             },
             // The queue is the better place to wait for long.
-            () = tokio::time::sleep_until(journey.held_until()) => Err(Stop::Away(SHORTEST)),
+            () = tokio::time::sleep_until(journey.held_until()) => Err(self.leave_memory()),
         }
     }
 

@@ -118,6 +118,12 @@ impl Keeper {
         self.gate.want_probe(nothing_in_hand && due);
     }
 
+    /// How long no attempt can start, as far as that is known.
+    pub(super) fn wait(&self) -> Duration {
+        let probe_at = self.state().troubles.iter().map(|trouble| trouble.probe_at).max();
+        probe_at.map(|probe_at| probe_at.saturating_duration_since(Instant::now())).unwrap_or_default()
+    }
+
     /// What was wrong for this reason may be over: the next probe may start at once.
     pub(super) fn hurry(&self, reason: GateReason) {
         let mut state = self.state();

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{daemon::Daemon, world::status};
+use super::{
+    daemon::Daemon,
+    world::{status, too_many},
+};
 use crate::{
     domain::{
         evidence::{Evidence, NoAnswer},
@@ -81,6 +84,19 @@ async fn a_command_is_held_in_memory_for_five_minutes_at_most() {
     drop(hold);
     daemon.pass(Duration::from_secs(10)).await;
     assert_eq!(daemon.world.events()[0]["attempts"], 1, "uncounted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_retry_after_is_waited_for_in_the_longest_tier_that_fits() {
+    for (retry_after_s, tier) in [(310, "5s"), (340, "30s"), (900, "10m"), (3_600, "10m")] {
+        let mut daemon = Daemon::start();
+        daemon.world.script([too_many(retry_after_s)]);
+        daemon.deliver("hello", json!({}));
+        daemon.deliver("expires before that", json!({"expiresAt": "2026-11-22T12:05:03Z"}));
+        daemon.pass(Duration::from_secs(301)).await;
+        assert_eq!(daemon.world.parked(), [tier], "{retry_after_s} s");
+        assert_eq!(daemon.world.events()[0]["outcome"], "expired", "{retry_after_s} s");
+    }
 }
 
 #[tokio::test(start_paused = true)]
