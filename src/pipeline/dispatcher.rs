@@ -293,8 +293,11 @@ impl<P: Ports> Dispatcher<P> {
         let (tag, Some(grant)) = (hand.tag, hand.grant.take()) else { return };
         let shared = &self.pipeline.shared;
         let granted = match next {
-            // The broker hands it out again, so this copy must not be posted or parked as well.
-            _ if !shared.ports.settler().is_current(tag) => Grant::Release,
+            // The broker hands it out again, so this copy must not be posted or parked as well; it keeps its place for then.
+            _ if !shared.ports.settler().is_current(tag) => {
+                self.schedule.released(ticket, self.started.elapsed());
+                Grant::Release
+            }
             Move::Park { tier, .. } => Grant::Park(tier),
             Move::Attempt { rate_wait, .. } => {
                 self.limit.started(self.started.elapsed());

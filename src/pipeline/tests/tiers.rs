@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{
     daemon::Daemon,
@@ -12,6 +13,7 @@ use crate::{
     domain::{
         evidence::{Evidence, NoAnswer},
         properties::{HeaderValue, header},
+        rate::Rates,
     },
     gate::GateReason,
     pipeline::Order,
@@ -133,6 +135,31 @@ async fn one_behind_another_is_not_sent_to_a_tier_to_expire_there() {
     assert_eq!(daemon.world.events()[0]["failure"]["reason"], "expired");
     daemon.pass(LATER).await;
     assert_eq!(daemon.world.taken(), ["first", "third"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_a_lost_session_keeps_its_place_also_if_it_was_its_turn() {
+    let rates = Rates { key_interval: Duration::from_secs(10), ..Rates::default() };
+    let mut daemon = Daemon::start_with(|rules| {
+        rules.order = Order::Device;
+        rules.rates = watch::Sender::new(rates).subscribe();
+    });
+    let deliver = |daemon: &mut Daemon, text: &str, generation| {
+        let body = json!({"commandId": text, "text": text, "channelType": "MOBILE", "deviceAddress": "a"});
+        daemon.deliver_raw(body.to_string().into_bytes(), |delivery| delivery.tag.generation = generation);
+    };
+    for text in ["first", "second", "third"] {
+        deliver(&mut daemon, text, 1);
+    }
+    daemon.pass(Duration::from_secs(1)).await;
+    daemon.world.lose_session();
+    // The second had its turn in between.
+    daemon.pass(Duration::from_secs(10)).await;
+    for text in ["second", "third"] {
+        deliver(&mut daemon, text, 2);
+    }
+    daemon.pass(LATER).await;
+    assert_eq!(daemon.world.posted(), ["first", "second", "third"]);
 }
 
 #[tokio::test(start_paused = true)]

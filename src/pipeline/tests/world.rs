@@ -57,7 +57,8 @@ pub(super) struct State {
     parked: Vec<String>,
     /// What was stored when each ack came.
     stored_at_ack: Vec<usize>,
-    stale: bool,
+    /// The sessions up to this one are gone.
+    gone: u64,
     in_flight: usize,
     most_in_flight: usize,
     /// The texts that the API took.
@@ -175,9 +176,9 @@ impl World {
         self.answers.send_replace(!withheld);
     }
 
-    /// The session that brought the deliveries is gone.
+    /// The session that brought the deliveries is gone; it was the first, unless a test says otherwise.
     pub(super) fn lose_session(&self) {
-        self.state().stale = true;
+        self.state().gone = 1;
     }
 
     pub(super) fn posts(&self) -> usize {
@@ -314,8 +315,8 @@ impl Settler for World {
         state.stored_at_ack.push(stored);
     }
 
-    fn is_current(&self, _tag: Tag) -> bool {
-        !self.state().stale
+    fn is_current(&self, tag: Tag) -> bool {
+        tag.generation > self.state().gone
     }
 }
 
