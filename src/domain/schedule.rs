@@ -368,22 +368,10 @@ impl Schedule {
         }
     }
 
-    /// Commands in hand.
+    /// Whether a command in hand waits for nothing but rates and leave to start.
     #[must_use]
-    pub fn in_hand(&self) -> usize {
-        self.hands.len()
-    }
-
-    /// Commands in hand behind missing ones.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.held
-    }
-
-    /// Missing commands whose places are remembered.
-    #[must_use]
-    pub fn away(&self) -> usize {
-        self.away
+    pub fn has_turn(&self) -> bool {
+        self.turns.is_any()
     }
 
     /// What has happened so far.
