@@ -11,6 +11,7 @@ use super::{
     keeper::Shown,
     place::{Grant, Permission, Place},
     remember::Fact,
+    telling::Teller,
 };
 use crate::{
     domain::{
@@ -35,8 +36,8 @@ const MOMENT: Duration = Duration::from_secs(1);
 pub(super) enum End {
     /// There is an outcome to tell.
     Told(Ending),
-    /// The journal knows the outcome: it is told again.
-    Known(Ended),
+    /// The journal knows the outcome: it is told again, with its dead letter if that is owed.
+    Known(Ended, Option<Teller>),
     /// It waits in a tier.
     Parked(Parking),
     /// Nothing is acknowledged: the daemon shuts down, or the session that brought it is gone.
@@ -155,7 +156,14 @@ impl<P: Ports> Work<'_, P> {
         let journal = self.shared.ports.journal();
         let Ok(record) = journal.start(&self.send).await else { return Ok(Claim::Unavailable) };
         match record {
-            Record::Ended(ended) => return Err(End::Known(ended).into()),
+            Record::Ended(ended) if !ended.owes_letter => return Err(End::Known(ended, None).into()),
+            Record::Ended(ended) => {
+                return Err(match self.shared.telling.begin(&self.send) {
+                    Some(teller) => End::Known(ended, Some(teller)).into(),
+                    // Its letter is on its way.
+                    None => Stop::Away(SHORTEST),
+                });
+            }
             // Its owner tells the outcome; this copy comes back for it.
             Record::Held => return Err(Stop::Away(SHORTEST)),
             Record::Orphaned => return Ok(self.orphaned()),

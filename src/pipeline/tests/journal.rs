@@ -264,3 +264,33 @@ async fn a_probe_does_not_go_on_when_a_gate_closes_that_it_cannot_open() {
     daemon.pass(LATER).await;
     assert_eq!((daemon.world.posts(), daemon.world.acked(), daemon.is_open()), (2, vec![1], true));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_is_stored_is_not_written_again_while_its_event_cannot_be() {
+    let mut daemon = Daemon::start();
+    daemon.world.script([status(400)]);
+    // The event comes first; it is refused until long after the letter is stored.
+    daemon.world.refuse_events(true);
+    daemon.deliver_raw(body(""), |_| {});
+    daemon.pass(SOON).await;
+    assert_eq!((daemon.world.dead_letters().len(), daemon.world.written()), (1, vec!["start", "end", "letter"]));
+    let daemon = daemon.die().await;
+    daemon.world.refuse_events(false);
+    daemon.pass(LATER).await;
+    assert_eq!((daemon.world.dead_letters().len(), daemon.world.events().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_on_its_way_is_not_written_again_for_the_copy_of_a_lost_session() {
+    let mut daemon = Daemon::start();
+    daemon.world.script([status(400)]);
+    daemon.world.withhold_confirms(true);
+    daemon.deliver_raw(body(""), |_| {});
+    daemon.pass(SOON).await;
+    daemon.deliver_raw(body(""), |delivery| delivery.redelivered = true);
+    daemon.pass(SOON).await;
+    daemon.world.withhold_confirms(false);
+    daemon.pass(LATER).await;
+    let repeated: Vec<_> = daemon.world.events().iter().map(|event| event["repeated"] == true).collect();
+    assert_eq!((daemon.world.dead_letters().len(), repeated), (1, vec![false, true]));
+}
