@@ -65,7 +65,7 @@ fn one_key_is_attempted_in_order_and_one_at_a_time() {
     schedule.left(a, s(2));
     assert_eq!(attempts(&mut schedule, s(2)), [b]);
     schedule.left(b, s(3));
-    assert!(schedule.lanes.is_empty() && schedule.alarms.is_empty() && schedule.hands.len() == 0);
+    assert!(schedule.lanes.is_empty() && schedule.alarms.is_empty() && schedule.hands.is_empty());
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_copy_may_be_back_before_its_confirm() {
     schedule.left(back, s(7));
     assert_eq!(attempts(&mut schedule, s(7)), [b]);
     schedule.left(b, s(7));
-    assert!(schedule.lanes.is_empty() && schedule.hands.len() == 0);
+    assert!(schedule.lanes.is_empty() && schedule.hands.is_empty());
 }
 
 #[test]
