@@ -28,7 +28,7 @@ const TRANSPORT_DEADLINE: Duration = Duration::from_secs(5);
 /// any more, and the wait after it, are the longest that we stay away without need.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(8);
 /// Any single operation on an open connection.
-const OPERATION_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const OPERATION_DEADLINE: Duration = Duration::from_secs(10);
 /// For a goodbye; a peer that is gone must not hold up the next connection.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// Dead peers are noticed after twice this.
