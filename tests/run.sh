@@ -76,17 +76,22 @@ check_code() {
     check lints cargo clippy --quiet --all-targets --locked -- -D warnings
 }
 
-# Where no image can be pulled, Debian's packages make one that does the same (about a minute).
-build_image() {
-    docker_answers || return 1
-    have mmdebstrap || apt_install mmdebstrap debian-archive-keyring || return 1
-    step "Building $image from Debian's packages"
+# bootstrap [as_root]: an image of Debian's packages that does the same as the official one.
+bootstrap() {
     # shellcheck disable=SC2016 # mmdebstrap expands $1
-    quietly mmdebstrap --variant=minbase --include=rabbitmq-server \
+    "$@" mmdebstrap --variant=minbase --include=rabbitmq-server \
         --customize-hook='mkdir -p "$1/etc/rabbitmq/conf.d"' \
         --customize-hook='printf "%s\n" "loopback_users.guest = false" "log.console = true" >"$1/etc/rabbitmq/conf.d/10-defaults.conf"' \
         --customize-hook='echo "[rabbitmq_management,rabbitmq_prometheus]." >"$1/etc/rabbitmq/enabled_plugins"' \
-        trixie "$folder/image.tar" &&
+        trixie - >"$folder/image.tar"
+}
+
+# Where no image can be pulled, one is built (about a minute). Who is not root needs user namespaces for that, or sudo.
+build_image() {
+    docker_answers || return 1
+    have mmdebstrap || apt_install mmdebstrap debian-archive-keyring uidmap || return 1
+    step "Building $image from Debian's packages"
+    { quietly bootstrap || { [ "$(id -u)" != 0 ] && quietly bootstrap as_root; }; } &&
         quietly docker import -c 'EXPOSE 4369 5671 5672 15672 15692 25672' -c 'CMD ["rabbitmq-server"]' \
             "$folder/image.tar" "$image"
 }

@@ -18,7 +18,7 @@ use lapin::{
     uri::{AMQPScheme, AMQPUri},
 };
 use socket2::{SockRef, Socket, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 
 use super::error::SessionError;
 
@@ -28,7 +28,7 @@ const TRANSPORT_DEADLINE: Duration = Duration::from_secs(5);
 /// any more, and the wait after it, are the longest that we stay away without need.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(8);
 /// Any single operation on an open connection.
-const OPERATION_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const OPERATION_DEADLINE: Duration = Duration::from_secs(10);
 /// For a goodbye; a peer that is gone must not hold up the next connection.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// Dead peers are noticed after twice this.
@@ -170,6 +170,14 @@ async fn within_deadline<T>(
     match tokio::time::timeout(deadline, call).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(SessionError::Deadline { operation, deadline }),
+    }
+}
+
+/// Pends while there is no such time.
+pub(super) async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

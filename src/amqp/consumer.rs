@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     acks::{Ack, Ledger},
     census::{Census, Count},
-    connect::{Broker, timed},
+    connect::{Broker, timed, until},
     error::SessionError,
     properties,
     subscription::{Active, Brought, Subscription},
@@ -386,12 +386,5 @@ impl Session {
         self.last_ack = Some(Instant::now());
         let send = |Ack { number, multiple }| self.channel.basic_ack(number, BasicAckOptions { multiple });
         timed("basic.ack", try_join_all(acks.into_iter().map(send))).await.map(drop)
-    }
-}
-
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }

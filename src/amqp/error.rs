@@ -36,6 +36,9 @@ pub enum SessionError {
     /// Exchanges and queues, each by kind and name, are not there.
     #[error("missing: {}", .0.join(", "))]
     Missing(Vec<String>),
+    /// Exchanges and queues, each by kind and name, are there and are others than ours.
+    #[error("of another type, which no policy can mend: {}; stop who uses them, move their messages away, delete them", .0.join(", "))]
+    WrongType(Vec<String>),
     /// The broker does not let us declare something.
     #[error("the broker refuses to declare {0}")]
     Refused(String),

@@ -1,6 +1,6 @@
 //! The publishes of one session that are on their way: handed to the library, and not yet judged.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use lapin::{Channel, Confirmation, message::BasicReturnMessage, options::BasicPublishOptions, types::ShortString};
@@ -18,11 +18,11 @@ use crate::{
 
 /// How many publishes may await their confirm; the library scans all of them for a multiple confirm.
 pub(super) const MAX_UNCONFIRMED: usize = 1_024;
-/// With publishes outstanding and none confirmed for this long, the session is given up.
+/// With a publish that is not confirmed for this long, the session is given up, however many others are.
 pub(super) const CONFIRM_DEADLINE: Duration = Duration::from_secs(30);
 
 type Reply = oneshot::Sender<Result<(), PublishError>>;
-type Confirm = Pin<Box<dyn Future<Output = Result<Confirmed<Landed>, lapin::Error>> + Send>>;
+type Confirm = Pin<Box<dyn Future<Output = (u64, Result<Confirmed<Landed>, lapin::Error>)> + Send>>;
 
 /// A message to publish, and whom to tell what became of it.
 pub(super) struct Job {
@@ -31,57 +31,48 @@ pub(super) struct Job {
 }
 
 /// What the broker said, apart from returns.
-struct Landed {
+pub(super) struct Landed {
     reply: Reply,
     accepted: bool,
 }
 
 /// Dropping it drops the replies: whoever waits learns that the confirm did not come.
+#[derive(Default)]
 pub(super) struct Flight {
-    channel: Channel,
-    names: Names,
     outstanding: FuturesUnordered<Confirm>,
     returns: Returns<Landed>,
-    last_progress: Instant,
+    /// Since when each that is outstanding has waited, by its number: the first has waited for longest.
+    since: BTreeMap<u64, Instant>,
+    next_number: u64,
+    /// No wait before this counts.
+    counts_from: Option<Instant>,
 }
 
 impl Flight {
-    pub(super) fn new(channel: Channel, names: Names) -> Self {
-        Self {
-            channel,
-            names,
-            outstanding: FuturesUnordered::new(),
-            returns: Returns::default(),
-            last_progress: Instant::now(),
-        }
-    }
-
-    /// How many have no confirm yet.
-    pub(super) fn unconfirmed(&self) -> usize {
-        self.outstanding.len()
-    }
-
     pub(super) fn has_room(&self) -> bool {
         self.outstanding.len() < MAX_UNCONFIRMED && !self.returns.must_settle()
     }
 
-    /// Sends a message, persistent and mandatory. It leaves when [`Self::land`] is polled next.
-    pub(super) fn take_off(&mut self, job: Job) {
-        if self.outstanding.is_empty() {
-            self.restart_deadline();
-        }
-        let address = address(&self.names, &job.message.target);
-        self.outstanding.push(Box::pin(publish(self.channel.clone(), address, job)));
+    /// Takes in a publish that tells its fate. It leaves when [`Self::land`] is polled next.
+    pub(super) fn take_off(
+        &mut self,
+        publish: impl Future<Output = Result<Confirmed<Landed>, lapin::Error>> + Send + 'static,
+    ) {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.since.insert(number, Instant::now());
+        self.outstanding.push(Box::pin(async move { (number, publish.await) }));
     }
 
     /// Waits for a confirm, takes all that are ready, judges them and tells who waits. Pends while there are none.
     pub(super) async fn land(&mut self) -> Result<(), lapin::Error> {
         let Some(first) = self.outstanding.next().await else { return std::future::pending().await };
-        self.returns.collect(first?);
-        while let Some(Some(ready)) = self.outstanding.next().now_or_never() {
-            self.returns.collect(ready?);
+        let mut next = Some(first);
+        while let Some((number, confirmed)) = next {
+            self.since.remove(&number);
+            self.returns.collect(confirmed?);
+            next = self.outstanding.next().now_or_never().flatten();
         }
-        self.restart_deadline();
         for (landed, routed) in self.returns.judge(self.outstanding.len()) {
             let result = match (landed.accepted, routed) {
                 (false, _) => Err(PublishError::Refused),
@@ -94,17 +85,29 @@ impl Flight {
         Ok(())
     }
 
+    /// What was waited so far was not the broker's fault.
     pub(super) fn restart_deadline(&mut self) {
-        self.last_progress = Instant::now();
+        self.counts_from = Some(Instant::now());
     }
 
-    /// When a confirm must have come, if any is outstanding.
-    pub(super) fn deadline(&self) -> Instant {
-        self.last_progress + CONFIRM_DEADLINE
+    /// When the confirm of the one that has waited for longest must have come, if any is outstanding.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let since = self.since.values().next()?;
+        Some(self.counts_from.map_or(*since, |from| from.max(*since)) + CONFIRM_DEADLINE)
     }
 }
 
-async fn publish(channel: Channel, address: Address, job: Job) -> Result<Confirmed<Landed>, lapin::Error> {
+/// Sends a message, persistent and mandatory, and waits for its confirm.
+pub(super) fn publish(
+    channel: &Channel,
+    names: &Names,
+    job: Job,
+) -> impl Future<Output = Result<Confirmed<Landed>, lapin::Error>> + Send + 'static {
+    let (channel, address) = (channel.clone(), address(names, &job.message.target));
+    async move { confirmed(&channel, address, job).await }
+}
+
+async fn confirmed(channel: &Channel, address: Address, job: Job) -> Result<Confirmed<Landed>, lapin::Error> {
     let Job { message, reply } = job;
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let properties = properties::write(&message.properties);
@@ -139,4 +142,61 @@ fn address(names: &Names, target: &Target) -> Address {
 /// Prefix, outcome, channel and reply queue are bounded far below a short string's 255 bytes.
 fn short(text: &str) -> ShortString {
     ShortString::try_new(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored() -> Confirmed<Landed> {
+        let address = Address { exchange: "e".to_owned(), key: "k".to_owned() };
+        Confirmed { address, returned: None, item: Landed { reply: oneshot::channel().0, accepted: true } }
+    }
+
+    /// Whether the session would be given up now.
+    fn is_late(flight: &Flight) -> bool {
+        flight.deadline().is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_confirm_that_never_comes_is_noticed_though_others_come() {
+        let mut flight = Flight::default();
+        assert!(flight.deadline().is_none(), "nothing is outstanding");
+        flight.take_off(std::future::pending());
+        for _ in 0..29 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            flight.take_off(async { Ok(stored()) });
+            flight.land().await.unwrap();
+            assert!(!is_late(&flight));
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(is_late(&flight));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_confirm_in_time_makes_the_next_one_the_oldest() {
+        let mut flight = Flight::default();
+        let (confirm, comes) = oneshot::channel();
+        flight.take_off(async { Ok(comes.await.unwrap_or_else(|_| stored())) });
+        tokio::time::advance(Duration::from_secs(20)).await;
+        flight.take_off(std::future::pending());
+        drop(confirm.send(stored()));
+        flight.land().await.unwrap();
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert!(!is_late(&flight), "it has waited for 20 s");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(is_late(&flight));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_waited_while_the_broker_blocked_us_does_not_count() {
+        let mut flight = Flight::default();
+        flight.take_off(std::future::pending());
+        tokio::time::advance(Duration::from_secs(1_000)).await;
+        flight.restart_deadline();
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert!(!is_late(&flight));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(is_late(&flight));
+    }
 }

@@ -14,11 +14,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connect::{Broker, timed},
+    connect::{Broker, OPERATION_DEADLINE, timed, until},
     error::SessionError,
-    flight::{CONFIRM_DEADLINE, Flight, Job, MAX_UNCONFIRMED},
+    flight::{self, CONFIRM_DEADLINE, Flight, Job, MAX_UNCONFIRMED},
     supervise::{Serve, Supervisor},
-    topology::Names,
+    topology::{Asker, Names, refusal},
 };
 use crate::{
     domain::message::Message,
@@ -53,8 +53,8 @@ impl Outbox for Publisher {
 }
 
 impl Publisher {
-    /// A publisher and the task that serves it until `stop` and tells whether it could flush. The gate is held closed whenever there is no session
-    /// that the broker lets publish: an outcome that cannot be recorded must not be created.
+    /// A publisher and the task that serves it until `stop` and tells whether it could flush. The gate is held closed whenever
+    /// there is no session that the broker is known to let publish: an outcome that cannot be recorded must not be created.
     pub fn new<R: Random>(
         broker: Arc<Broker>,
         names: Names,
@@ -92,17 +92,20 @@ struct Owner {
 }
 
 /// Keeps the gate closed until it is dropped.
-#[expect(dead_code, reason = "held only to be dropped")]
 enum Held {
-    /// For want of a session, which is told as such.
+    /// For want of a session that may publish, which is told as such.
     Unconnected(Hold),
     /// Because the broker blocks us.
-    Blocked(ClosedGate),
+    Blocked(#[expect(dead_code, reason = "held only to be dropped")] ClosedGate),
 }
 
 impl Held {
     fn unconnected(gate: &Gate) -> Option<Self> {
         Some(Self::Unconnected(gate.close(GateReason::Blocked)))
+    }
+
+    const fn is_unconnected(&self) -> bool {
+        matches!(self, Self::Unconnected(_))
     }
 }
 
@@ -111,8 +114,10 @@ impl Serve for Owner {
         let channel = timed("channel.open", connection.create_channel()).await?;
         timed("confirm.select", channel.confirm_select(ConfirmSelectOptions::default())).await?;
         self.telemetry.record(Connected { role: Role::Publish });
-        self.hold = None;
-        let result = self.publish_until_stopped(&channel, connection.events_listener()).await;
+        let mut asker = Asker::new(connection);
+        let events = self.names.events();
+        let proof = asker.may_publish(&events);
+        let result = self.publish_until_stopped(&channel, proof, connection.events_listener()).await;
         // The earlier hold goes first, so that the end of its trouble is told; nothing starts in between, as we hold on.
         let unconnected = Held::unconnected(&self.gate);
         self.hold = None;
@@ -127,28 +132,42 @@ impl Serve for Owner {
 }
 
 impl Owner {
+    fn is_unconnected(&self) -> bool {
+        self.hold.as_ref().is_some_and(Held::is_unconnected)
+    }
+
     async fn publish_until_stopped(
         &mut self,
         channel: &Channel,
+        proof: impl Future<Output = Result<(), SessionError>> + Send,
         events: impl Stream<Item = Event> + Send,
     ) -> Result<(), SessionError> {
-        tokio::pin!(events);
-        let mut flight = Flight::new(channel.clone(), self.names.clone());
+        tokio::pin!(proof, events);
+        let (mut is_proven, proof_due) = (false, Instant::now() + OPERATION_DEADLINE);
+        let mut flight = Flight::default();
         loop {
-            let (deadline, waiting) = (flight.deadline(), flight.unconfirmed() > 0);
+            let deadline = flight.deadline();
             let has_room = self.hold.is_none() && flight.has_room();
             tokio::select! {
                 biased;
                 landed = flight.land() => landed?,
-                event = events.next() => self.heed(event, &mut flight)?,
-                () = tokio::time::sleep_until(deadline), if waiting && self.hold.is_none() => {
+                event = events.next() => self.heed(event, channel, &mut flight)?,
+                proven = &mut proof, if !is_proven => {
+                    proven?;
+                    is_proven = true;
+                    self.hold.take_if(|hold| hold.is_unconnected());
+                }
+                () = tokio::time::sleep_until(proof_due), if self.is_unconnected() => {
+                    return Err(SessionError::Deadline { operation: "tx.rollback", deadline: OPERATION_DEADLINE });
+                }
+                () = until(deadline), if self.hold.is_none() => {
                     return Err(SessionError::Deadline { operation: "a publish", deadline: CONFIRM_DEADLINE });
                 }
                 Some(job) = self.jobs.recv(), if has_room => {
-                    flight.take_off(job);
-                    self.take_more(&mut flight);
+                    flight.take_off(flight::publish(channel, &self.names, job));
+                    self.take_more(channel, &mut flight);
                 }
-                () = self.stop.cancelled(), if !waiting => {
+                () = self.stop.cancelled(), if deadline.is_none() => {
                     return timed("channel.close", channel.close(200, "done".into())).await;
                 }
             }
@@ -156,25 +175,31 @@ impl Owner {
     }
 
     /// What waits together leaves together: a turn costs more than a message.
-    fn take_more(&mut self, flight: &mut Flight) {
+    fn take_more(&mut self, channel: &Channel, flight: &mut Flight) {
         while flight.has_room()
             && let Ok(job) = self.jobs.try_recv()
         {
-            flight.take_off(job);
+            flight.take_off(flight::publish(channel, &self.names, job));
         }
     }
 
     /// A broker in need blocks us: the gate closes until it has room again. No confirm is late meanwhile.
-    fn heed(&mut self, event: Option<Event>, flight: &mut Flight) -> Result<(), SessionError> {
+    fn heed(&mut self, event: Option<Event>, channel: &Channel, flight: &mut Flight) -> Result<(), SessionError> {
         match event {
             Some(Event::ConnectionBlocked(why)) => {
                 let problem = format!("the broker blocks publishing: {why}");
-                self.hold = Some(Held::Blocked(self.telemetry.close_gate(GateReason::Blocked, &problem)));
+                let gate = match self.hold.take() {
+                    Some(Held::Unconnected(hold)) => self.telemetry.tell_hold(hold, &problem),
+                    Some(Held::Blocked(_)) | None => self.telemetry.close_gate(GateReason::Blocked, &problem),
+                };
+                self.hold = Some(Held::Blocked(gate));
             }
             Some(Event::ConnectionUnblocked) => {
                 flight.restart_deadline();
                 self.hold = None;
             }
+            // On another channel: it is the answer to who asked there.
+            Some(Event::Error(error)) if channel.status().connected() && refusal(&error).is_some() => {}
             Some(Event::Error(error)) => return Err(error.into()),
             Some(_) => {}
             None => return Err(SessionError::Ended),

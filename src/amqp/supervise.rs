@@ -64,7 +64,9 @@ impl<R: Random> Supervisor<R> {
     fn tell(&self, connected: bool, problem: &SessionError, retry_in: Duration) {
         let (role, text) = (self.role, problem.to_string());
         match problem {
-            SessionError::Missing(_) => self.telemetry.record(TopologyMissing { problem: &text }),
+            SessionError::Missing(_) | SessionError::WrongType(_) => {
+                self.telemetry.record(TopologyMissing { problem: &text })
+            }
             _ if connected => self.telemetry.record(ConnectionLost { role, problem: &text }),
             _ => self.telemetry.record(ConnectFailed { role, problem: &text, retry_in }),
         }

@@ -268,13 +268,15 @@ impl Schedule {
         self.touch(hand.lane, now);
     }
 
-    /// It is in the broker's hand again, which gives it out once more (its session is lost): it keeps its place.
+    /// It is in the broker's hand again, which gives it out once more (its session is lost): it keeps its place, unless it was
+    /// given out already and waits beside.
     pub fn released(&mut self, ticket: Ticket, now: Duration) {
         let Some(hand) = self.hands.remove(&ticket) else { return };
         let remembers = self.remembers(hand.lane);
         if let Some(lane) = self.lanes.get_mut(&hand.lane) {
             lane.remove(hand.place, ticket);
-            if remembers && !lane.has(hand.place) {
+            let is_back = lane.in_hand().any(|other| self.hands.get(&other).is_some_and(|other| other.id == hand.id));
+            if remembers && !is_back && !lane.has(hand.place) {
                 lane.is_released(hand.place, hand.id, now);
             }
         }
@@ -368,22 +370,10 @@ impl Schedule {
         }
     }
 
-    /// Commands in hand.
+    /// Whether a command in hand waits for nothing but rates and leave to start.
     #[must_use]
-    pub fn in_hand(&self) -> usize {
-        self.hands.len()
-    }
-
-    /// Commands in hand behind missing ones.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.held
-    }
-
-    /// Missing commands whose places are remembered.
-    #[must_use]
-    pub fn away(&self) -> usize {
-        self.away
+    pub fn has_turn(&self) -> bool {
+        self.turns.is_any()
     }
 
     /// What has happened so far.

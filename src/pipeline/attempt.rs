@@ -11,6 +11,7 @@ use super::{
     keeper::Shown,
     place::{Grant, Permission, Place},
     remember::Fact,
+    telling::Teller,
 };
 use crate::{
     domain::{
@@ -35,8 +36,8 @@ const MOMENT: Duration = Duration::from_secs(1);
 pub(super) enum End {
     /// There is an outcome to tell.
     Told(Ending),
-    /// The journal knows the outcome: it is told again.
-    Known(Ended),
+    /// The journal knows the outcome: it is told again, with its dead letter if that is owed.
+    Known(Ended, Option<Teller>),
     /// It waits in a tier.
     Parked(Parking),
     /// Nothing is acknowledged: the daemon shuts down, or the session that brought it is gone.
@@ -132,6 +133,10 @@ impl<P: Ports> Work<'_, P> {
         loop {
             let mut permission = self.permission().await?;
             let made = match self.claim().await? {
+                Claim::Ours if !self.may_post(&permission) => {
+                    self.withdraw().await?;
+                    None
+                }
                 Claim::Ours => Some(self.post(&mut permission).await),
                 Claim::Orphaned => Some((Evidence::NoAnswer(NoAnswer::OwnerGone), Verdict::Uncertain, false)),
                 Claim::Unavailable => None,
@@ -151,7 +156,14 @@ impl<P: Ports> Work<'_, P> {
         let journal = self.shared.ports.journal();
         let Ok(record) = journal.start(&self.send).await else { return Ok(Claim::Unavailable) };
         match record {
-            Record::Ended(ended) => return Err(End::Known(ended).into()),
+            Record::Ended(ended) if !ended.owes_letter => return Err(End::Known(ended, None).into()),
+            Record::Ended(ended) => {
+                return Err(match self.shared.telling.begin(&self.send) {
+                    Some(teller) => End::Known(ended, Some(teller)).into(),
+                    // Its letter is on its way.
+                    None => Stop::Away(SHORTEST),
+                });
+            }
             // Its owner tells the outcome; this copy comes back for it.
             Record::Held => return Err(Stop::Away(SHORTEST)),
             Record::Orphaned => return Ok(self.orphaned()),
@@ -172,6 +184,23 @@ impl<P: Ports> Work<'_, P> {
         self.journey.attempt_orphaned();
         self.shared.telemetry.record(AttemptOrphaned { command_id: &self.command.id });
         Claim::Orphaned
+    }
+
+    /// Looks again: the journal may have taken its time.
+    fn may_post(&self, permission: &Permission) -> bool {
+        !self.has_passed(Duration::ZERO) && self.shared.keeper.allows(permission.is_probe())
+    }
+
+    /// Gives the claim back: nothing was sent.
+    async fn withdraw(&mut self) -> Result<(), Stop> {
+        self.release().await;
+        if self.has_passed(Duration::ZERO) { Err(Stop::TooLate) } else { Ok(()) }
+    }
+
+    /// Every attempt so far is accounted for, and more may follow.
+    async fn release(&self) {
+        let uncertain = self.journey.may_have_arrived();
+        self.shared.remember(&self.send, Fact::Released { uncertain }).await;
     }
 
     /// Makes one attempt, and tells whether the brake makes its rejection void.
@@ -211,8 +240,7 @@ impl<P: Ports> Work<'_, P> {
             Next::Bury(reason) => return Err(End::Told(buried(reason, evidence, attempts)).into()),
             Next::Retry | Next::Wait => {}
         }
-        let uncertain = self.journey.may_have_arrived();
-        self.shared.remember(&self.send, Fact::Released { uncertain }).await;
+        self.release().await;
         if next == Next::Retry { self.delay().await } else { Ok(()) }
     }
 
@@ -237,8 +265,16 @@ impl<P: Ports> Work<'_, P> {
 
     /// A command whose deadline is nearer than the tier's end is not sent there to expire.
     fn away(&self, tier: usize, not_before: Option<Timestamp>) -> Stop {
-        let is_late = self.shared.rules.tiers.get(tier).is_some_and(|tier| self.has_passed(tier.length));
-        if is_late { Stop::TooLate } else { Stop::Away(Parking { tier, not_before }) }
+        if self.expires_in(tier) { Stop::TooLate } else { Stop::Away(Parking { tier, not_before }) }
+    }
+
+    /// For the longest tier that fits into what is known of the wait.
+    fn leave_memory(&self) -> Stop {
+        self.away(self.shared.rules.tiers.within(self.shared.keeper.wait()), None)
+    }
+
+    fn expires_in(&self, tier: usize) -> bool {
+        self.shared.rules.tiers.get(tier).is_some_and(|tier| self.has_passed(tier.length))
     }
 
     /// Waits for its turn to be copied to the tier: those before it go first.
@@ -259,12 +295,13 @@ impl<P: Ports> Work<'_, P> {
             () = shared.passes(*deadline) => Err(Stop::TooLate),
             grant = place.granted() => match grant {
                 Grant::Attempt(permission) => Ok(permission),
+                Grant::Park(tier) if self.expires_in(tier) => Err(Stop::TooLate),
                 // One before it waits in a tier.
                 Grant::Park(tier) => Err(End::Parked(Parking { tier, not_before: None }).into()),
                 Grant::Release => Err(End::Released.into()),
             },
             // The queue is the better place to wait for long.
-            () = tokio::time::sleep_until(journey.held_until()) => Err(Stop::Away(SHORTEST)),
+            () = tokio::time::sleep_until(journey.held_until()) => Err(self.leave_memory()),
         }
     }
 

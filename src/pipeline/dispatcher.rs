@@ -139,7 +139,7 @@ impl<P: Ports> Dispatcher<P> {
                 _ = gate.changed() => {}
                 Ok(()) = rates.changed() => self.follow_rates(),
                 () = tokio::time::sleep_until(self.wake_at) => {}
-                _ = looks.tick(), if !self.was_open => shared.keeper.ask_for_probe(self.work.is_empty()),
+                _ = looks.tick(), if !self.was_open => shared.keeper.ask_for_probe(self.lacks_probe()),
                 delivery = inbox.next() => match delivery {
                     Some(delivery) => self.take_all(delivery, &mut inbox),
                     // It lasts as long as the sessions do, and those are stopped after us.
@@ -286,6 +286,12 @@ impl<P: Ports> Dispatcher<P> {
         }
     }
 
+    /// Whether nothing in hand could be a probe: what there is waits for its delay, its device, or to be told. One that is
+    /// asked for may have to wait, too; so many may be in hand as the broker would have handed out.
+    fn lacks_probe(&self) -> bool {
+        !self.schedule.has_turn() && self.work.len() < usize::from(self.pipeline.shared.rules.prefetch)
+    }
+
     fn grant(&mut self, next: Move, probe: Option<Probe>) {
         let (Move::Attempt { ticket, .. } | Move::Park { ticket, .. }) = next;
         // It may just be telling that its deadline has passed, and gives its place up then.
@@ -293,8 +299,11 @@ impl<P: Ports> Dispatcher<P> {
         let (tag, Some(grant)) = (hand.tag, hand.grant.take()) else { return };
         let shared = &self.pipeline.shared;
         let granted = match next {
-            // The broker hands it out again, so this copy must not be posted or parked as well.
-            _ if !shared.ports.settler().is_current(tag) => Grant::Release,
+            // The broker hands it out again, so this copy must not be posted or parked as well; it keeps its place for then.
+            _ if !shared.ports.settler().is_current(tag) => {
+                self.schedule.released(ticket, self.started.elapsed());
+                Grant::Release
+            }
             Move::Park { tier, .. } => Grant::Park(tier),
             Move::Attempt { rate_wait, .. } => {
                 self.limit.started(self.started.elapsed());

@@ -1,8 +1,8 @@
 //! Keeps the gate for the troubles that the API has with everybody: each closes it, and one command at a time may try
 //! whether it is over.
 //!
-//! A trouble belongs to no command: whichever is in hand when the next try is due becomes the probe. If none is, one is
-//! asked for. So a trouble outlives the commands that met it, and two troubles share one probe and cannot block
+//! A trouble belongs to no command: whichever in hand could go when the next try is due becomes the probe. If none could,
+//! one is asked for. So a trouble outlives the commands that met it, and two troubles share one probe and cannot block
 //! each other.
 
 use std::{
@@ -106,10 +106,22 @@ impl Keeper {
         }
     }
 
-    /// Asks for a command to try with when a try is due and `nothing_in_hand`.
-    pub(super) fn ask_for_probe(&self, nothing_in_hand: bool) {
+    /// Whether an attempt that was granted may still be made, as a probe or not.
+    pub(super) fn allows(&self, as_probe: bool) -> bool {
+        let gate = self.gate.state();
+        if as_probe { gate.reasons().all(GateReason::is_probed) } else { gate.is_open() }
+    }
+
+    /// Asks for a command to try with when a try is due and `none_in_hand` could be it.
+    pub(super) fn ask_for_probe(&self, none_in_hand: bool) {
         let due = self.probe_at(&self.state()).is_some_and(|probe_at| probe_at <= Instant::now());
-        self.gate.want_probe(nothing_in_hand && due);
+        self.gate.want_probe(none_in_hand && due);
+    }
+
+    /// How long no attempt can start, as far as that is known.
+    pub(super) fn wait(&self) -> Duration {
+        let probe_at = self.state().troubles.iter().map(|trouble| trouble.probe_at).max();
+        probe_at.map(|probe_at| probe_at.saturating_duration_since(Instant::now())).unwrap_or_default()
     }
 
     /// What was wrong for this reason may be over: the next probe may start at once.

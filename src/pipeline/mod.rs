@@ -13,6 +13,7 @@ mod prefetch;
 mod remember;
 mod rules;
 mod settle;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -20,11 +21,11 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use self::keeper::Keeper;
 pub use self::{
     dispatcher::Drained,
     rules::{Concurrency, Order, Rules},
 };
+use self::{keeper::Keeper, telling::Telling};
 use crate::{gate::Gate, ports::Ports, telemetry::Telemetry};
 
 /// Everything that the work on one delivery needs; cheap to clone.
@@ -44,6 +45,7 @@ struct Shared<P: Ports> {
     gate: Gate,
     telemetry: Telemetry,
     keeper: Arc<Keeper>,
+    telling: Telling,
     /// Cancelled when the daemon shuts down: no attempt starts any more.
     drain: CancellationToken,
 }
@@ -53,6 +55,6 @@ impl<P: Ports> Pipeline<P> {
     #[must_use]
     pub fn new(rules: Rules, ports: P, gate: Gate, telemetry: Telemetry, drain: CancellationToken) -> Self {
         let keeper = Arc::new(Keeper::new(gate.clone(), telemetry.clone()));
-        Self { shared: Arc::new(Shared { rules, ports, gate, telemetry, keeper, drain }) }
+        Self { shared: Arc::new(Shared { rules, ports, gate, telemetry, keeper, telling: Telling::default(), drain }) }
     }
 }

@@ -48,9 +48,10 @@ impl<P: Ports> Pipeline<P> {
                 drop(place);
                 self.settle(&delivery, &command, &journey, ending).await;
             }
-            End::Known(ended) => {
+            End::Known(ended, teller) => {
                 drop(place);
                 Box::pin(self.settle_known(&delivery, &command, &mut journey, ended)).await;
+                drop(teller);
             }
             End::Released => {}
         }
@@ -80,12 +81,14 @@ impl<P: Ports> Pipeline<P> {
         let circumstances = journey.circumstances(shared.ports.clock().now(), ending.reason());
         let event = Event::of_command(command, ending, &circumstances);
         let (failure, send) = (event.failure.clone(), journey.send(&command.id));
+        // Before the journal knows of the end: a copy of the delivery must not write the letter, too.
+        let teller = failure.as_ref().and_then(|_| shared.telling.begin(&send));
         // Before anybody is told: else a crash now could end it in another way than it was told.
         let json = event.json();
         let ended = Ended { event: json.clone(), owes_letter: failure.is_some() };
         shared.remember(&send, Fact::Ended(ended)).await;
-        shared.tell(delivery, journey, Some((&event, json)), failure.as_ref()).await;
-        shared.letter_is_stored(failure.as_ref(), &send).await;
+        shared.tell(delivery, journey, Some((&event, json)), failure.as_ref(), Some(&send)).await;
+        drop(teller);
         shared.ports.settler().ack(delivery.tag);
         shared.finished(Some(&command.id), journey, failure.as_ref());
     }
@@ -101,8 +104,7 @@ impl<P: Ports> Pipeline<P> {
         journey.attempts = event.attempts;
         let (failure, send) = (event.failure.clone().filter(|_| ended.owes_letter), journey.send(&command.id));
         let told = Some((&event, event.json()));
-        self.shared.tell(delivery, journey, told, failure.as_ref()).await;
-        self.shared.letter_is_stored(failure.as_ref(), &send).await;
+        self.shared.tell(delivery, journey, told, failure.as_ref(), Some(&send)).await;
         self.shared.ports.settler().ack(delivery.tag);
         self.shared.telemetry.record(CommandRepeated { command_id: &command.id, outcome: event.outcome });
     }
@@ -137,21 +139,23 @@ impl<P: Ports> Pipeline<P> {
         let event = Event::of_malformed(malformed, &journey.circumstances(now, Some(Reason::Malformed)));
         let failure = Failure { reason: Reason::Malformed, http_status: None, detail: malformed.detail() };
         let told = event.as_ref().map(|event| (event, event.json()));
-        self.shared.tell(delivery, journey, told, Some(&failure)).await;
+        self.shared.tell(delivery, journey, told, Some(&failure), None).await;
         self.shared.ports.settler().ack(delivery.tag);
         self.shared.finished(malformed.id.as_ref(), journey, Some(&failure));
     }
 }
 
 impl<P: Ports> Shared<P> {
-    /// What must be true before an acknowledgement: everything that must be stored is stored. A reply is a courtesy to
-    /// somebody who may have stopped listening: it is tried once.
+    /// What must be true before an acknowledgement: everything that must be stored is stored, and that the dead letter is, is
+    /// on record, if the journal knows of the `send`. A reply is a courtesy to somebody who may have stopped listening: it is
+    /// tried once.
     async fn tell(
         &self,
         delivery: &Delivery,
         journey: &Journey,
         event: Option<(&Event, Bytes)>,
         failure: Option<&Failure>,
+        send: Option<&SendKey>,
     ) {
         let properties = &delivery.properties;
         let event =
@@ -163,20 +167,20 @@ impl<P: Ports> Shared<P> {
         if reply.is_none() && dead_letter.is_none() {
             return self.store(event).await;
         }
+        let letter = async {
+            self.store(dead_letter).await;
+            // At once: so that it is not written again when the delivery comes again before its event is stored.
+            if let Some(send) = send.filter(|_| failure.is_some()) {
+                self.remember(send, Fact::LetterStored).await;
+            }
+        };
         let courtesy = async {
             if let Some(reply) = reply {
                 let _ = self.ports.outbox().publish(Arc::new(reply)).await;
             }
         };
         // Most commands succeed and want no reply: theirs is the small future.
-        Box::pin(async { tokio::join!(self.store(event), self.store(dead_letter), courtesy) }).await;
-    }
-
-    /// So that it is not written again when the delivery comes again.
-    async fn letter_is_stored(&self, failure: Option<&Failure>, send: &SendKey) {
-        if failure.is_some() {
-            self.remember(send, Fact::LetterStored).await;
-        }
+        Box::pin(async { tokio::join!(self.store(event), letter, courtesy) }).await;
     }
 
     /// Publishes until the broker has stored the message. While it cannot, the gate is closed: an outcome that cannot be

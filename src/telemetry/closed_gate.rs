@@ -43,6 +43,16 @@ impl Telemetry {
         if first {
             self.record(GateClosed { reason, problem });
         }
-        ClosedGate { hold: Some(hold), reason, telemetry: self.clone() }
+        self.closed_by(hold)
+    }
+
+    /// The same for a gate that is held already, though nothing was told of it.
+    pub fn tell_hold(&self, hold: Hold, problem: &str) -> ClosedGate {
+        self.record(GateClosed { reason: hold.reason(), problem });
+        self.closed_by(hold)
+    }
+
+    fn closed_by(&self, hold: Hold) -> ClosedGate {
+        ClosedGate { reason: hold.reason(), hold: Some(hold), telemetry: self.clone() }
     }
 }

@@ -134,6 +134,23 @@ async fn a_topology_that_is_missing_is_named_and_waited_for() {
 }
 
 #[tokio::test]
+async fn a_topology_of_another_type_is_named_and_nothing_is_taken_until_it_is_mended() {
+    let stage = Stage::new("wrong-topology").await;
+    let events = stage.queues.declare("events", ExchangeKind::Fanout, "").await;
+    stage.queues.declare("commands", ExchangeKind::Direct, "send").await;
+    stage.send(3, "hello").await;
+    let daemon = stage.setup().start().await;
+    let told = format!("of another type, which no policy can mend: exchange {events};");
+    not_ready(&daemon, &["topology: ", &told, "delete"]).await;
+    assert_eq!((stage.posts(), stage.waiting().await), (0, 3));
+
+    stage.queues.client().delete_exchange(&events).await;
+    ready(&daemon).await;
+    stage.expect_success_of_all(3).await;
+    stage.end(&daemon).await;
+}
+
+#[tokio::test]
 async fn a_broker_that_restarts_loses_nothing() {
     let broker = Broker::to_oneself().await;
     let mut stage = Stage::on(&broker, "restart", slowish()).await;

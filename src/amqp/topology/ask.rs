@@ -1,8 +1,8 @@
 //! Single questions to the broker. A refusal closes the channel, so the next question takes a new one.
 
 use lapin::{
-    Channel, Connection, ErrorKind, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    BasicProperties, Channel, Connection, ErrorKind, ExchangeKind,
+    options::{BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
 
@@ -46,7 +46,7 @@ impl Topology {
 
 /// The broker's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(in crate::amqp) enum Answer {
     Yes,
     /// It is not there.
     NotFound(String),
@@ -111,6 +111,24 @@ impl<'a> Asker<'a> {
         }
     }
 
+    /// Comes back when the broker lets this connection publish. One in need says that it does not, and reads nothing more, only
+    /// when something is published: so something is, in a transaction that is taken back, and stored nowhere. A refusal is an
+    /// answer, too.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub(in crate::amqp) async fn may_publish(&mut self, exchange: &str) -> Result<(), SessionError> {
+        let channel = self.channel().await?;
+        let publishing = async {
+            channel.tx_select().await?;
+            let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+            channel.basic_publish(short(exchange), ShortString::default(), options, b"-", properties).await?;
+            channel.tx_rollback().await
+        };
+        let answer = publishing.await.map_err(SessionError::from);
+        self.answered(answer).map(drop)
+    }
+
     /// Binds; what is bound already stays so.
     pub(super) async fn bind(&mut self, queue: &str, binding: &Binding) -> Result<Answer, SessionError> {
         let channel = self.channel().await?;
@@ -133,13 +151,13 @@ impl<'a> Asker<'a> {
         let Err(problem) = answer else { return Ok(Answer::Yes) };
         // Whatever it was: the channel is not to be trusted any more.
         self.channel = None;
-        refusal(&problem).ok_or(problem)
+        let refused = if let SessionError::Broken(error) = &problem { refusal(error) } else { None };
+        refused.ok_or(problem)
     }
 }
 
 /// What the broker answers to a question; anything else is the end of the session.
-fn refusal(problem: &SessionError) -> Option<Answer> {
-    let SessionError::Broken(error) = problem else { return None };
+pub(in crate::amqp) fn refusal(error: &lapin::Error) -> Option<Answer> {
     let ErrorKind::ProtocolError(refusal) = error.kind() else { return None };
     let words = refusal.get_message().to_string();
     match refusal.get_id() {
@@ -182,8 +200,7 @@ mod tests {
     use super::*;
 
     fn answered(kind: AMQPErrorKind) -> Option<Answer> {
-        let error = lapin::Error::from(ErrorKind::ProtocolError(AMQPError::new(kind, "words".into())));
-        refusal(&SessionError::Broken(error))
+        refusal(&lapin::Error::from(ErrorKind::ProtocolError(AMQPError::new(kind, "words".into()))))
     }
 
     #[test]
@@ -195,6 +212,6 @@ mod tests {
         assert_eq!(soft(AMQPSoftError::RESOURCELOCKED), Some(Answer::Mismatch(words())));
         assert_eq!(soft(AMQPSoftError::PRECONDITIONFAILED), Some(Answer::Mismatch(words())));
         assert_eq!(answered(AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED)), None);
-        assert_eq!(refusal(&SessionError::Ended), None);
+        assert_eq!(refusal(&ErrorKind::ChannelsLimitReached.into()), None);
     }
 }

@@ -30,16 +30,19 @@ impl Topology {
         Ok(findings)
     }
 
-    /// [`Self::apply`] for a program: differences are logged, a refusal is an error.
+    /// [`Self::apply`] for a program: other arguments are logged, another type and a refusal are errors.
     ///
     /// # Errors
-    /// [`SessionError::Refused`] with the broker's words; others when the broker does not answer.
+    /// [`SessionError::Refused`] with the broker's words; [`SessionError::WrongType`] with all that are of another; others when
+    /// the broker does not answer.
     pub async fn declare(&self, connection: &Connection) -> Result<(), SessionError> {
+        let mut wrong = Vec::new();
         for Finding { kind, name, state, detail } in self.apply(connection).await? {
             let detail = detail.unwrap_or_default();
             match state {
                 State::Created | State::There => {}
-                State::Differs | State::WrongType => {
+                State::WrongType => wrong.push(format!("{kind} {name}")),
+                State::Differs => {
                     warn!(name, "{kind} {name} is there already, not as we declare it, and stays as it is: {detail}");
                 }
                 State::Missing | State::Refused | State::CannotVerify => {
@@ -47,7 +50,7 @@ impl Topology {
                 }
             }
         }
-        Ok(())
+        if wrong.is_empty() { Ok(()) } else { Err(SessionError::WrongType(wrong)) }
     }
 }
 

@@ -11,7 +11,7 @@ mod names;
 mod report;
 mod verify;
 
-pub(super) use self::ask::Asker;
+pub(super) use self::ask::{Asker, refusal};
 pub use self::{
     model::{Argument, Arguments, Binding, Exchange, Kind, Queue, Topology},
     names::Names,

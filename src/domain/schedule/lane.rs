@@ -94,17 +94,13 @@ impl Lane {
             self.leaving.remove(&place);
             return place;
         }
-        if let Some(place) = self.known_place(id) {
+        let known = self.known.range((id, 0)..=(id, Place::MAX)).next().copied();
+        if let Some((id, place)) = known {
             self.forget(id, place);
             return place;
         }
         self.next_place += SPACING;
         self.next_place
-    }
-
-    /// The first place of those away that are this command.
-    fn known_place(&self, id: u64) -> Option<Place> {
-        self.known.range((id, 0)..=(id, Place::MAX)).next().map(|(_, place)| *place)
     }
 
     fn forget(&mut self, id: u64, place: Place) {
@@ -115,9 +111,15 @@ impl Lane {
     /// The place behind one that waits in hand and is the same command: its session was lost, and the broker gave it out
     /// again. It must not fall behind those that came after it.
     pub(super) fn place_beside(&self, is_it: impl Fn(&Ticket) -> bool) -> Option<Place> {
-        let in_hand = self.queue.iter().chain(&self.held);
-        let twin = in_hand.filter(|(_, ticket)| is_it(ticket)).map(|(place, _)| *place + 1).next_back()?;
+        let waiting = self.queue.iter().chain(&self.held);
+        let twin = waiting.filter(|(_, ticket)| is_it(ticket)).map(|(place, _)| *place + 1).next_back()?;
         (!self.has(twin)).then_some(twin)
+    }
+
+    /// All that are in hand.
+    pub(super) fn in_hand(&self) -> impl Iterator<Item = Ticket> {
+        let leaving = self.leaving.values().map(|leaving| leaving.ticket);
+        self.queue.values().chain(self.held.values()).copied().chain(leaving)
     }
 
     fn being_parked(&self, id: u64) -> Option<Place> {
@@ -217,14 +219,8 @@ impl Lane {
         self.away.insert(place, Away { id, tier, due, leads });
     }
 
-    /// It is in the broker's hand, which will give it out again: once, however many sessions that brought it were lost, so
-    /// it keeps one place, the first.
+    /// It is in the broker's hand, which will give it out again.
     pub(super) fn is_released(&mut self, place: Place, id: u64, now: Duration) {
-        match self.known_place(id) {
-            Some(first) if first < place => return,
-            Some(other) => self.forget(id, other),
-            None => {}
-        }
         self.known.insert((id, place));
         self.away.insert(place, Away { id, tier: 0, due: now, leads: false });
     }

@@ -65,7 +65,7 @@ fn one_key_is_attempted_in_order_and_one_at_a_time() {
     schedule.left(a, s(2));
     assert_eq!(attempts(&mut schedule, s(2)), [b]);
     schedule.left(b, s(3));
-    assert!(schedule.lanes.is_empty() && schedule.alarms.is_empty() && schedule.in_hand() == 0);
+    assert!(schedule.lanes.is_empty() && schedule.alarms.is_empty() && schedule.hands.is_empty());
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn what_waits_in_a_tier_is_followed_by_the_others_in_order_and_keeps_its_place()
     assert_eq!(park_all_from(&mut schedule, a, s(1)), [(b, 1), (c, 1)]);
     let d = arrive(&mut schedule, "k", 4, s(2));
     assert_eq!(park_all(&mut schedule, s(2)), [(d, 1)], "a fresh one follows, too");
-    assert_eq!((schedule.in_hand(), schedule.away()), (0, 4));
+    assert_eq!((schedule.hands.len(), schedule.away), (0, 4));
 
     let b = arrive(&mut schedule, "k", 2, s(30));
     assert_eq!(park_all(&mut schedule, s(30)), [(b, 1)], "it is not its turn");
@@ -141,14 +141,14 @@ fn once_the_head_is_through_fresh_ones_are_held_in_hand() {
     schedule.left(a, s(5));
     let held = [3, 4].map(|id| arrive(&mut schedule, "k", id, s(5)));
     let more = arrive(&mut schedule, "k", 5, s(5));
-    assert_eq!(schedule.held(), 2, "half of the room is for those that come back");
+    assert_eq!(schedule.held, 2, "half of the room is for those that come back");
     assert_eq!(park_all(&mut schedule, s(5)), [(more, 0)]);
     let b = arrive(&mut schedule, "k", 2, s(5));
     for ticket in [b, held[0], held[1]] {
         assert_eq!(attempts(&mut schedule, s(6)), [ticket]);
         schedule.left(ticket, s(6));
     }
-    assert_eq!((schedule.held(), schedule.away()), (0, 1));
+    assert_eq!((schedule.held, schedule.away), (0, 1));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn what_does_not_come_back_is_forgotten_but_not_while_nothing_can() {
     let b = arrive(&mut schedule, "k", 2, s(10_059));
     assert_eq!(park_all(&mut schedule, s(10_059)), [(b, 0)]);
     assert!(schedule.next(s(10_060), true).is_none());
-    assert_eq!((schedule.counters().forgotten, schedule.away()), (1, 1));
+    assert_eq!((schedule.counters().forgotten, schedule.away), (1, 1));
     let b = arrive(&mut schedule, "k", 2, s(10_064));
     assert_eq!(attempts(&mut schedule, s(10_064)), [b]);
 }
@@ -199,7 +199,7 @@ fn order_is_given_up_rather_than_memory() {
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
     schedule.send_away(a, 0, s(0));
     assert_eq!(park_all(&mut schedule, s(0)).len(), 4);
-    assert_eq!((schedule.away(), schedule.counters().given_up), (2, 2));
+    assert_eq!((schedule.away, schedule.counters().given_up), (2, 2));
 }
 
 #[test]
@@ -236,6 +236,20 @@ fn sessions_lost_one_after_the_other_leave_no_place_open() {
 }
 
 #[test]
+fn one_that_is_released_after_it_was_given_out_again_leaves_no_place_open() {
+    let mut schedule = schedule();
+    let a = arrive(&mut schedule, "k", 1, s(0));
+    assert_eq!(attempts(&mut schedule, s(0)), [a]);
+    let [again, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(1)));
+    schedule.released(a, s(2));
+    for ticket in [again, b] {
+        assert_eq!(attempts(&mut schedule, s(2)), [ticket]);
+        schedule.left(ticket, s(2));
+    }
+    assert!(schedule.lanes.is_empty());
+}
+
+#[test]
 fn a_copy_may_be_back_before_its_confirm() {
     let mut schedule = schedule();
     let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
@@ -248,7 +262,7 @@ fn a_copy_may_be_back_before_its_confirm() {
     schedule.left(back, s(7));
     assert_eq!(attempts(&mut schedule, s(7)), [b]);
     schedule.left(b, s(7));
-    assert!(schedule.lanes.is_empty() && schedule.in_hand() == 0);
+    assert!(schedule.lanes.is_empty() && schedule.hands.is_empty());
 }
 
 #[test]

@@ -89,6 +89,11 @@ impl Turns {
         first.map(|(_, found)| found).ok_or(soonest)
     }
 
+    /// Whether anybody waits for a turn.
+    pub(super) fn is_any(&self) -> bool {
+        self.rings.iter().any(|ring| !ring.lanes.is_empty())
+    }
+
     /// No attempt may start, whatever the rates: nobody waits for them now.
     pub(super) fn pause(&mut self, now: Duration) {
         self.rings.iter_mut().for_each(|ring| ring.run(false, now));

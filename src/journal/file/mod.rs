@@ -44,7 +44,7 @@ use std::{
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -89,13 +89,22 @@ struct Tuning {
     segment_entries: usize,
     tick: Duration,
     disk: Arc<dyn Disk>,
+    /// What has passed since some moment, whatever the clock shows.
+    elapsed: Arc<Elapsed>,
 }
 
 impl Tuning {
     /// Segments small enough to be read at every start, and to be forgotten one by one.
     fn for_size(max_bytes: u64) -> Self {
         let segment_bytes = u32::try_from(max_bytes / 8).unwrap_or(u32::MAX).clamp(1 << 20, 128 << 20);
-        Self { segment_bytes, segment_entries: 256 << 10, tick: writer::TICK, disk: Arc::new(SystemDisk) }
+        let began = Instant::now();
+        Self {
+            segment_bytes,
+            segment_entries: 256 << 10,
+            tick: writer::TICK,
+            disk: Arc::new(SystemDisk),
+            elapsed: Arc::new(move || began.elapsed()),
+        }
     }
 }
 
@@ -107,6 +116,7 @@ struct Limits {
 }
 
 type Now = dyn Fn() -> Timestamp + Send + Sync;
+type Elapsed = dyn Fn() -> Duration + Send + Sync;
 
 /// The embedded journal; clones share it.
 #[derive(Clone)]
@@ -125,6 +135,9 @@ impl fmt::Debug for FileJournal {
 struct Shared {
     secret: [u8; 16],
     now: Box<Now>,
+    elapsed: Arc<Elapsed>,
+    /// What both showed at the opening.
+    opened: (Timestamp, Duration),
     /// Nothing is known to be missing.
     is_complete: AtomicBool,
     /// Until then, in ms since 1970, records are missing that went early.
@@ -132,6 +145,14 @@ struct Shared {
 }
 
 impl Shared {
+    /// What age is counted by: the clock, but no further than the time that we saw pass. A clock that is set ahead would else
+    /// make everything old at once.
+    fn aged_to(&self) -> Timestamp {
+        let (clock, passed) = self.opened;
+        let seen = clock.checked_add((self.elapsed)().saturating_sub(passed));
+        seen.unwrap_or(Timestamp::MAX).min((self.now)())
+    }
+
     fn incomplete_until(&self, until_ms: i64) {
         self.incomplete_until_ms.fetch_max(until_ms, Ordering::Relaxed);
     }
@@ -157,10 +178,13 @@ impl FileJournal {
         now: Box<Now>,
         tell: Box<notice::Tell>,
     ) -> Result<Self, OpenError> {
+        let elapsed = Arc::clone(&tuning.elapsed);
         let opened = open::open(&settings.dir, tuning, &*tell)?;
         let shared = Arc::new(Shared {
             secret: opened.store.dir.secret(),
+            opened: (now(), elapsed()),
             now,
+            elapsed,
             is_complete: AtomicBool::new(true),
             incomplete_until_ms: AtomicI64::new(i64::MIN),
         });
@@ -230,6 +254,6 @@ impl Journal for FileJournal {
 
     fn is_complete(&self) -> bool {
         let until_ms = self.shared.incomplete_until_ms.load(Ordering::Relaxed);
-        self.shared.is_complete.load(Ordering::Relaxed) && (self.shared.now)().as_millisecond() > until_ms
+        self.shared.is_complete.load(Ordering::Relaxed) && self.shared.aged_to().as_millisecond() > until_ms
     }
 }

@@ -189,7 +189,7 @@ impl Writer {
     }
 
     fn forget(&mut self) {
-        let (now, may_write) = (self.now(), self.trouble.is_none());
+        let (now, may_write) = (self.shared.aged_to(), self.trouble.is_none());
         match self.store.forget(now, &self.limits, may_write, &self.tell) {
             Ok(Some(until_ms)) => self.shared.incomplete_until(until_ms),
             Ok(None) => {}

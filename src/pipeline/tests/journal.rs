@@ -11,6 +11,7 @@ use crate::{
         properties::{HeaderValue, header},
         reason::Reason,
     },
+    gate::GateReason,
     ports::PublishError,
 };
 
@@ -214,4 +215,82 @@ async fn a_command_that_expires_while_the_journal_is_gone_is_told_when_it_is_bac
     daemon.world.fill_disk(None);
     daemon.pass(LATER).await;
     assert_eq!(daemon.world.events()[0]["failure"]["reason"], Reason::Expired.as_str());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passes_while_the_journal_writes_stops_the_post() {
+    let mut daemon = Daemon::start();
+    daemon.world.slow_down(Duration::from_secs(4));
+    daemon.deliver_raw(body(r#", "expiresAt": "2026-11-22T12:00:05Z""#), |_| {});
+    daemon.pass(LATER).await;
+    assert_eq!((daemon.world.posts(), daemon.world.acked()), (0, vec![1]));
+    let event = daemon.world.events().remove(0);
+    assert_eq!((&event["outcome"], &event["possibleDuplicate"]), (&json!("expired"), &json!(false)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_closes_while_the_journal_writes_stops_the_post() {
+    let mut daemon = Daemon::start();
+    daemon.world.slow_down(Duration::from_secs(1));
+    daemon.deliver_raw(body(""), |_| {});
+    daemon.pass(Duration::from_millis(500)).await;
+    let hold = daemon.close(GateReason::Operator);
+    daemon.pass(LATER).await;
+    assert_eq!((daemon.world.posts(), daemon.world.written()), (0, vec!["start", "release"]));
+    drop(hold);
+    daemon.pass(LATER).await;
+    let event = daemon.world.events().remove(0);
+    assert_eq!(
+        (&event["attempts"], &event["possibleDuplicate"]),
+        (&json!(1), &json!(false)),
+        "the claim was no attempt"
+    );
+    assert_eq!((daemon.world.posts(), daemon.world.acked()), (1, vec![1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_does_not_go_on_when_a_gate_closes_that_it_cannot_open() {
+    let mut daemon = Daemon::start();
+    daemon.world.script([status(401)]);
+    daemon.deliver_raw(body(""), |_| {});
+    daemon.pass(SOON).await;
+    daemon.world.slow_down(Duration::from_secs(1));
+    daemon.pass(Duration::from_millis(1_500)).await;
+    assert_eq!(daemon.world.posts(), 1, "the probe is being written down");
+    let hold = daemon.close(GateReason::Operator);
+    daemon.pass(LATER).await;
+    assert_eq!(daemon.world.posts(), 1);
+    drop(hold);
+    daemon.pass(LATER).await;
+    assert_eq!((daemon.world.posts(), daemon.world.acked(), daemon.is_open()), (2, vec![1], true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_is_stored_is_not_written_again_while_its_event_cannot_be() {
+    let mut daemon = Daemon::start();
+    daemon.world.script([status(400)]);
+    // The event comes first; it is refused until long after the letter is stored.
+    daemon.world.refuse_events(true);
+    daemon.deliver_raw(body(""), |_| {});
+    daemon.pass(SOON).await;
+    assert_eq!((daemon.world.dead_letters().len(), daemon.world.written()), (1, vec!["start", "end", "letter"]));
+    let daemon = daemon.die().await;
+    daemon.world.refuse_events(false);
+    daemon.pass(LATER).await;
+    assert_eq!((daemon.world.dead_letters().len(), daemon.world.events().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_on_its_way_is_not_written_again_for_the_copy_of_a_lost_session() {
+    let mut daemon = Daemon::start();
+    daemon.world.script([status(400)]);
+    daemon.world.withhold_confirms(true);
+    daemon.deliver_raw(body(""), |_| {});
+    daemon.pass(SOON).await;
+    daemon.deliver_raw(body(""), |delivery| delivery.redelivered = true);
+    daemon.pass(SOON).await;
+    daemon.world.withhold_confirms(false);
+    daemon.pass(LATER).await;
+    let repeated: Vec<_> = daemon.world.events().iter().map(|event| event["repeated"] == true).collect();
+    assert_eq!((daemon.world.dead_letters().len(), repeated), (1, vec![false, true]));
 }

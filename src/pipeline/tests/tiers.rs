@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::watch;
 
-use super::{daemon::Daemon, world::status};
+use super::{
+    daemon::Daemon,
+    world::{status, too_many},
+};
 use crate::{
     domain::{
         evidence::{Evidence, NoAnswer},
         properties::{HeaderValue, header},
+        rate::Rates,
     },
     gate::GateReason,
     pipeline::Order,
@@ -84,6 +89,19 @@ async fn a_command_is_held_in_memory_for_five_minutes_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_retry_after_is_waited_for_in_the_longest_tier_that_fits() {
+    for (retry_after_s, tier) in [(310, "5s"), (340, "30s"), (900, "10m"), (3_600, "10m")] {
+        let mut daemon = Daemon::start();
+        daemon.world.script([too_many(retry_after_s)]);
+        daemon.deliver("hello", json!({}));
+        daemon.deliver("expires before that", json!({"expiresAt": "2026-11-22T12:05:03Z"}));
+        daemon.pass(Duration::from_secs(301)).await;
+        assert_eq!(daemon.world.parked(), [tier], "{retry_after_s} s");
+        assert_eq!(daemon.world.events()[0]["outcome"], "expired", "{retry_after_s} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_command_of_a_lost_session_gets_no_second_life_in_a_tier() {
     let mut daemon = Daemon::start();
     let hold = daemon.gate.close(GateReason::Blocked);
@@ -103,6 +121,41 @@ async fn a_command_is_not_sent_to_a_tier_to_expire_there() {
     daemon.pass(Duration::from_secs(2)).await;
     assert_eq!(daemon.world.events()[0]["failure"]["reason"], "expired");
     assert_eq!(daemon.world.parked(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_behind_another_is_not_sent_to_a_tier_to_expire_there() {
+    let mut daemon = Daemon::start_with(|rules| rules.order = Order::Device);
+    daemon.world.script(std::iter::repeat_n(status(503), 3));
+    daemon.deliver("first", json!({}));
+    daemon.deliver("expires in the tier", json!({"expiresAt": "2026-11-22T12:00:05Z"}));
+    daemon.deliver("third", json!({}));
+    daemon.pass(Duration::from_secs(2)).await;
+    assert_eq!(daemon.world.parked(), ["5s", "5s"]);
+    assert_eq!(daemon.world.events()[0]["failure"]["reason"], "expired");
+    daemon.pass(LATER).await;
+    assert_eq!(daemon.world.taken(), ["first", "third"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_a_lost_session_keeps_its_place_also_if_it_was_its_turn() {
+    let rates = Rates { key_interval: Duration::from_secs(10), ..Rates::default() };
+    let mut daemon = Daemon::start_with(|rules| {
+        rules.order = Order::Device;
+        rules.rates = watch::Sender::new(rates).subscribe();
+    });
+    for text in ["first", "second", "third"] {
+        daemon.deliver(text, json!({"commandId": text}));
+    }
+    daemon.pass(Duration::from_secs(1)).await;
+    daemon.world.lose_session();
+    // The second had its turn in between.
+    daemon.pass(Duration::from_secs(10)).await;
+    for text in ["second", "third"] {
+        daemon.deliver(text, json!({"commandId": text}));
+    }
+    daemon.pass(LATER).await;
+    assert_eq!(daemon.world.posted(), ["first", "second", "third"]);
 }
 
 #[tokio::test(start_paused = true)]

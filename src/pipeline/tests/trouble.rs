@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{
     daemon::Daemon,
     world::{status, too_many},
 };
-use crate::{domain::evidence::Evidence, gate::GateReason, pipeline::Drained};
+use crate::{
+    domain::{evidence::Evidence, rate::Rates},
+    gate::GateReason,
+    pipeline::Drained,
+};
 
 const SOON: Duration = Duration::from_millis(100);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -133,6 +138,33 @@ async fn a_trouble_without_a_command_asks_for_one() {
     daemon.pass(SOON).await;
     assert!(daemon.is_open());
     assert_eq!(daemon.world.acked(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trouble_asks_for_a_command_also_when_those_in_hand_wait_for_something_else() {
+    let mut daemon = Daemon::start();
+    daemon.world.script([status(401)]);
+    daemon.world.withhold_confirms(true);
+    daemon.deliver("expires soon", json!({"expiresAt": "2026-11-22T12:00:00.5Z"}));
+    daemon.pass(MINUTE).await;
+    assert_eq!((daemon.is_open(), daemon.world.acked()), (false, vec![]), "its event is not confirmed");
+    assert!(daemon.gate.state().wants_probe());
+    daemon.deliver("hello", json!({}));
+    daemon.pass(SOON).await;
+    assert!(daemon.is_open());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trouble_asks_for_no_command_that_would_only_wait_for_a_rate() {
+    let mut daemon = Daemon::start_with(|rules| {
+        let rates = Rates { target: Some(0.01), ..Rates::default() };
+        rules.rates = watch::Sender::new(rates).subscribe();
+    });
+    daemon.world.script([status(401)]);
+    daemon.deliver("hello", json!({}));
+    daemon.pass(MINUTE).await;
+    assert_eq!((daemon.is_open(), daemon.world.posts()), (false, 1));
+    assert!(!daemon.gate.state().wants_probe(), "there is one in hand that is the next");
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,6 +45,7 @@ pub(super) struct State {
     script: VecDeque<Evidence>,
     posts: Vec<String>,
     publish_errors: VecDeque<PublishError>,
+    refuses_events: bool,
     stored: Vec<Message>,
     /// How many deliveries there were.
     pub(super) delivered: u64,
@@ -162,6 +163,11 @@ impl World {
     /// The next publishes fail like this.
     pub(super) fn refuse(&self, errors: impl IntoIterator<Item = PublishError>) {
         self.state().publish_errors.extend(errors);
+    }
+
+    /// From now on events find no room, or do again.
+    pub(super) fn refuse_events(&self, refused: bool) {
+        self.state().refuses_events = refused;
     }
 
     /// From now on everything works.
@@ -286,7 +292,8 @@ impl Outbox for World {
 impl World {
     fn take(&self, message: Message) -> Result<(), PublishError> {
         let mut state = self.state();
-        match state.publish_errors.pop_front() {
+        let refused = state.refuses_events && matches!(message.target, Target::Event { .. });
+        match state.publish_errors.pop_front().or_else(|| refused.then_some(PublishError::Refused)) {
             Some(error) => Err(error),
             None => {
                 if let Target::Tier { tier, .. } = &message.target {

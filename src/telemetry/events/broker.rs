@@ -194,7 +194,7 @@ fn label(target: &Target) -> &'static str {
 pub const TOPOLOGY_REMEDY: &str = "run `edna-courier topology apply` as a user that may declare, import what \
     `edna-courier topology export` prints, or set broker.declare = true";
 
-/// The broker lacks something that we need.
+/// The broker lacks something that we need, or has something else in its place.
 #[derive(Clone, Copy, Debug)]
 pub struct TopologyMissing<'a> {
     /// What, by kind and name; [`TOPOLOGY_REMEDY`] is added.
@@ -208,7 +208,7 @@ impl Event for TopologyMissing<'_> {
 
     fn log(&self) {
         let problem = self.problem;
-        error!(problem, "the topology is incomplete: {problem}; {TOPOLOGY_REMEDY}");
+        error!(problem, "the topology is not as we need it: {problem}; {TOPOLOGY_REMEDY}");
     }
 }
 

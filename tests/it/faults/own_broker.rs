@@ -85,3 +85,26 @@ async fn a_broker_without_memory_blocks_us_and_nothing_is_posted_meanwhile() {
     settle(&stage, &daemon, |_| Ending::success(1..=1), COMMANDS, Told::Once).await;
     assert_eq!(stage.posts(), u64::from(COMMANDS), "each was posted once");
 }
+
+#[tokio::test]
+async fn a_daemon_that_comes_while_the_broker_has_no_memory_posts_nothing() {
+    let broker = Broker::to_oneself().await;
+    let stage = Stage::on(&broker, "alarm-before", slowish()).await;
+    let setup = setup(&stage);
+    let former = start_ready(&setup).await;
+    stage.end(&former).await;
+    stage.send(COMMANDS, "hello").await;
+    ctl(&broker, &["set_vm_memory_high_watermark", "0.00001"]).await;
+
+    let daemon = setup.start().await;
+    let is_told = |report: &serde_json::Value| {
+        let problem = report["gate"]["problems"]["blocked"].as_str();
+        problem.is_some_and(|problem| problem.contains("the broker blocks publishing"))
+    };
+    eventually!(SOON, daemon.report().await, is_told, "a gate that is closed by the alarm");
+    assert_eq!(expect_no_more_posts(&stage, &daemon).await, 0);
+
+    ctl(&broker, &["set_vm_memory_high_watermark", "0.6"]).await;
+    back(&daemon).await;
+    settle(&stage, &daemon, |_| Ending::success(1..=1), COMMANDS, Told::Once).await;
+}

@@ -175,11 +175,11 @@ impl World {
 
     fn check(&self) {
         let schedule = &self.schedule;
-        assert_eq!(schedule.in_hand(), self.hand.len());
+        assert_eq!(schedule.hands.len(), self.hand.len());
         assert!(schedule.lanes.values().all(|lane| lane.queue.len() + lane.held.len() <= settings().depth));
         let (held, away) =
             schedule.lanes.values().fold((0, 0), |(held, away), lane| (held + lane.held.len(), away + lane.away.len()));
-        assert_eq!((held, away), (schedule.held(), schedule.away()));
+        assert_eq!((held, away), (schedule.held, schedule.away));
         assert!(held <= settings().held_most);
         assert!(schedule.alarms.len() <= schedule.lanes.len() && schedule.lanes.len() <= KEYS);
     }
@@ -203,7 +203,7 @@ fn live(day: Day, arrivals: Vec<Vec<usize>>, dice: Vec<u8>) {
             break;
         }
     }
-    assert_eq!((world.over, world.schedule.in_hand(), world.schedule.away()), (all, 0, 0), "{:?}", world.schedule);
+    assert_eq!((world.over, world.schedule.hands.len(), world.schedule.away), (all, 0, 0), "{:?}", world.schedule);
     assert!(world.schedule.lanes.is_empty() && world.schedule.alarms.is_empty());
     let counters = world.schedule.counters();
     assert!(day.lossy || (counters.forgotten, counters.given_up) == (0, 0), "{counters:?}");

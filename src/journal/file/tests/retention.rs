@@ -84,3 +84,20 @@ async fn what_is_too_much_goes_early_and_that_is_told() {
     world.pass(Duration::from_hours(73));
     assert!(journal.is_complete(), "that would be forgotten by now anyway");
 }
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_makes_nothing_old() {
+    let world = World::new();
+    let journal = world.open();
+    end_many(&journal, "old", 12).await;
+    world.jump(Duration::from_hours(1_000));
+    end_many(&journal, "new", 12).await;
+    (0..5).for_each(|_| drop(world.until_told("Holds")));
+    assert!(matches!(journal.look(&key("old-0")).await, Ok(Record::Ended(_))));
+    assert!(!journal.is_complete(), "it was made just now");
+    world.pass(Duration::from_hours(2));
+    assert!(journal.is_complete());
+    world.pass(Duration::from_hours(71));
+    world.until("the first segment is forgotten", || !world.log(1).exists());
+    assert!(matches!(journal.look(&key("new-11")).await, Ok(Record::Ended(_))));
+}

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
         mpsc,
     },
     time::{Duration, Instant},
@@ -103,6 +103,8 @@ pub(super) struct World {
     pub(super) tuning: Tuning,
     pub(super) settings: Settings,
     clock_ms: Arc<AtomicI64>,
+    /// What has passed, whatever the clock shows.
+    passed_ms: Arc<AtomicU64>,
     told: (mpsc::Sender<String>, mpsc::Receiver<String>),
 }
 
@@ -113,9 +115,11 @@ impl World {
 
     pub(super) fn at(place: Place) -> Self {
         let disk = Arc::new(MoodyDisk::default());
-        let tuning = Tuning { disk: Arc::<MoodyDisk>::clone(&disk), ..tiny() };
-        let clock_ms = Arc::new(AtomicI64::new(BEGIN_MS));
-        Self { settings: place.settings(), place, disk, tuning, clock_ms, told: mpsc::channel() }
+        let (clock_ms, passed_ms) = (Arc::new(AtomicI64::new(BEGIN_MS)), Arc::new(AtomicU64::new(0)));
+        let passed = Arc::clone(&passed_ms);
+        let elapsed = Arc::new(move || Duration::from_millis(passed.load(Ordering::Relaxed)));
+        let tuning = Tuning { disk: Arc::<MoodyDisk>::clone(&disk), elapsed, ..tiny() };
+        Self { settings: place.settings(), place, disk, tuning, clock_ms, passed_ms, told: mpsc::channel() }
     }
 
     /// The world that a crash now would leave, with a disk that is well.
@@ -144,6 +148,12 @@ impl World {
     }
 
     pub(super) fn pass(&self, time: Duration) {
+        self.passed_ms.fetch_add(u64::try_from(time.as_millis()).expect("ms"), Ordering::Relaxed);
+        self.jump(time);
+    }
+
+    /// The clock is set ahead.
+    pub(super) fn jump(&self, time: Duration) {
         self.clock_ms.fetch_add(i64::try_from(time.as_millis()).expect("ms"), Ordering::Relaxed);
     }
 
