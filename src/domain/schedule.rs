@@ -269,13 +269,14 @@ impl Schedule {
     }
 
     /// It is in the broker's hand again, which gives it out once more (its session is lost): it keeps its place, unless it was
-    /// given out already and waits beside.
+    /// given out already, and waits beside or in a tier.
     pub fn released(&mut self, ticket: Ticket, now: Duration) {
         let Some(hand) = self.hands.remove(&ticket) else { return };
         let remembers = self.remembers(hand.lane);
         if let Some(lane) = self.lanes.get_mut(&hand.lane) {
             lane.remove(hand.place, ticket);
-            let is_back = lane.in_hand().any(|other| self.hands.get(&other).is_some_and(|other| other.id == hand.id));
+            let is_it = |other: Ticket| self.hands.get(&other).is_some_and(|other| other.id == hand.id);
+            let is_back = lane.is_known(hand.id) || lane.in_hand().any(is_it);
             if remembers && !is_back && !lane.has(hand.place) {
                 lane.is_released(hand.place, hand.id, now);
             }

@@ -103,6 +103,11 @@ impl Lane {
         self.next_place
     }
 
+    /// Whether one that is this command is away.
+    pub(super) fn is_known(&self, id: u64) -> bool {
+        self.known.range((id, 0)..=(id, Place::MAX)).next().is_some()
+    }
+
     fn forget(&mut self, id: u64, place: Place) {
         self.known.remove(&(id, place));
         self.away.remove(&place);

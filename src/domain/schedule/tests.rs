@@ -250,6 +250,23 @@ fn one_that_is_released_after_it_was_given_out_again_leaves_no_place_open() {
 }
 
 #[test]
+fn one_that_is_released_after_it_went_to_a_tier_leaves_no_place_open() {
+    let mut schedule = schedule();
+    let a = arrive(&mut schedule, "k", 1, s(0));
+    assert_eq!(attempts(&mut schedule, s(0)), [a]);
+    let again = arrive(&mut schedule, "k", 1, s(1));
+    schedule.send_away(again, 0, s(1));
+    assert_eq!(park_all(&mut schedule, s(1)), [(again, 0)]);
+    schedule.released(a, s(2));
+    let [b, again] = [2, 1].map(|id| arrive(&mut schedule, "k", id, s(6)));
+    for ticket in [again, b] {
+        assert_eq!(attempts(&mut schedule, s(6)), [ticket]);
+        schedule.left(ticket, s(6));
+    }
+    assert!(schedule.lanes.is_empty());
+}
+
+#[test]
 fn a_copy_may_be_back_before_its_confirm() {
     let mut schedule = schedule();
     let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
