@@ -2,17 +2,20 @@
 
 use std::{
     error::Error,
+    future::Future,
     io,
+    pin::{Pin, pin},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use reqwest::{
     Certificate, Method, Request, Response, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
     redirect, retry,
 };
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::{certificates, error::BuildError, read::read_file, retry_after, settings::Settings};
 use crate::domain::evidence::{Answer, Evidence, NoAnswer, NotSent};
@@ -48,7 +51,6 @@ impl Http {
             .referer(false)
             .no_proxy()
             .connect_timeout(settings.connect_timeout.min(timeout / 2))
-            .timeout(timeout)
             .pool_idle_timeout(settings.pool_idle_timeout)
             .pool_max_idle_per_host(settings.pool_max_idle);
         if settings.ca_file.is_some() {
@@ -67,22 +69,33 @@ impl Http {
         request
     }
 
-    /// Sends the request once. The deadline is ours too: the library's has been known not to cover every phase.
-    pub(super) async fn execute(&self, request: Request, body: Bytes) -> Evidence {
-        self.exchange(request, body).await.0
+    /// Sends the request once. The deadline is ours: the library's has been known not to cover every phase.
+    pub(super) fn execute(&self, request: Request, body: Bytes) -> impl Future<Output = Evidence> + Send + use<> {
+        self.exchange(request, body).map(|(evidence, _)| evidence)
     }
 
     /// As [`Self::execute`], and the answer's header `Authorization`, where a login may give the token.
-    pub(super) async fn exchange(&self, mut request: Request, body: Bytes) -> (Evidence, Option<HeaderValue>) {
+    pub(super) fn exchange(
+        &self,
+        mut request: Request,
+        body: Bytes,
+    ) -> impl Future<Output = (Evidence, Option<HeaderValue>)> + Send + use<> {
         *request.body_mut() = Some(body.into());
-        let deadline = Instant::now() + self.timeout;
-        match timeout_at(deadline, self.client.execute(request)).await {
-            Err(_) => (Evidence::NoAnswer(NoAnswer::Timeout), None),
-            Ok(Err(error)) => (failure(&error), None),
-            Ok(Ok(mut response)) => {
-                let authorization = response.headers_mut().remove(AUTHORIZATION);
-                (Evidence::Answer(answer(response, deadline).await), authorization)
-            }
+        let (timeout, sending) = (self.timeout, self.client.execute(request));
+        async move {
+            // One timer for all of it: each costs as much as reading the answer.
+            let mut deadline = pin!(sleep(timeout));
+            let answered = tokio::select! {
+                biased;
+                answered = sending => answered,
+                () = &mut deadline => return (Evidence::NoAnswer(NoAnswer::Timeout), None),
+            };
+            let mut response = match answered {
+                Ok(response) => response,
+                Err(error) => return (failure(&error), None),
+            };
+            let authorization = response.headers_mut().remove(AUTHORIZATION);
+            (Evidence::Answer(answer(&mut response, deadline).await), authorization)
         }
     }
 }
@@ -97,20 +110,24 @@ fn trusted(settings: &Settings) -> Result<Vec<Certificate>, BuildError> {
 }
 
 /// Once there is a status, nothing that happens to the body makes it unknown again.
-async fn answer(response: Response, deadline: Instant) -> Answer {
+async fn answer(response: &mut Response, deadline: Pin<&mut Sleep>) -> Answer {
     let status = response.status().as_u16();
     let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = header.and_then(|value| retry_after::parse(value, SystemTime::now()));
-    let body = timeout_at(deadline, read(response)).await.unwrap_or(None);
+    let body = tokio::select! {
+        biased;
+        body = read(response) => body,
+        () = deadline => None,
+    };
     Answer { status, retry_after, body }
 }
 
 /// The body, or `None` when it was too long or broke off.
-async fn read(mut response: Response) -> Option<Vec<u8>> {
+async fn read(response: &mut Response) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.ok()? {
         if body.len() + chunk.len() > LONGEST_BODY_BYTES {
-            drop(timeout(LONGEST_REST, skip_rest(response)).await);
+            drop(timeout(LONGEST_REST, Box::pin(skip_rest(response))).await);
             return None;
         }
         body.extend_from_slice(&chunk);
@@ -118,7 +135,7 @@ async fn read(mut response: Response) -> Option<Vec<u8>> {
     Some(body)
 }
 
-async fn skip_rest(mut response: Response) {
+async fn skip_rest(response: &mut Response) {
     let mut skipped = 0;
     while skipped <= LONGEST_REST_BYTES
         && let Ok(Some(chunk)) = response.chunk().await
