@@ -75,8 +75,8 @@ impl Credential {
     pub(super) async fn token(&self) -> Result<Token, Evidence> {
         match self {
             Self::Fixed(token) => Ok(token.clone()),
-            Self::File(file) => Ok(file.token().await),
-            Self::Login(login) => login.token().await,
+            Self::File(file) => Ok(Box::pin(file.token()).await),
+            Self::Login(login) => Box::pin(login.token()).await,
         }
     }
 
@@ -84,8 +84,8 @@ impl Credential {
     pub(super) async fn refused(&self, token: &Token) {
         match self {
             Self::Fixed(_) => {}
-            Self::File(file) => file.refused(token).await,
-            Self::Login(login) => login.refused(token).await,
+            Self::File(file) => Box::pin(file.refused(token)).await,
+            Self::Login(login) => Box::pin(login.refused(token)).await,
         }
     }
 

@@ -17,6 +17,8 @@ use crate::{
 };
 
 /// The journal that the settings chose.
+///
+/// What asks Redis is boxed: each command's task has room for the largest of the three, and a round trip costs more.
 #[derive(Clone, Debug)]
 pub enum Journal {
     /// One daemon, one directory.
@@ -31,7 +33,7 @@ impl ports::Journal for Journal {
     async fn look(&self, key: &SendKey) -> Journaled<Record> {
         match self {
             Self::File(journal) => journal.look(key).await,
-            Self::Redis(journal) => journal.look(key).await,
+            Self::Redis(journal) => Box::pin(journal.look(key)).await,
             Self::None(journal) => journal.look(key).await,
         }
     }
@@ -39,7 +41,7 @@ impl ports::Journal for Journal {
     async fn start(&self, key: &SendKey) -> Journaled<Record> {
         match self {
             Self::File(journal) => journal.start(key).await,
-            Self::Redis(journal) => journal.start(key).await,
+            Self::Redis(journal) => Box::pin(journal.start(key)).await,
             Self::None(journal) => journal.start(key).await,
         }
     }
@@ -47,7 +49,7 @@ impl ports::Journal for Journal {
     async fn release(&self, key: &SendKey, uncertain: bool) -> Journaled<()> {
         match self {
             Self::File(journal) => journal.release(key, uncertain).await,
-            Self::Redis(journal) => journal.release(key, uncertain).await,
+            Self::Redis(journal) => Box::pin(journal.release(key, uncertain)).await,
             Self::None(journal) => journal.release(key, uncertain).await,
         }
     }
@@ -55,7 +57,7 @@ impl ports::Journal for Journal {
     async fn end(&self, key: &SendKey, ended: Ended) -> Journaled<()> {
         match self {
             Self::File(journal) => journal.end(key, ended).await,
-            Self::Redis(journal) => journal.end(key, ended).await,
+            Self::Redis(journal) => Box::pin(journal.end(key, ended)).await,
             Self::None(journal) => journal.end(key, ended).await,
         }
     }
@@ -63,7 +65,7 @@ impl ports::Journal for Journal {
     async fn letter_stored(&self, key: &SendKey) -> Journaled<()> {
         match self {
             Self::File(journal) => journal.letter_stored(key).await,
-            Self::Redis(journal) => journal.letter_stored(key).await,
+            Self::Redis(journal) => Box::pin(journal.letter_stored(key)).await,
             Self::None(journal) => journal.letter_stored(key).await,
         }
     }

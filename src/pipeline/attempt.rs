@@ -81,6 +81,14 @@ enum Claim {
     Unavailable,
 }
 
+/// Before the next attempt.
+enum Pause {
+    /// The delay that its number asks for.
+    Delay,
+    /// None but for the gate's.
+    None,
+}
+
 /// One command at work.
 struct Work<'a, P: Ports> {
     shared: &'a Shared<P>,
@@ -120,7 +128,7 @@ impl<P: Ports> Pipeline<P> {
             stop = match stop {
                 Stop::End(end) => return end,
                 Stop::TooLate => Box::pin(work.too_late()).await,
-                Stop::Away(parking) => work.go_away(parking).await.into(),
+                Stop::Away(parking) => Box::pin(work.go_away(parking)).await.into(),
             }
         }
     }
@@ -129,12 +137,14 @@ impl<P: Ports> Pipeline<P> {
 impl<P: Ports> Work<'_, P> {
     /// Comes back only with what stops them.
     async fn attempts(&mut self) -> Result<Infallible, Stop> {
-        self.wait_until_due().await?;
+        if let Some(not_before) = self.journey.not_before {
+            Box::pin(self.wait_until(not_before)).await?;
+        }
         loop {
             let mut permission = self.permission().await?;
             let made = match self.claim().await? {
                 Claim::Ours if !self.may_post(&permission) => {
-                    self.withdraw().await?;
+                    Box::pin(self.withdraw()).await?;
                     None
                 }
                 Claim::Ours => Some(self.post(&mut permission).await),
@@ -143,9 +153,13 @@ impl<P: Ports> Work<'_, P> {
             };
             // Not before the gate is closed: whoever is next must find it so.
             drop(permission);
-            match made {
-                Some((evidence, verdict, braked)) => self.follow(&evidence, verdict, braked).await?,
-                None => self.shared.journal_is_back().await?,
+            // Most end here. What else follows is boxed, for the sake of the many tasks that never need it.
+            match made.map(|(evidence, verdict, braked)| self.follow(&evidence, verdict, braked)) {
+                Some(follows) => {
+                    let pause = follows?;
+                    Box::pin(self.pause(pause)).await?;
+                }
+                None => Box::pin(self.shared.journal_is_back()).await?,
             }
             self.place.again();
         }
@@ -215,20 +229,13 @@ impl<P: Ports> Work<'_, P> {
         permission.answered(took, sample(verdict));
         let command_id = &self.command.id;
         shared.telemetry.record(AttemptMade { command_id, verdict, evidence: &evidence, took });
-        let (retry_after, problem) = (evidence.retry_after(), evidence.to_string());
         let now = shared.ports.clock().now();
-        let braked = shared.keeper.judge(Shown {
-            verdict,
-            by_probe: permission.is_probe(),
-            retry_after,
-            problem: &problem,
-            now,
-        });
+        let braked = shared.keeper.judge(Shown { verdict, by_probe: permission.is_probe(), evidence: &evidence, now });
         (evidence, verdict, braked)
     }
 
-    /// What follows from an attempt: an end, or a wait before the next one.
-    async fn follow(&mut self, evidence: &Evidence, verdict: Verdict, braked: bool) -> Result<(), Stop> {
+    /// What follows from an attempt: an end, or whether there is a delay before the next one.
+    fn follow(&mut self, evidence: &Evidence, verdict: Verdict, braked: bool) -> Result<Pause, Stop> {
         let attempts = self.journey.attempts;
         let mut next = verdict::next(verdict, attempts, self.shared.rules.max_attempts, self.on_uncertain);
         if braked && next == Next::Bury(Reason::Rejected) {
@@ -236,17 +243,24 @@ impl<P: Ports> Work<'_, P> {
             next = Next::Wait;
         }
         match next {
-            Next::Succeed => return Err(End::Told(self.succeeded(evidence)).into()),
-            Next::Bury(reason) => return Err(End::Told(buried(reason, evidence, attempts)).into()),
-            Next::Retry | Next::Wait => {}
+            Next::Succeed => Err(End::Told(self.succeeded(evidence)).into()),
+            Next::Bury(reason) => Err(End::Told(buried(reason, evidence, attempts)).into()),
+            Next::Retry => Ok(Pause::Delay),
+            Next::Wait => Ok(Pause::None),
         }
+    }
+
+    /// Between two attempts.
+    async fn pause(&self, pause: Pause) -> Result<(), Stop> {
         self.release().await;
-        if next == Next::Retry { self.delay().await } else { Ok(()) }
+        match pause {
+            Pause::Delay => self.delay().await,
+            Pause::None => Ok(()),
+        }
     }
 
     /// What came back from a tier too early goes to one again, uncounted; or waits here for a moment.
-    async fn wait_until_due(&self) -> Result<(), Stop> {
-        let Some(not_before) = self.journey.not_before else { return Ok(()) };
+    async fn wait_until(&self, not_before: Timestamp) -> Result<(), Stop> {
         let early = Duration::try_from(not_before.duration_since(self.shared.ports.clock().now())).unwrap_or_default();
         if early > MOMENT {
             return Err(self.away(self.shared.rules.tiers.within(early), Some(not_before)));

@@ -17,6 +17,7 @@ use super::{
     place::{Grant, Permission, Place, Word},
     prefetch::Prefetch,
     rules,
+    settle::Taken,
 };
 use crate::{
     domain::{
@@ -47,8 +48,6 @@ pub enum Drained {
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often a changed credential is told of.
 const RENEWED_EVERY: Duration = Duration::from_secs(1);
-/// Nothing is due before.
-const FAR: Duration = Duration::from_secs(3_600);
 
 /// A command in hand.
 struct Hand {
@@ -74,8 +73,8 @@ struct Dispatcher<P: Ports> {
     was_open: bool,
     is_draining: bool,
     counted: Counters,
-    /// When to look again though nothing happened.
-    wake_at: Instant,
+    /// When to look again though nothing happened, if ever.
+    wake_at: Option<Instant>,
 }
 
 impl<P: Ports> Pipeline<P> {
@@ -113,7 +112,7 @@ impl<P: Ports> Dispatcher<P> {
             was_open: true,
             is_draining: false,
             counted: Counters::default(),
-            wake_at: started + FAR,
+            wake_at: None,
             pipeline,
         }
     }
@@ -130,15 +129,16 @@ impl<P: Ports> Dispatcher<P> {
             if let Some(prefetch) = self.prefetch.change(self.limit.target(), self.now()) {
                 inbox.set_prefetch(prefetch);
             }
+            let wake_at = self.wake_at.unwrap_or(self.started);
             tokio::select! {
                 biased;
                 () = shared.drain.cancelled() => return false,
-                Some(done) = self.work.join_next() => if panicked(&done) { return true },
+                Some(done) = self.work.join_next() => if self.reap(&done) { return true },
                 Some(word) = self.words.1.recv() => self.hear_all(word),
                 () = &mut renewals => {}
                 _ = gate.changed() => {}
                 Ok(()) = rates.changed() => self.follow_rates(),
-                () = tokio::time::sleep_until(self.wake_at) => {}
+                () = tokio::time::sleep_until(wake_at), if self.wake_at.is_some() => {}
                 _ = looks.tick(), if !self.was_open => shared.keeper.ask_for_probe(self.lacks_probe()),
                 delivery = inbox.next() => match delivery {
                     Some(delivery) => self.take_all(delivery, &mut inbox),
@@ -170,6 +170,7 @@ impl<P: Ports> Dispatcher<P> {
 
     /// What comes together is taken together: a turn costs more than a delivery.
     fn take_all(&mut self, first: Delivery, inbox: &mut impl Inbox) {
+        self.pipeline.shared.gate.want_probe(false);
         let mut next = Some(first);
         while let Some(delivery) = next {
             self.take(delivery);
@@ -185,9 +186,13 @@ impl<P: Ports> Dispatcher<P> {
         }
     }
 
+    /// Lets go of all whose work has ended. Tells whether one of them panicked.
+    fn reap(&mut self, first: &Result<(), JoinError>) -> bool {
+        let others = std::iter::from_fn(|| self.work.try_join_next()).any(|done| panicked(&done));
+        others || panicked(first)
+    }
+
     fn take(&mut self, delivery: Delivery) {
-        let shared = &self.pipeline.shared;
-        shared.gate.want_probe(false);
         self.prefetch.took(delivery.body.len());
         if delivery.tag.generation > self.generation {
             self.generation = delivery.tag.generation;
@@ -218,7 +223,8 @@ impl<P: Ports> Dispatcher<P> {
         let ticket = self.schedule.arrive(arrival, now);
         let (place, grant) = Place::new(ticket, self.words.0.clone());
         self.hands.insert(ticket, Hand { tag: delivery.tag, grant: Some(grant) });
-        self.work.spawn(self.pipeline.clone().handle(delivery, command, place));
+        // Boxed, for the runtime moves what it spawns several times.
+        self.work.spawn(Box::pin(self.pipeline.clone().handle(Box::new(Taken { delivery, command }), place)));
     }
 
     fn hear(&mut self, word: Word) {
@@ -266,9 +272,9 @@ impl<P: Ports> Dispatcher<P> {
         while let Some(next) = self.schedule.next(now, is_open && self.limit.has_room()) {
             self.grant(next, None);
         }
-        let rates = self.schedule.wake_at().unwrap_or(now + FAR);
+        let rates = self.schedule.wake_at().map(|at| self.started + at);
         let probe = if is_open || self.is_draining { None } else { self.probe() };
-        self.wake_at = probe.into_iter().fold(self.started + rates, Instant::min);
+        self.wake_at = rates.into_iter().chain(probe).min();
         self.tell();
     }
 

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
-    domain::{verdict::Verdict, window::Window},
+    domain::{evidence::Evidence, verdict::Verdict, window::Window},
     gate::{Gate, GateReason},
     telemetry::{ClosedGate, Telemetry},
 };
@@ -78,10 +78,8 @@ pub(super) struct Shown<'a> {
     pub(super) verdict: Verdict,
     /// The command was the probe.
     pub(super) by_probe: bool,
-    /// How long the API asked us to wait.
-    pub(super) retry_after: Option<Duration>,
-    /// In words.
-    pub(super) problem: &'a str,
+    /// What it left.
+    pub(super) evidence: &'a Evidence,
     /// When it ended.
     pub(super) now: Timestamp,
 }
@@ -151,8 +149,8 @@ impl Keeper {
         if let Some(reason) = state.met(shown.verdict)
             && !state.has(reason)
         {
-            let gate = self.telemetry.close_gate(reason, shown.problem);
-            let probe_at = Instant::now() + wait(reason, 0, shown.retry_after);
+            let gate = self.telemetry.close_gate(reason, &shown.evidence.to_string());
+            let probe_at = Instant::now() + wait(reason, 0, shown.evidence.retry_after());
             state.troubles.push(Trouble { reason, _gate: gate, probe_at, probes: 0 });
         }
         braked
@@ -177,7 +175,7 @@ impl State {
         }
         for trouble in &mut self.troubles {
             trouble.probes = trouble.probes.saturating_add(1);
-            trouble.probe_at = Instant::now() + wait(trouble.reason, trouble.probes, shown.retry_after);
+            trouble.probe_at = Instant::now() + wait(trouble.reason, trouble.probes, shown.evidence.retry_after());
         }
     }
 

@@ -32,25 +32,32 @@ use crate::{
     },
 };
 
+/// A command in hand. Boxed where it is handed on: it is large.
+pub(super) struct Taken {
+    pub(super) delivery: Delivery,
+    pub(super) command: Command,
+}
+
 impl<P: Ports> Pipeline<P> {
     /// Works on a command in hand until it is settled or released.
-    pub(super) async fn handle(self, delivery: Delivery, command: Command, mut place: Place) {
-        let (in_hand, mut journey) = self.receive(&delivery);
-        let end = self.attempt(&delivery, &command, &mut journey, &mut place).await;
+    pub(super) async fn handle(self, taken: Box<Taken>, mut place: Place) {
+        let Taken { delivery, command } = &*taken;
+        let (in_hand, mut journey) = self.receive(delivery);
+        let end = self.attempt(delivery, command, &mut journey, &mut place).await;
         match end {
             End::Parked(parking) => {
-                if Box::pin(self.settle_parked(&delivery, &command, &journey, parking)).await {
+                if Box::pin(self.settle_parked(delivery, command, &journey, parking)).await {
                     place.parked();
                 }
             }
             // The next of its lane need not wait until this one is told.
             End::Told(ending) => {
                 drop(place);
-                self.settle(&delivery, &command, &journey, ending).await;
+                self.settle(delivery, command, &journey, ending).await;
             }
             End::Known(ended, teller) => {
                 drop(place);
-                Box::pin(self.settle_known(&delivery, &command, &mut journey, ended)).await;
+                Box::pin(self.settle_known(delivery, command, &mut journey, ended)).await;
                 drop(teller);
             }
             End::Released => {}
@@ -77,17 +84,19 @@ impl<P: Ports> Pipeline<P> {
 
     /// Settles a command that reached an ending.
     async fn settle(&self, delivery: &Delivery, command: &Command, journey: &Journey, ending: Ending) {
-        let shared = &self.shared;
+        let (shared, send) = (&self.shared, journey.send(&command.id));
         let circumstances = journey.circumstances(shared.ports.clock().now(), ending.reason());
-        let event = Event::of_command(command, ending, &circumstances);
-        let (failure, send) = (event.failure.clone(), journey.send(&command.id));
+        let (message, json, failure) = {
+            let event = Event::of_command(command, ending, &circumstances);
+            let json = event.json();
+            (shared.message(delivery, journey, &event, json.clone()), json, event.failure)
+        };
         // Before the journal knows of the end: a copy of the delivery must not write the letter, too.
         let teller = failure.as_ref().and_then(|_| shared.telling.begin(&send));
         // Before anybody is told: else a crash now could end it in another way than it was told.
-        let json = event.json();
-        let ended = Ended { event: json.clone(), owes_letter: failure.is_some() };
+        let ended = Ended { event: json, owes_letter: failure.is_some() };
         shared.remember(&send, Fact::Ended(ended)).await;
-        shared.tell(delivery, journey, Some((&event, json)), failure.as_ref(), Some(&send)).await;
+        shared.tell(delivery, journey, Some(message), failure.as_ref(), Some(&send)).await;
         drop(teller);
         shared.ports.settler().ack(delivery.tag);
         shared.finished(Some(&command.id), journey, failure.as_ref());
@@ -103,8 +112,8 @@ impl<P: Ports> Pipeline<P> {
         };
         journey.attempts = event.attempts;
         let (failure, send) = (event.failure.clone().filter(|_| ended.owes_letter), journey.send(&command.id));
-        let told = Some((&event, event.json()));
-        self.shared.tell(delivery, journey, told, failure.as_ref(), Some(&send)).await;
+        let message = self.shared.message(delivery, journey, &event, event.json());
+        self.shared.tell(delivery, journey, Some(message), failure.as_ref(), Some(&send)).await;
         self.shared.ports.settler().ack(delivery.tag);
         self.shared.telemetry.record(CommandRepeated { command_id: &command.id, outcome: event.outcome });
     }
@@ -126,7 +135,7 @@ impl<P: Ports> Pipeline<P> {
         }
         let key = delivery.source.rsplit('/').next().unwrap_or_default();
         let copy = journey.parked(not_before).to_message(tier, key, delivery.body.clone(), &delivery.properties);
-        shared.store(Some(copy)).await;
+        shared.store(Some(Arc::new(copy))).await;
         shared.ports.settler().ack(delivery.tag);
         let (command_id, attempts) = (&command.id, journey.attempts);
         shared.telemetry.record(CommandParked { command_id, tier: &tier.name, place, attempts });
@@ -138,14 +147,18 @@ impl<P: Ports> Pipeline<P> {
         let now = self.shared.ports.clock().now();
         let event = Event::of_malformed(malformed, &journey.circumstances(now, Some(Reason::Malformed)));
         let failure = Failure { reason: Reason::Malformed, http_status: None, detail: malformed.detail() };
-        let told = event.as_ref().map(|event| (event, event.json()));
-        self.shared.tell(delivery, journey, told, Some(&failure), None).await;
+        let message = event.as_ref().map(|event| self.shared.message(delivery, journey, event, event.json()));
+        self.shared.tell(delivery, journey, message, Some(&failure), None).await;
         self.shared.ports.settler().ack(delivery.tag);
         self.shared.finished(malformed.id.as_ref(), journey, Some(&failure));
     }
 }
 
 impl<P: Ports> Shared<P> {
+    fn message(&self, delivery: &Delivery, journey: &Journey, event: &Event, json: Bytes) -> Arc<Message> {
+        Arc::new(event.to_message(json, self.rules.event_format, journey.replay, &delivery.properties))
+    }
+
     /// What must be true before an acknowledgement: everything that must be stored is stored, and that the dead letter is, is
     /// on record, if the journal knows of the `send`. A reply is a courtesy to somebody who may have stopped listening: it is
     /// tried once.
@@ -153,17 +166,14 @@ impl<P: Ports> Shared<P> {
         &self,
         delivery: &Delivery,
         journey: &Journey,
-        event: Option<(&Event, Bytes)>,
+        event: Option<Arc<Message>>,
         failure: Option<&Failure>,
         send: Option<&SendKey>,
     ) {
-        let properties = &delivery.properties;
-        let event =
-            event.map(|(event, json)| event.to_message(json, self.rules.event_format, journey.replay, properties));
-        let reply_to = properties.reply_to.as_ref().filter(|_| self.rules.replies);
+        let reply_to = delivery.properties.reply_to.as_ref().filter(|_| self.rules.replies);
         let reply = event.as_ref().zip(reply_to);
         let reply = reply.map(|(event, queue)| event.redirected(Target::Reply(queue.clone())));
-        let dead_letter = failure.map(|failure| dead_letter(delivery, journey, failure));
+        let dead_letter = failure.map(|failure| Arc::new(dead_letter(delivery, journey, failure)));
         if reply.is_none() && dead_letter.is_none() {
             return self.store(event).await;
         }
@@ -185,8 +195,8 @@ impl<P: Ports> Shared<P> {
 
     /// Publishes until the broker has stored the message. While it cannot, the gate is closed: an outcome that cannot be
     /// recorded must not be created.
-    async fn store(&self, message: Option<Message>) {
-        let Some(message) = message.map(Arc::new) else { return };
+    async fn store(&self, message: Option<Arc<Message>>) {
+        let Some(message) = message else { return };
         let mut gate = None;
         let mut failures = 0;
         while let Err(error) = self.ports.outbox().publish(message.clone()).await {
