@@ -22,7 +22,7 @@ pub(super) const MAX_UNCONFIRMED: usize = 1_024;
 pub(super) const CONFIRM_DEADLINE: Duration = Duration::from_secs(30);
 
 type Reply = oneshot::Sender<Result<(), PublishError>>;
-type Confirm = Pin<Box<dyn Future<Output = (u64, Result<Confirmed<Landed>, lapin::Error>)> + Send>>;
+type Confirm<'a> = Pin<Box<dyn Future<Output = (u64, Result<Confirmed<Landed>, lapin::Error>)> + Send + 'a>>;
 
 /// A message to publish, and whom to tell what became of it.
 pub(super) struct Job {
@@ -38,8 +38,8 @@ pub(super) struct Landed {
 
 /// Dropping it drops the replies: whoever waits learns that the confirm did not come.
 #[derive(Default)]
-pub(super) struct Flight {
-    outstanding: FuturesUnordered<Confirm>,
+pub(super) struct Flight<'a> {
+    outstanding: FuturesUnordered<Confirm<'a>>,
     returns: Returns<Landed>,
     /// Since when each that is outstanding has waited, by its number: the first has waited for longest.
     since: BTreeMap<u64, Instant>,
@@ -48,7 +48,7 @@ pub(super) struct Flight {
     counts_from: Option<Instant>,
 }
 
-impl Flight {
+impl<'a> Flight<'a> {
     pub(super) fn has_room(&self) -> bool {
         self.outstanding.len() < MAX_UNCONFIRMED && !self.returns.must_settle()
     }
@@ -56,7 +56,7 @@ impl Flight {
     /// Takes in a publish that tells its fate. It leaves when [`Self::land`] is polled next.
     pub(super) fn take_off(
         &mut self,
-        publish: impl Future<Output = Result<Confirmed<Landed>, lapin::Error>> + Send + 'static,
+        publish: impl Future<Output = Result<Confirmed<Landed>, lapin::Error>> + Send + 'a,
     ) {
         let number = self.next_number;
         self.next_number += 1;
@@ -98,29 +98,26 @@ impl Flight {
 }
 
 /// Sends a message, persistent and mandatory, and waits for its confirm.
-pub(super) fn publish(
-    channel: &Channel,
+pub(super) fn publish<'a>(
+    channel: &'a Channel,
     names: &Names,
-    job: Job,
-) -> impl Future<Output = Result<Confirmed<Landed>, lapin::Error>> + Send + 'static {
-    let (channel, address) = (channel.clone(), address(names, &job.message.target));
-    async move { confirmed(&channel, address, job).await }
-}
-
-async fn confirmed(channel: &Channel, address: Address, job: Job) -> Result<Confirmed<Landed>, lapin::Error> {
-    let Job { message, reply } = job;
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let properties = properties::write(&message.properties);
-    let (exchange, key) = (short(&address.exchange), short(&address.key));
-    let confirm = channel.basic_publish(exchange, key, options, &message.body, properties).await?.await?;
-    let (accepted, returned) = match confirm {
-        Confirmation::Ack(returned) => (true, returned),
-        Confirmation::Nack(returned) => (false, returned),
-        // The channel is in confirm mode; without it nothing is known of any message.
-        Confirmation::NotRequested => (false, None),
-    };
-    let returned = returned.as_ref().map(returned_from);
-    Ok(Confirmed { address, returned, item: Landed { reply, accepted } })
+    Job { message, reply }: Job,
+) -> impl Future<Output = Result<Confirmed<Landed>, lapin::Error>> + Send + use<'a> {
+    let address = address(names, &message.target);
+    async move {
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let (exchange, key) = (short(&address.exchange), short(&address.key));
+        let properties = properties::write(&message.properties);
+        let confirm = channel.basic_publish(exchange, key, options, &message.body, properties).await?.await?;
+        let (accepted, returned) = match confirm {
+            Confirmation::Ack(returned) => (true, returned),
+            Confirmation::Nack(returned) => (false, returned),
+            // The channel is in confirm mode; without it nothing is known of any message.
+            Confirmation::NotRequested => (false, None),
+        };
+        let returned = returned.as_ref().map(returned_from);
+        Ok(Confirmed { address, returned, item: Landed { reply, accepted } })
+    }
 }
 
 fn returned_from(message: &BasicReturnMessage) -> Address {
@@ -130,7 +127,7 @@ fn returned_from(message: &BasicReturnMessage) -> Address {
 fn address(names: &Names, target: &Target) -> Address {
     let (exchange, key) = match target {
         Target::Event { outcome, channel_type } => {
-            (names.events(), format!("send.{}.{channel_type}", outcome.as_str()))
+            (names.events(), ["send.", outcome.as_str(), ".", channel_type].concat())
         }
         Target::Dead(reason) => (names.dead(), reason.as_str().to_owned()),
         Target::Reply(queue) => (String::new(), queue.clone()),

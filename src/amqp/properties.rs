@@ -70,20 +70,21 @@ fn read_value(value: &AMQPValue) -> Option<HeaderValue> {
 
 /// Writes the properties of a message of ours: persistent, always.
 pub(super) fn write(ours: &Properties) -> BasicProperties {
-    let mut theirs = BasicProperties::default().with_delivery_mode(PERSISTENT);
-    let mut set = |value: &Option<String>, with: fn(BasicProperties, ShortString) -> BasicProperties| {
+    let set = |theirs, value: &Option<String>, with: fn(BasicProperties, ShortString) -> BasicProperties| {
         // What came in as a short string fits; what we make ourselves is bounded far below.
-        if let Some(short) = value.as_deref().and_then(|text| ShortString::try_new(text).ok()) {
-            theirs = with(std::mem::take(&mut theirs), short);
+        match value.as_deref().and_then(|text| ShortString::try_new(text).ok()) {
+            Some(short) => with(theirs, short),
+            None => theirs,
         }
     };
-    set(&ours.content_type, BasicProperties::with_content_type);
-    set(&ours.content_encoding, BasicProperties::with_content_encoding);
-    set(&ours.message_id, BasicProperties::with_message_id);
-    set(&ours.correlation_id, BasicProperties::with_correlation_id);
-    set(&ours.reply_to, BasicProperties::with_reply_to);
-    set(&ours.kind, BasicProperties::with_type);
-    set(&ours.app_id, BasicProperties::with_app_id);
+    let mut theirs = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    theirs = set(theirs, &ours.content_type, BasicProperties::with_content_type);
+    theirs = set(theirs, &ours.content_encoding, BasicProperties::with_content_encoding);
+    theirs = set(theirs, &ours.message_id, BasicProperties::with_message_id);
+    theirs = set(theirs, &ours.correlation_id, BasicProperties::with_correlation_id);
+    theirs = set(theirs, &ours.reply_to, BasicProperties::with_reply_to);
+    theirs = set(theirs, &ours.kind, BasicProperties::with_type);
+    theirs = set(theirs, &ours.app_id, BasicProperties::with_app_id);
     if let Some(seconds) = ours.timestamp_s {
         theirs = theirs.with_timestamp(seconds);
     }

@@ -175,7 +175,7 @@ impl Owner {
     }
 
     /// What waits together leaves together: a turn costs more than a message.
-    fn take_more(&mut self, channel: &Channel, flight: &mut Flight) {
+    fn take_more<'a>(&mut self, channel: &'a Channel, flight: &mut Flight<'a>) {
         while flight.has_room()
             && let Ok(job) = self.jobs.try_recv()
         {
@@ -184,7 +184,12 @@ impl Owner {
     }
 
     /// A broker in need blocks us: the gate closes until it has room again. No confirm is late meanwhile.
-    fn heed(&mut self, event: Option<Event>, channel: &Channel, flight: &mut Flight) -> Result<(), SessionError> {
+    fn heed(
+        &mut self,
+        event: Option<Event>,
+        channel: &Channel,
+        flight: &mut Flight<'_>,
+    ) -> Result<(), SessionError> {
         match event {
             Some(Event::ConnectionBlocked(why)) => {
                 let problem = format!("the broker blocks publishing: {why}");

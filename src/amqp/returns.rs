@@ -53,13 +53,14 @@ impl<T> Returns<T> {
 
     /// Judges what can be judged, when no further confirm is ready and `outstanding` are still to come:
     /// each item, and whether it was routed.
-    pub(super) fn judge(&mut self, outstanding: usize) -> Vec<(T, bool)> {
-        if self.must_settle() && outstanding > 0 {
-            return Vec::new();
-        }
-        let returned = std::mem::take(&mut self.returned);
-        let waiting = self.waiting.drain(..);
-        waiting.map(|confirmed| (confirmed.item, !returned.contains(&confirmed.address))).collect()
+    pub(super) fn judge(&mut self, outstanding: usize) -> impl Iterator<Item = (T, bool)> {
+        let must_wait = self.must_settle() && outstanding > 0;
+        let (returned, count) = match must_wait {
+            true => (HashSet::new(), 0),
+            false => (std::mem::take(&mut self.returned), self.waiting.len()),
+        };
+        let judged = self.waiting.drain(..count);
+        judged.map(move |Confirmed { address, item, .. }| (item, returned.is_empty() || !returned.contains(&address)))
     }
 }
 
@@ -75,11 +76,15 @@ mod tests {
         Confirmed { address: address(key), returned: returned.map(address), item }
     }
 
+    fn judged(returns: &mut Returns<u32>, outstanding: usize) -> Vec<(u32, bool)> {
+        returns.judge(outstanding).collect()
+    }
+
     #[test]
     fn clean_confirms_are_believed_at_once() {
         let mut returns = Returns::default();
         returns.collect(confirmed(1, "a", None));
-        assert_eq!(returns.judge(5), [(1, true)]);
+        assert_eq!(judged(&mut returns, 5), [(1, true)]);
     }
 
     #[test]
@@ -87,9 +92,9 @@ mod tests {
         let mut returns = Returns::default();
         returns.collect(confirmed(1, "lost", Some("lost")));
         returns.collect(confirmed(2, "a", None));
-        assert_eq!(returns.judge(0), [(1, false), (2, true)]);
+        assert_eq!(judged(&mut returns, 0), [(1, false), (2, true)]);
         returns.collect(confirmed(3, "lost", None));
-        assert_eq!(returns.judge(0), [(3, true)], "the next of that address may be routed again");
+        assert_eq!(judged(&mut returns, 0), [(3, true)], "the next of that address may be routed again");
     }
 
     #[test]
@@ -97,7 +102,7 @@ mod tests {
         let mut returns = Returns::default();
         returns.collect(confirmed(1, "a", Some("lost")));
         returns.collect(confirmed(2, "lost", None));
-        assert_eq!(returns.judge(0), [(1, true), (2, false)]);
+        assert_eq!(judged(&mut returns, 0), [(1, true), (2, false)]);
     }
 
     #[test]
@@ -106,9 +111,9 @@ mod tests {
             let mut returns = Returns::default();
             returns.collect(confirmed(first.0, first.1, Some("lost")));
             assert!(returns.must_settle());
-            assert_eq!(returns.judge(1), []);
+            assert_eq!(judged(&mut returns, 1), []);
             returns.collect(confirmed(second.0, second.1, None));
-            assert_eq!(returns.judge(0), [(first.0, first.2), (second.0, second.2)]);
+            assert_eq!(judged(&mut returns, 0), [(first.0, first.2), (second.0, second.2)]);
             assert!(!returns.must_settle());
         }
     }
