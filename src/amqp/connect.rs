@@ -39,6 +39,8 @@ const MAX_HEARTBEAT_S: u16 = 60;
 const MIN_FRAME_MAX_BYTES: u32 = 8_192;
 /// RabbitMQ's own default; the library sizes its buffers by it and would take the largest if the broker named none.
 const MAX_FRAME_MAX_BYTES: u32 = 131_072;
+/// For what we publish: the headers of one message, which must fit into one frame, are bounded by half of it.
+const PUBLISH_FRAME_MAX_BYTES: u32 = 32_768;
 /// Finds a peer that went away without a word, also where nobody listens for heartbeats any more.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
@@ -72,8 +74,22 @@ impl Broker {
     /// # Errors
     /// [`SessionError::Connect`] or [`SessionError::Deadline`]; the following call tries the following address.
     pub async fn connect(&self, name: &str) -> Result<Connection, SessionError> {
+        self.connect_with(name, MAX_FRAME_MAX_BYTES).await
+    }
+
+    /// As [`Self::connect`], for nothing but what we publish ourselves: its headers are bounded, so smaller frames and a
+    /// quarter of the buffers do.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub(super) async fn connect_to_publish(&self, name: &str) -> Result<Connection, SessionError> {
+        self.connect_with(name, PUBLISH_FRAME_MAX_BYTES).await
+    }
+
+    async fn connect_with(&self, name: &str, frame_max: u32) -> Result<Connection, SessionError> {
         let turn = self.next.load(Ordering::Relaxed);
-        let uri = self.uris.get(turn % self.uris.len().max(1)).cloned().unwrap_or_default();
+        let mut uri = self.uris.get(turn % self.uris.len().max(1)).cloned().unwrap_or_default();
+        uri.query.frame_max = uri.query.frame_max.map(|asked| asked.min(frame_max));
         let address = format!("{}:{}", uri.authority.host, uri.authority.port);
         let result = within_deadline("connect", self.deadline, self.open(uri, name)).await;
         if result.is_err() {

@@ -75,8 +75,14 @@ impl<R: Random> Supervisor<R> {
     /// One session, and whether it came as far as being connected.
     async fn session(&self, serve: &mut impl Serve) -> (bool, Result<(), SessionError>) {
         let name = format!("edna-courier {}", self.role.as_str());
+        let connecting = async {
+            match self.role {
+                Role::Consume => self.broker.connect(&name).await,
+                Role::Publish => self.broker.connect_to_publish(&name).await,
+            }
+        };
         let connecting = tokio::select! {
-            connecting = self.broker.connect(&name) => connecting,
+            connecting = connecting => connecting,
             () = self.stop.cancelled() => return (false, Ok(())),
         };
         let connection = match connecting {
