@@ -366,7 +366,7 @@ impl Session {
             tag: Tag { generation: self.generation, number: theirs.delivery_tag },
             properties: properties::read(&theirs.properties),
             redelivered: theirs.redelivered,
-            source: format!("{}/{}", theirs.exchange.as_str(), theirs.routing_key.as_str()),
+            source: [theirs.exchange.as_str(), "/", theirs.routing_key.as_str()].concat(),
             body: Bytes::from(theirs.data),
         }
     }

@@ -167,7 +167,7 @@ impl Event {
 /// outcome or replay.
 #[must_use]
 pub fn event_id(command_id: &CommandId, replay: u32, outcome: Outcome) -> Uuid {
-    Uuid::new_v5(&NAMESPACE, format!("{}/{replay}/{command_id}", outcome.as_str()).as_bytes())
+    Uuid::new_v5(&NAMESPACE, [outcome.as_str(), "/", &replay.to_string(), "/", command_id.as_str()].concat().as_bytes())
 }
 
 /// RFC 3339 in UTC with exactly three digits of fraction.

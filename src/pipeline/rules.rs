@@ -119,7 +119,7 @@ impl Rules {
             (Order::None, _) => None,
             (Order::Device, Some(key)) => Some(key.clone()),
             // No channel holds a line break, so no order key of a producer's choice can look like a device by chance.
-            (Order::Device, None) => Some(format!("{}\n{}", command.channel_type, command.device_address)),
+            (Order::Device, None) => Some([command.channel_type.as_str(), "\n", &command.device_address].concat()),
         }
     }
 

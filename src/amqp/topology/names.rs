@@ -24,25 +24,25 @@ impl Names {
     /// Exchange and queue of the commands.
     #[must_use]
     pub fn commands(&self) -> String {
-        format!("{}.commands", self.prefix)
+        [&self.prefix, ".commands"].concat()
     }
 
     /// Exchange and default queue of the events.
     #[must_use]
     pub fn events(&self) -> String {
-        format!("{}.events", self.prefix)
+        [&self.prefix, ".events"].concat()
     }
 
     /// Exchange and queue of the dead letters.
     #[must_use]
     pub fn dead(&self) -> String {
-        format!("{}.dead", self.prefix)
+        [&self.prefix, ".dead"].concat()
     }
 
     /// Exchange and queue of what nobody is bound for.
     #[must_use]
     pub fn unroutable(&self) -> String {
-        format!("{}.unroutable", self.prefix)
+        [&self.prefix, ".unroutable"].concat()
     }
 
     /// Every name of the contract's table; each is an exchange's and a queue's.

@@ -48,16 +48,16 @@ impl Event {
         if let Some(value) = traceparent {
             headers.insert(header::TRACEPARENT.to_owned(), value.clone());
         }
-        let attributes = Attributes::of(self, traceparent);
+        let attributes = || Attributes::of(self, traceparent);
         let (content_type, body) = match format {
             EventFormat::Plain => (JSON, json),
-            EventFormat::CloudEventsStructured => (CLOUDEVENTS_JSON, json::bytes(&attributes.around(self)).into()),
+            EventFormat::CloudEventsStructured => (CLOUDEVENTS_JSON, json::bytes(&attributes().around(self)).into()),
             EventFormat::CloudEventsBinary => {
-                headers.extend(attributes.headers());
+                headers.extend(attributes().headers());
                 (JSON, json)
             }
         };
-        let properties = self.properties(content_type, &attributes, original, headers);
+        let properties = self.properties(content_type, original, headers);
         Message { target: self.target(), properties, body }
     }
 
@@ -66,19 +66,18 @@ impl Event {
         Target::Event { outcome: self.outcome, channel_type }
     }
 
-    fn properties(
-        &self,
-        content_type: &str,
-        attributes: &Attributes,
-        original: &Properties,
-        headers: Headers,
-    ) -> Properties {
+    /// What `type` is in the properties and in CloudEvents.
+    fn kind(&self) -> String {
+        ["send.", self.outcome.as_str()].concat()
+    }
+
+    fn properties(&self, content_type: &str, original: &Properties, headers: Headers) -> Properties {
         let correlation_id = original.correlation_id.clone().unwrap_or_else(|| self.command_id.as_str().to_owned());
         Properties {
             content_type: Some(content_type.to_owned()),
-            message_id: Some(attributes.id.clone()),
+            message_id: Some(self.event_id.to_string()),
             correlation_id: Some(correlation_id),
-            kind: Some(attributes.kind.clone()),
+            kind: Some(self.kind()),
             app_id: Some(APP_ID.to_owned()),
             timestamp_s: seconds(self.occurred_at),
             headers,
@@ -121,8 +120,8 @@ impl Attributes {
             specversion: SPECVERSION,
             id: event.event_id.to_string(),
             source: SOURCE,
-            kind: format!("send.{}", event.outcome.as_str()),
-            subject: event.command_id.to_string(),
+            kind: event.kind(),
+            subject: event.command_id.as_str().to_owned(),
             time: format!("{:.3}", event.occurred_at),
             traceparent: traceparent.map(HeaderValue::to_text),
         }
