@@ -184,12 +184,7 @@ impl Owner {
     }
 
     /// A broker in need blocks us: the gate closes until it has room again. No confirm is late meanwhile.
-    fn heed(
-        &mut self,
-        event: Option<Event>,
-        channel: &Channel,
-        flight: &mut Flight<'_>,
-    ) -> Result<(), SessionError> {
+    fn heed(&mut self, event: Option<Event>, channel: &Channel, flight: &mut Flight<'_>) -> Result<(), SessionError> {
         match event {
             Some(Event::ConnectionBlocked(why)) => {
                 let problem = format!("the broker blocks publishing: {why}");

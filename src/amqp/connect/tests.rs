@@ -5,7 +5,7 @@ use std::{fs, net::TcpListener};
 use tokio::{runtime::Handle, task::yield_now, time::timeout};
 
 use super::*;
-use crate::domain::retry;
+use crate::{amqp::properties::MAX_HEADERS_BYTES, domain::retry};
 
 const ATTEMPTS: usize = 5;
 /// Long enough for a thread to start on a busy machine.
@@ -90,4 +90,11 @@ fn what_a_url_asks_for_is_kept_within_our_limits() {
         let limited = &broker(&format!("amqp://host/v{query}")).uris[0].query;
         assert_eq!((limited.heartbeat, limited.frame_max), (Some(heartbeat), Some(frame_max)), "{query}");
     }
+}
+
+/// With those that the daemon adds and all properties, which are ten short texts.
+#[test]
+fn the_headers_of_what_we_publish_fit_into_one_frame() {
+    let all = MAX_HEADERS_BYTES + 4_096 + 10 * 255;
+    assert!(all < usize::try_from(PUBLISH_FRAME_MAX_BYTES).unwrap());
 }
