@@ -183,7 +183,7 @@ impl Serve for Link {
 impl Link {
     async fn prepare(&self, connection: &Connection) -> Result<Channel, SessionError> {
         if let Some(topology) = &self.settings.declare {
-            topology.declare(connection).await?;
+            topology.declare(&self.settings.names, connection).await?;
         }
         Topology::require(&self.settings.names, &self.settings.tiers, connection).await?;
         self.settings.telemetry.record(TopologyVerified);

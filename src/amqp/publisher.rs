@@ -67,7 +67,7 @@ impl Publisher {
         let supervisor =
             Supervisor { broker, role: Role::Publish, telemetry: telemetry.clone(), random, stop: stop.clone() };
         let hold = Held::unconnected(&gate);
-        let owner = Owner { names, gate, telemetry: telemetry.clone(), stop, jobs, hold };
+        let owner = Owner { names, gate, telemetry: telemetry.clone(), stop, jobs, hold, is_blocked: false };
         let serving = async move { supervisor.run(owner).await };
         (Self { jobs: sender, telemetry }, serving)
     }
@@ -89,6 +89,8 @@ struct Owner {
     jobs: mpsc::Receiver<Job>,
     /// Held while nothing can be published.
     hold: Option<Held>,
+    /// The broker said on this connection that it blocks it.
+    is_blocked: bool,
 }
 
 /// Keeps the gate closed until it is dropped.
@@ -103,10 +105,6 @@ impl Held {
     fn unconnected(gate: &Gate) -> Option<Self> {
         Some(Self::Unconnected(gate.close(GateReason::Blocked)))
     }
-
-    const fn is_unconnected(&self) -> bool {
-        matches!(self, Self::Unconnected(_))
-    }
 }
 
 impl Serve for Owner {
@@ -118,10 +116,9 @@ impl Serve for Owner {
         let events = self.names.events();
         let proof = asker.may_publish(&events);
         let result = self.publish_until_stopped(&channel, proof, connection.events_listener()).await;
-        // The earlier hold goes first, so that the end of its trouble is told; nothing starts in between, as we hold on.
-        let unconnected = Held::unconnected(&self.gate);
-        self.hold = None;
-        self.hold = unconnected;
+        // A trouble that was told lasts until a later session may publish.
+        self.hold = self.hold.take().or_else(|| Held::unconnected(&self.gate));
+        self.is_blocked = false;
         result
     }
 
@@ -132,10 +129,6 @@ impl Serve for Owner {
 }
 
 impl Owner {
-    fn is_unconnected(&self) -> bool {
-        self.hold.as_ref().is_some_and(Held::is_unconnected)
-    }
-
     async fn publish_until_stopped(
         &mut self,
         channel: &Channel,
@@ -155,9 +148,9 @@ impl Owner {
                 proven = &mut proof, if !is_proven => {
                     proven?;
                     is_proven = true;
-                    self.hold.take_if(|hold| hold.is_unconnected());
+                    self.hold.take_if(|_| !self.is_blocked);
                 }
-                () = tokio::time::sleep_until(proof_due), if self.is_unconnected() => {
+                () = tokio::time::sleep_until(proof_due), if self.hold.is_some() && !is_proven && !self.is_blocked => {
                     return Err(SessionError::Deadline { operation: "tx.rollback", deadline: OPERATION_DEADLINE });
                 }
                 () = until(deadline), if self.hold.is_none() => {
@@ -193,10 +186,12 @@ impl Owner {
                     Some(Held::Blocked(_)) | None => self.telemetry.close_gate(GateReason::Blocked, &problem),
                 };
                 self.hold = Some(Held::Blocked(gate));
+                self.is_blocked = true;
             }
             Some(Event::ConnectionUnblocked) => {
                 flight.restart_deadline();
                 self.hold = None;
+                self.is_blocked = false;
             }
             // On another channel: it is the answer to who asked there.
             Some(Event::Error(error)) if channel.status().connected() && refusal(&error).is_some() => {}

@@ -7,7 +7,7 @@
 //! which follows the lowest rounds at once and higher ones slowly.
 //! - A round that used the limit and was not slow adds about a quarter of the limit's root.
 //! - A round that is slower than the baseline by [`SLOW`], by [`OURS`] and by more than its own scatter explains (a queue
-//!   grows), a round that failed more often than not, or an [`Sample::Overload`] takes a fraction off; at most one decrease
+//!   grows), a round of which more than a third failed, or an [`Sample::Overload`] takes a fraction off; at most one decrease
 //!   a round trip. After it the queue is gone, so the baseline is seen again.
 //! - If latency does not fall with the limit, the limit was not to blame: the new latency becomes the baseline.
 //!
@@ -17,7 +17,8 @@
 //! # What holds, what not
 //!
 //! A limit that learns stays within its bounds but for the slow start below the floor, grows only when it is used, and
-//! is not moved by rejected commands, nor by failures that come one by one: fewer in flight would not mend those. It cannot tell a slow API from one that others load: it takes its share. With
+//! is not moved by rejected commands, nor by failures that come one by one: fewer in flight would not mend those. An API that
+//! sheds load by failing, not by throttling, so keeps a quarter of its answers failing. It cannot tell a slow API from one that others load: it takes its share. With
 //! very few attempts a second rounds take long, and so does learning.
 
 use std::time::Duration;
@@ -43,7 +44,7 @@ pub enum Sample {
     Delivered,
     /// Throttled: too much.
     Overload,
-    /// Timed out, broke off, failed on the API's side: too much, if most do.
+    /// Timed out, broke off, failed on the API's side: too much, if many do.
     Failed,
     /// Rejected, unauthorized: says nothing.
     Neutral,
@@ -213,7 +214,7 @@ impl Limit {
         if answers + failures < ROUND_LEAST || now.saturating_sub(began) < trip {
             return;
         }
-        if failures > answers {
+        if failures * 2 > answers {
             self.decrease(now);
             self.round = Round::at(now);
         } else {

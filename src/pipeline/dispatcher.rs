@@ -249,13 +249,23 @@ impl<P: Ports> Dispatcher<P> {
                 self.hands.remove(&ticket);
                 self.schedule.left(ticket, now);
             }
+            Word::Released(ticket) => {
+                self.hands.remove(&ticket);
+                self.schedule.released(ticket, now);
+            }
             Word::Answered(took, sample) => self.limit.finished(now, took, sample),
         }
     }
 
+    /// Keeps what is asked for until it can be granted. Whose session is lost gets nothing any more, and may be out of the
+    /// schedule already.
     fn wait(&mut self, ticket: Ticket, grant: oneshot::Sender<Grant>) {
-        if let Some(hand) = self.hands.get_mut(&ticket) {
+        let Some(hand) = self.hands.get_mut(&ticket) else { return };
+        if self.pipeline.shared.ports.settler().is_current(hand.tag) {
             hand.grant = Some(grant);
+        } else {
+            self.schedule.released(ticket, self.started.elapsed());
+            drop(grant.send(Grant::Release));
         }
     }
 

@@ -18,6 +18,8 @@ pub(super) enum Word {
     Parked(Ticket),
     /// It is out of hand for good.
     Left(Ticket),
+    /// It is in the broker's hand again, which gives it out once more.
+    Released(Ticket),
     /// An attempt is over.
     Answered(Duration, Sample),
 }
@@ -70,14 +72,15 @@ pub(super) struct Place {
     ticket: Ticket,
     words: mpsc::UnboundedSender<Word>,
     granted: oneshot::Receiver<Grant>,
-    is_parked: bool,
+    /// What is told of the ticket in the end.
+    farewell: fn(Ticket) -> Word,
 }
 
 impl Place {
     /// With what the dispatcher keeps to grant by.
     pub(super) fn new(ticket: Ticket, words: mpsc::UnboundedSender<Word>) -> (Self, oneshot::Sender<Grant>) {
         let (grant, granted) = oneshot::channel();
-        (Self { ticket, words, granted, is_parked: false }, grant)
+        (Self { ticket, words, granted, farewell: Word::Left }, grant)
     }
 
     /// Waits for what was asked for; at first, for an attempt.
@@ -99,7 +102,12 @@ impl Place {
 
     /// The copy in the tier is stored.
     pub(super) fn parked(mut self) {
-        self.is_parked = true;
+        self.farewell = Word::Parked;
+    }
+
+    /// Its session is lost.
+    pub(super) fn released(mut self) {
+        self.farewell = Word::Released;
     }
 
     fn ask(&mut self, word: impl FnOnce(oneshot::Sender<Grant>) -> Word) {
@@ -111,7 +119,6 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let word = if self.is_parked { Word::Parked(self.ticket) } else { Word::Left(self.ticket) };
-        let _ = self.words.send(word);
+        let _ = self.words.send((self.farewell)(self.ticket));
     }
 }

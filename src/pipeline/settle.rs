@@ -48,6 +48,8 @@ impl<P: Ports> Pipeline<P> {
             End::Parked(parking) => {
                 if Box::pin(self.settle_parked(delivery, command, &journey, parking)).await {
                     place.parked();
+                } else {
+                    place.released();
                 }
             }
             // The next of its lane need not wait until this one is told.

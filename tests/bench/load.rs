@@ -29,8 +29,9 @@ impl Producer {
     pub(crate) async fn on(queues: &Queues) -> Self {
         let url = queues.broker().url();
         let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("connected");
-        let topology = Topology::new(&Names::new(queues.prefix()), &Tiers::default(), true);
-        topology.declare(&connection).await.expect("the topology is declared");
+        let names = Names::new(queues.prefix());
+        let topology = Topology::new(&names, &Tiers::default(), true);
+        topology.declare(&names, &connection).await.expect("the topology is declared");
         let channel = connection.create_channel().await.expect("a channel");
         Self { channel, exchange: queues.name("commands"), _connection: connection }
     }

@@ -6,8 +6,9 @@ use tracing::warn;
 use super::{
     ask::{Answer, Asker, Object},
     model::{Binding, Topology},
+    names::Names,
     report::{Finding, State},
-    verify::standing,
+    verify::{is_the_daemons, standing},
 };
 use crate::amqp::error::SessionError;
 
@@ -30,19 +31,24 @@ impl Topology {
         Ok(findings)
     }
 
-    /// [`Self::apply`] for a program: other arguments are logged, another type and a refusal are errors.
+    /// [`Self::apply`] for a program: a refusal is an error, and so is another type of what the daemon needs; other
+    /// differences are logged.
     ///
     /// # Errors
     /// [`SessionError::Refused`] with the broker's words; [`SessionError::WrongType`] with all that are of another; others when
     /// the broker does not answer.
-    pub async fn declare(&self, connection: &Connection) -> Result<(), SessionError> {
+    pub async fn declare(&self, names: &Names, connection: &Connection) -> Result<(), SessionError> {
+        let needed = |kind, name: &str| {
+            let is_it = |object: &Object<'_>| (object.kind(), object.name()) == (kind, name);
+            self.objects().any(|object| is_it(&object) && is_the_daemons(names, &object))
+        };
         let mut wrong = Vec::new();
         for Finding { kind, name, state, detail } in self.apply(connection).await? {
             let detail = detail.unwrap_or_default();
             match state {
                 State::Created | State::There => {}
-                State::WrongType => wrong.push(format!("{kind} {name}")),
-                State::Differs => {
+                State::WrongType if needed(kind, &name) => wrong.push(format!("{kind} {name}")),
+                State::Differs | State::WrongType => {
                     warn!(name, "{kind} {name} is there already, not as we declare it, and stays as it is: {detail}");
                 }
                 State::Missing | State::Refused | State::CannotVerify => {

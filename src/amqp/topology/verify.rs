@@ -47,10 +47,11 @@ impl Topology {
     }
 }
 
-fn is_the_daemons(names: &Names, object: &Object<'_>) -> bool {
+/// Whether the daemon cannot work without it.
+pub(super) fn is_the_daemons(names: &Names, object: &Object<'_>) -> bool {
     match object {
         Object::Exchange(exchange) => exchange.name != names.unroutable(),
-        Object::Queue(queue) => ![names.dead(), names.unroutable()].contains(&queue.name),
+        Object::Queue(queue) => ![names.events(), names.dead(), names.unroutable()].contains(&queue.name),
     }
 }
 

@@ -49,7 +49,7 @@ impl Backend {
     }
 
     pub(super) async fn declare(&self) -> Result<(), String> {
-        let declared = Topology::new(&self.names, &Tiers::default(), true).declare(&self.connection).await;
+        let declared = Topology::new(&self.names, &Tiers::default(), true).declare(&self.names, &self.connection).await;
         declared.map_err(|error| format!("cannot declare the demo's queues and exchanges: {error}"))
     }
 

@@ -127,6 +127,11 @@ impl Daemon {
         self.working.await.unwrap()
     }
 
+    /// How many commands are in hand.
+    pub(super) fn in_hand(&self) -> i64 {
+        self.telemetry.snapshot().in_hand
+    }
+
     pub(super) fn is_open(&self) -> bool {
         GateState::is_open(&self.gate.state())
     }

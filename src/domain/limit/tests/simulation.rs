@@ -4,24 +4,32 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
 use crate::domain::limit::{Limit, Sample};
 
+const THROTTLED: (Sample, f64) = (Sample::Overload, 0.005);
+
 /// How an API answers.
 #[derive(Clone, Copy)]
 pub(super) struct Api {
     trip_s: f64,
     /// So many at once are served in that time; with more, each waits as in a queue.
     capacity: f64,
-    /// More than so many are throttled.
+    /// More than so many are refused, like this, after so long.
     most: f64,
+    refusal: (Sample, f64),
     is_noisy: bool,
 }
 
 impl Api {
     pub(super) fn queueing(capacity: f64) -> Self {
-        Self { trip_s: 0.05, capacity, most: capacity * 100.0 / 64.0, is_noisy: false }
+        Self { trip_s: 0.05, capacity, most: capacity * 100.0 / 64.0, refusal: THROTTLED, is_noisy: false }
     }
 
     pub(super) fn boundless() -> Self {
-        Self { trip_s: 0.05, capacity: f64::INFINITY, most: f64::INFINITY, is_noisy: false }
+        Self { trip_s: 0.05, capacity: f64::INFINITY, most: f64::INFINITY, refusal: THROTTLED, is_noisy: false }
+    }
+
+    /// Has no queue: what is too much fails, as with a 503.
+    pub(super) fn shedding(capacity: f64) -> Self {
+        Self { trip_s: 0.05, capacity, most: capacity, refusal: (Sample::Failed, 0.02), is_noisy: false }
     }
 
     pub(super) fn noisy(self) -> Self {
@@ -36,7 +44,7 @@ impl Api {
     /// What an attempt meets that is one of `in_flight`.
     fn answer(&self, in_flight: f64, dice: &mut fastrand::Rng) -> (f64, Sample) {
         if in_flight > self.most {
-            return (0.005, Sample::Overload);
+            return (self.refusal.1, self.refusal.0);
         }
         let normal = (-2.0 * (1.0 - dice.f64()).ln()).sqrt() * (std::f64::consts::TAU * dice.f64()).cos();
         // The 99th percentile is 2.326 deviations from the median.
@@ -60,7 +68,7 @@ impl Stretch {
         self.delivered / self.seconds
     }
 
-    /// The share of throttled answers.
+    /// The share of refused answers.
     pub(super) fn throttled(&self) -> f64 {
         self.overloads / (self.delivered + self.overloads).max(1.0)
     }
@@ -102,7 +110,7 @@ pub(super) fn run(mut limit: Limit, api: impl Fn(f64) -> Api, seconds: usize, se
         let Some(second) = usize::try_from(now.as_secs()).ok().and_then(|second| report.get_mut(second)) else {
             return Report(report);
         };
-        let sample = if is_delivered { Sample::Delivered } else { Sample::Overload };
+        let sample = if is_delivered { Sample::Delivered } else { api(now.as_secs_f64()).refusal.0 };
         match sample {
             Sample::Delivered => second.delivered += 1.0,
             _ => second.overloads += 1.0,
