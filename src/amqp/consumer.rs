@@ -28,7 +28,7 @@ use super::{
     connect::{Broker, timed, until},
     error::SessionError,
     properties,
-    subscription::{Active, Brought, Subscription},
+    subscription::{Active, Brought, Extent, Subscription, room},
     supervise::{Serve, Supervisor},
     topology::{Names, Topology},
 };
@@ -211,8 +211,9 @@ impl Link {
                 delivery = session.subscription.next() => self.hand_over(session, delivery)?,
                 Ok(()) = self.gate.changed() => {}
                 Ok(()) = self.prefetches.changed() => {}
-                _ = looks.tick(), if gate.wants_probe() => {
-                    if let Some(delivery) = session.fetch(&self.settings.names.commands()).await? {
+                _ = looks.tick(), if gate.wants_probe() || session.subscription.is_cramped() => {
+                    if gate.wants_probe()
+                        && let Some(delivery) = session.fetch(&self.settings.names.commands()).await? {
                         drop(self.deliveries.send(delivery));
                     }
                 },
@@ -287,19 +288,17 @@ impl Session {
     /// Subscribes when the gate opens, cancels when it closes. Another prefetch takes another subscription: the broker heeds
     /// it for new ones only.
     async fn follow(&mut self, open: bool, prefetch: u16, settings: &Consumer) -> Result<(), SessionError> {
+        let in_hand = u16::try_from(self.ledger.open()).unwrap_or(u16::MAX);
         self.subscription = match std::mem::replace(&mut self.subscription, Subscription::None) {
             Subscription::None if open => {
-                let in_hand = u16::try_from(self.ledger.open()).unwrap_or(u16::MAX);
-                let room = prefetch.saturating_sub(in_hand).max(1);
+                let room = room(prefetch, in_hand);
                 timed("basic.qos", self.channel.basic_qos(room, BasicQosOptions::default())).await?;
                 self.before = self.ledger.seen_to();
                 let consumer = self.subscribe(&settings.names.commands()).await?;
                 settings.telemetry.record(ConsumerStarted { queue: &settings.names.commands(), prefetch });
-                Subscription::Active(Active { consumer, since: Instant::now(), prefetch, room })
+                Subscription::Active(Active { consumer, extent: Extent { since: Instant::now(), prefetch, room } })
             }
-            Subscription::Active(active)
-                if !open || active.is_outdated(prefetch, self.ledger.is_open_to(self.before)) =>
-            {
+            Subscription::Active(active) if !open || active.extent.is_outdated(prefetch, in_hand) => {
                 let cancelling = self.channel.basic_cancel(active.consumer.tag(), BasicCancelOptions::default());
                 timed("basic.cancel", cancelling).await?;
                 Subscription::Ending(active.consumer)
@@ -335,8 +334,8 @@ impl Session {
     /// The broker must know of our consumer, if we had it when we asked; and of others we want to know. Tells whether it is
     /// to be asked again soon.
     fn counted(&mut self, count: Count, settings: &Consumer) -> Result<bool, SessionError> {
-        let Subscription::Active(Active { since, .. }) = &self.subscription else { return Ok(false) };
-        if *since > count.asked {
+        let Subscription::Active(Active { extent, .. }) = &self.subscription else { return Ok(false) };
+        if extent.since > count.asked {
             return Ok(false);
         }
         settings.telemetry.record(ConsumersCounted { consumers: count.consumers });

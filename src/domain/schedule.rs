@@ -333,6 +333,11 @@ impl Schedule {
         waiting.into_iter().for_each(|at| self.touch(at, now));
     }
 
+    /// No more than so many are held from now on: what they wait for must find room in hand, too.
+    pub fn hold_at_most(&mut self, held: usize) {
+        self.settings.held_most = held;
+    }
+
     /// Other rates from now on.
     pub fn set_rates(&mut self, rates: &Rates, now: Duration) {
         self.pace.set(rates, now);

@@ -128,6 +128,7 @@ impl<P: Ports> Dispatcher<P> {
             self.dispatch();
             if let Some(prefetch) = self.prefetch.change(self.limit.target(), self.now()) {
                 inbox.set_prefetch(prefetch);
+                self.schedule.hold_at_most(rules::held_most(prefetch.into()));
             }
             let wake_at = self.wake_at.unwrap_or(self.started);
             tokio::select! {

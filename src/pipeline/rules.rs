@@ -98,6 +98,11 @@ impl Concurrency {
     }
 }
 
+/// How many may be held behind missing ones where so many may be in hand.
+pub(super) const fn held_most(window: usize) -> usize {
+    window / 4
+}
+
 impl Rules {
     /// The bounds of the lanes. One hot device may have an eighth of what may be in hand, but some where that is little; all
     /// that wait behind missing ones a quarter.
@@ -105,7 +110,7 @@ impl Rules {
         let window = usize::from(self.prefetch);
         schedule::Settings {
             depth: (window / 8).max(8).min(window / 2).max(1),
-            held_most: window / 4,
+            held_most: held_most(window),
             away_most: AWAY_MOST,
             grace: GRACE,
             tiers: self.tiers.iter().map(|tier| tier.length).collect(),
