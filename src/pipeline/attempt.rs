@@ -359,32 +359,6 @@ impl<P: Ports> Work<'_, P> {
     }
 }
 
-impl<P: Ports> Shared<P> {
-    /// Waits, unless the daemon shuts down meanwhile.
-    pub(super) async fn wait(&self, wait: Duration) -> Result<(), End> {
-        tokio::select! {
-            biased;
-            () = self.drain.cancelled() => Err(End::Released),
-            () = tokio::time::sleep(wait) => Ok(()),
-        }
-    }
-
-    /// No attempt starts after it: the command's own, else the default counted from when it was made.
-    fn deadline(&self, command: &Command, journey: &Journey) -> Option<Timestamp> {
-        let by_default = || journey.made_at.unwrap_or(journey.first_seen).checked_add(self.rules.default_ttl?).ok();
-        command.expires_at.or_else(by_default)
-    }
-
-    /// Resolves when the deadline has passed.
-    async fn passes(&self, deadline: Option<Timestamp>) {
-        let Some(deadline) = deadline else { return std::future::pending().await };
-        // Negative when it has passed already.
-        if let Ok(left) = Duration::try_from(deadline.duration_since(self.ports.clock().now())) {
-            tokio::time::sleep(left).await;
-        }
-    }
-}
-
 /// What a verdict says about the API's load.
 const fn sample(verdict: Verdict) -> Sample {
     match verdict {

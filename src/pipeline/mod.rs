@@ -16,6 +16,7 @@ mod settle;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::sync::Arc;
 
