@@ -125,8 +125,14 @@ impl<'a> Asker<'a> {
             channel.basic_publish(short(exchange), ShortString::default(), options, b"-", properties).await?;
             channel.tx_rollback().await
         };
-        let answer = publishing.await.map_err(SessionError::from);
-        self.answered(answer).map(drop)
+        match publishing.await {
+            // What is refused closes the channel, perhaps before the rollback is asked for: then the library knows no reason.
+            Err(_) if self.connection.status().connected() => {
+                self.channel = None;
+                Ok(())
+            }
+            answer => Ok(answer?),
+        }
     }
 
     /// Binds; what is bound already stays so.
