@@ -152,6 +152,21 @@ fn once_the_head_is_through_fresh_ones_are_held_in_hand() {
 }
 
 #[test]
+fn as_many_are_held_as_may_be_now() {
+    let mut schedule = schedule();
+    let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
+    assert_eq!(attempts(&mut schedule, s(0)), [a]);
+    schedule.send_away(a, 0, s(0));
+    assert_eq!(park_all(&mut schedule, s(0)), [(a, 0), (b, 0)]);
+    let a = arrive(&mut schedule, "k", 1, s(5));
+    assert_eq!(attempts(&mut schedule, s(5)), [a]);
+    schedule.left(a, s(5));
+    schedule.hold_at_most(1);
+    let [_held, more] = [3, 4].map(|id| arrive(&mut schedule, "k", id, s(5)));
+    assert_eq!((schedule.held, park_all(&mut schedule, s(5))), (1, vec![(more, 0)]));
+}
+
+#[test]
 fn a_full_lane_overflows_in_order_and_takes_back_what_is_still_here() {
     let mut schedule = schedule();
     let all: Vec<_> = (0..7).map(|id| arrive(&mut schedule, "k", id, s(0))).collect();
