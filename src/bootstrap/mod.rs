@@ -201,6 +201,7 @@ fn client(config: &Config, telemetry: &Telemetry) -> Result<Client, edna::BuildE
         pool_max_idle: config.limits.concurrency.most().into(),
         ca_file: api.ca_file.clone(),
         unauthorized_statuses: api.statuses.unauthorized.clone(),
+        ..edna::Settings::default()
     };
     let telemetry = telemetry.clone();
     let on_refresh = move |result: Result<(), &edna::RefreshError>| match result {

@@ -1,6 +1,5 @@
 //! The certificates of `api.ca_file`.
 
-use reqwest::Certificate;
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -13,14 +12,14 @@ pub fn are_certificates(pem: &[u8]) -> bool {
     parse(pem).is_some()
 }
 
-pub(super) fn parse(pem: &[u8]) -> Option<Vec<Certificate>> {
+pub(super) fn parse(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Option<Vec<_>> = CertificateDer::pem_slice_iter(pem).map(|der| sound(der.ok()?)).collect();
     certificates.filter(|certificates| !certificates.is_empty())
 }
 
-fn sound(der: CertificateDer<'_>) -> Option<Certificate> {
+fn sound(der: CertificateDer<'static>) -> Option<CertificateDer<'static>> {
     RootCertStore::empty().add(der.clone()).ok()?;
-    Certificate::from_der(&der).ok()
+    Some(der)
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use reqwest::header::AUTHORIZATION;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -11,7 +10,7 @@ use super::{
     address,
     credential::{Credential, Credentials, OnRefresh},
     error::{BuildError, RefreshError},
-    http::Http,
+    http::{Endpoint, Http},
     settings::Settings,
 };
 use crate::{domain::evidence::Evidence, ports::Sender};
@@ -24,7 +23,7 @@ pub struct Client {
 
 struct Inner {
     http: Http,
-    url: reqwest::Url,
+    endpoint: Endpoint,
     credential: Credential,
     unauthorized_statuses: Vec<u16>,
 }
@@ -49,9 +48,10 @@ impl Client {
     ) -> Result<Self, BuildError> {
         let http = Http::new(settings)?;
         let url = address::join(&settings.base_url, "api.path", &settings.path)?;
+        let endpoint = Endpoint::new(&url, "api.path")?;
         let credential = Credential::new(credentials, settings, &http, on_refresh)?;
         let unauthorized_statuses = settings.unauthorized_statuses.clone();
-        Ok(Self { inner: Arc::new(Inner { http, url, credential, unauthorized_statuses }) })
+        Ok(Self { inner: Arc::new(Inner { http, endpoint, credential, unauthorized_statuses }) })
     }
 }
 
@@ -63,10 +63,8 @@ impl Sender for Client {
             Ok(token) => token,
             Err(evidence) => return (evidence, Duration::ZERO),
         };
-        let mut request = inner.http.post(inner.url.clone());
-        request.headers_mut().insert(AUTHORIZATION, token.header());
         let started = Instant::now();
-        let evidence = inner.http.execute(request, body).await;
+        let evidence = inner.http.post(&inner.endpoint, token.header(), body).await;
         let took = started.elapsed();
         if evidence.status().is_some_and(|status| inner.unauthorized_statuses.contains(&status)) {
             inner.credential.refused(&token).await;

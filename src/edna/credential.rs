@@ -14,7 +14,7 @@ use self::{file::TokenFile, login::Login, password::Password};
 use super::{
     address,
     error::{BuildError, RefreshError},
-    http::Http,
+    http::{Endpoint, Http},
     settings::Settings,
     token::Token,
 };
@@ -64,9 +64,10 @@ impl Credential {
             }
             Credentials::Login { path, login, password, password_file } => {
                 let url = address::join(&settings.base_url, "api.login_path", &path)?;
+                let endpoint = Endpoint::new(&url, "api.login_path")?;
                 let refused = refused_status(&settings.unauthorized_statuses);
                 let password = Password::new(password, password_file);
-                Self::Login(Login::new(http.clone(), url, login, password, refused, on_refresh))
+                Self::Login(Login::new(http.clone(), endpoint, login, password, refused, on_refresh))
             }
         })
     }

@@ -10,14 +10,28 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use reqwest::{
-    Certificate, Method, Request, Response, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
-    redirect, retry,
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    HeaderMap, Method, Request, Response, Uri,
+    body::Incoming,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
+use hyper_util::{
+    client::legacy::{self, Client},
+    rt::{TokioExecutor, TokioTimer},
+};
+use reqwest::Url;
+use rustls::pki_types::CertificateDer;
 use tokio::time::{Sleep, sleep, timeout};
 
-use super::{certificates, error::BuildError, read::read_file, retry_after, settings::Settings};
+use super::{
+    certificates,
+    connect::{Connector, DnsError},
+    error::BuildError,
+    read::read_file,
+    retry_after,
+    settings::Settings,
+};
 use crate::domain::evidence::{Answer, Evidence, NoAnswer, NotSent};
 
 /// Longer answers are cut off: nothing that we read is near it.
@@ -31,57 +45,83 @@ const LARGEST_CA_BYTES: u32 = 1 << 20;
 /// More patience than this is none, and keeps deadlines within what a clock can hold.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Says who calls, to the API's own logs.
-const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+const CALLER: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+/// Where to post, with the headers that each request has.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Endpoint {
+    /// At an address that [`super::join`] made for this setting.
+    pub(super) fn new(url: &Url, setting: &'static str) -> Result<Self, BuildError> {
+        let wrong = |_| BuildError::Address { setting, problem: "it holds characters that no request can carry" };
+        let uri = Uri::try_from(url.as_str()).map_err(wrong)?;
+        let json = HeaderValue::from_static("application/json");
+        let headers = [(ACCEPT, json.clone()), (CONTENT_TYPE, json), (USER_AGENT, HeaderValue::from_static(CALLER))];
+        Ok(Self { uri, headers: HeaderMap::from_iter(headers) })
+    }
+
+    /// With the header `Authorization`, if there is one.
+    fn request(&self, authorization: Option<HeaderValue>, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().extend(authorization.map(|value| (AUTHORIZATION, value)));
+        request
+    }
+}
 
 /// The connections to the API, shared by attempts and logins.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Http {
-    client: reqwest::Client,
+    client: Client<Connector, Full<Bytes>>,
     timeout: Duration,
 }
 
 impl Http {
     pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
         let timeout = settings.timeout.min(LONGEST_TIMEOUT);
-        let mut builder = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .http1_only()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(settings.connect_timeout.min(timeout / 2))
+        let connector = Connector::new(trusted(settings)?, settings.connect_timeout.min(timeout / 2));
+        let connector = connector.map_err(|error| BuildError::Http(error.to_string()))?;
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
             .pool_idle_timeout(settings.pool_idle_timeout)
-            .pool_max_idle_per_host(settings.pool_max_idle);
-        if settings.ca_file.is_some() {
-            builder = builder.tls_certs_merge(trusted(settings)?);
-        }
-        let client = builder.build().map_err(|error| BuildError::Http(innermost(&error).to_string()))?;
+            .pool_max_idle_per_host(settings.pool_max_idle)
+            .http2_keep_alive_interval(settings.alive_within)
+            .http2_keep_alive_timeout(settings.alive_within)
+            .build(connector);
         Ok(Self { client, timeout })
     }
 
-    /// A request for [`Self::execute`], still without its body.
-    pub(super) fn post(&self, url: Url) -> Request {
-        let mut request = Request::new(Method::POST, url);
-        let json = HeaderValue::from_static("application/json");
-        request.headers_mut().insert(ACCEPT, json.clone());
-        request.headers_mut().insert(CONTENT_TYPE, json);
-        request
-    }
-
-    /// Sends the request once. The deadline is ours: the library's has been known not to cover every phase.
-    pub(super) fn execute(&self, request: Request, body: Bytes) -> impl Future<Output = Evidence> + Send + use<> {
-        self.exchange(request, body).map(|(evidence, _)| evidence)
-    }
-
-    /// As [`Self::execute`], and the answer's header `Authorization`, where a login may give the token.
-    pub(super) fn exchange(
+    /// Posts once. The deadline is ours, and covers every phase.
+    pub(super) fn post(
         &self,
-        mut request: Request,
+        endpoint: &Endpoint,
+        authorization: HeaderValue,
+        body: Bytes,
+    ) -> impl Future<Output = Evidence> + Send + use<> {
+        self.exchange(endpoint.request(Some(authorization), body)).map(|(evidence, _)| evidence)
+    }
+
+    /// As [`Self::post`], without credential; and the answer's header `Authorization`, where a login may give the token.
+    pub(super) fn log_in(
+        &self,
+        endpoint: &Endpoint,
         body: Bytes,
     ) -> impl Future<Output = (Evidence, Option<HeaderValue>)> + Send + use<> {
-        *request.body_mut() = Some(body.into());
-        let (timeout, sending) = (self.timeout, self.client.execute(request));
+        self.exchange(endpoint.request(None, body))
+    }
+
+    fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> impl Future<Output = (Evidence, Option<HeaderValue>)> + Send + use<> {
+        let (timeout, sending) = (self.timeout, self.client.request(request));
         async move {
             // One timer for all of it: each costs as much as reading the answer.
             let mut deadline = pin!(sleep(timeout));
@@ -100,7 +140,7 @@ impl Http {
     }
 }
 
-fn trusted(settings: &Settings) -> Result<Vec<Certificate>, BuildError> {
+fn trusted(settings: &Settings) -> Result<Vec<CertificateDer<'static>>, BuildError> {
     let Some(path) = settings.ca_file.clone() else { return Ok(Vec::new()) };
     let pem = match read_file(&path, LARGEST_CA_BYTES) {
         Ok(pem) => pem,
@@ -110,24 +150,24 @@ fn trusted(settings: &Settings) -> Result<Vec<Certificate>, BuildError> {
 }
 
 /// Once there is a status, nothing that happens to the body makes it unknown again.
-async fn answer(response: &mut Response, deadline: Pin<&mut Sleep>) -> Answer {
+async fn answer(response: &mut Response<Incoming>, deadline: Pin<&mut Sleep>) -> Answer {
     let status = response.status().as_u16();
     let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = header.and_then(|value| retry_after::parse(value, SystemTime::now()));
     let body = tokio::select! {
         biased;
-        body = read(response) => body,
+        body = read(response.body_mut()) => body,
         () = deadline => None,
     };
     Answer { status, retry_after, body }
 }
 
 /// The body, or `None` when it was too long or broke off.
-async fn read(response: &mut Response) -> Option<Vec<u8>> {
+async fn read(incoming: &mut Incoming) -> Option<Vec<u8>> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.ok()? {
+    while let Some(chunk) = chunk(incoming).await? {
         if body.len() + chunk.len() > LONGEST_BODY_BYTES {
-            drop(timeout(LONGEST_REST, Box::pin(skip_rest(response))).await);
+            drop(timeout(LONGEST_REST, Box::pin(skip_rest(incoming))).await);
             return None;
         }
         body.extend_from_slice(&chunk);
@@ -135,28 +175,30 @@ async fn read(response: &mut Response) -> Option<Vec<u8>> {
     Some(body)
 }
 
-async fn skip_rest(response: &mut Response) {
+async fn skip_rest(incoming: &mut Incoming) {
     let mut skipped = 0;
     while skipped <= LONGEST_REST_BYTES
-        && let Ok(Some(chunk)) = response.chunk().await
+        && let Some(Some(chunk)) = chunk(incoming).await
     {
         skipped += chunk.len();
     }
 }
 
-/// Only what failed while connecting was certainly not sent; anything later may have reached the API.
-fn failure(error: &reqwest::Error) -> Evidence {
-    if error.is_connect() || error.is_builder() {
-        Evidence::NotSent(not_sent(error))
-    } else if error.is_timeout() {
-        Evidence::NoAnswer(NoAnswer::Timeout)
-    } else {
-        Evidence::NoAnswer(NoAnswer::Broken)
+/// The next piece, or that there is none; `None` when it broke off. Trailers are none.
+async fn chunk(incoming: &mut Incoming) -> Option<Option<Bytes>> {
+    match incoming.frame().await {
+        Some(frame) => Some(Some(frame.ok()?.into_data().unwrap_or_default())),
+        None => Some(None),
     }
 }
 
-fn not_sent(error: &reqwest::Error) -> NotSent {
-    if error.is_dns() {
+/// Only what failed while connecting was certainly not sent; anything later may have reached the API.
+fn failure(error: &legacy::Error) -> Evidence {
+    if error.is_connect() { Evidence::NotSent(not_sent(error)) } else { Evidence::NoAnswer(NoAnswer::Broken) }
+}
+
+fn not_sent(error: &legacy::Error) -> NotSent {
+    if chain(error).any(|cause| cause.is::<DnsError>()) {
         NotSent::Dns
     } else if chain(error).any(is_tls) {
         NotSent::Tls
@@ -174,9 +216,4 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
-}
-
-/// The cause alone: the outer layers repeat themselves and may name an address.
-fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    chain(error).last().unwrap_or(error)
 }

@@ -5,6 +5,7 @@
 mod address;
 mod certificates;
 mod client;
+mod connect;
 mod credential;
 mod error;
 mod http;

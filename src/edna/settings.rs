@@ -17,6 +17,9 @@ pub struct Settings {
     pub pool_idle_timeout: Duration,
     /// How many unused connections are kept; at least the most attempts in flight.
     pub pool_max_idle: usize,
+    /// A peer on an HTTP/2 connection that is silent for so long is asked whether it lives, and has as long again to answer:
+    /// attempts share the connection, so none of them would end it.
+    pub alive_within: Duration,
     /// `api.ca_file`: PEM certificates trusted besides the system's.
     pub ca_file: Option<PathBuf>,
     /// `api.unauthorized_statuses`: the answers after which the credential is renewed.
@@ -32,6 +35,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(5),
             pool_idle_timeout: Duration::from_secs(15),
             pool_max_idle: 256,
+            alive_within: Duration::from_secs(10),
             ca_file: None,
             unauthorized_statuses: vec![401, 403, 407],
         }

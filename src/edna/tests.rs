@@ -3,6 +3,7 @@
 mod credential;
 mod evidence;
 mod limits;
+mod tls;
 
 use std::{
     collections::HashMap,

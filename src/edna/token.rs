@@ -1,6 +1,6 @@
 //! A token, ready for the header `Authorization`.
 
-use reqwest::header::HeaderValue;
+use hyper::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::error::TokenError;

@@ -2,7 +2,7 @@
 
 use std::{future::pending, time::Duration};
 
-use reqwest::{Url, header::HeaderValue};
+use hyper::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::time::sleep;
@@ -10,13 +10,17 @@ use tokio::time::sleep;
 use super::{OnRefresh, password::Password, single_flight::SingleFlight, watched::LOOK_EVERY};
 use crate::{
     domain::evidence::{Answer, Evidence, NotSent},
-    edna::{error::RefreshError, http::Http, token::Token},
+    edna::{
+        error::RefreshError,
+        http::{Endpoint, Http},
+        token::Token,
+    },
 };
 
 /// A user of the API and the token it has at present.
 pub(in crate::edna) struct Login {
     http: Http,
-    url: Url,
+    endpoint: Endpoint,
     login: String,
     password: Password,
     /// The status that stands for a credential that is not accepted.
@@ -34,13 +38,13 @@ struct LoginAnswer {
 impl Login {
     pub(super) fn new(
         http: Http,
-        url: Url,
+        endpoint: Endpoint,
         login: String,
         password: Password,
         refused_status: u16,
         on_refresh: OnRefresh,
     ) -> Self {
-        Self { http, url, login, password, refused_status, flight: SingleFlight::default(), on_refresh }
+        Self { http, endpoint, login, password, refused_status, flight: SingleFlight::default(), on_refresh }
     }
 
     pub(super) async fn token(&self) -> Result<Token, Evidence> {
@@ -70,7 +74,7 @@ impl Login {
             (self.on_refresh)(Err(&problem));
         }
         let body = serde_json::json!({ "login": self.login, "password": password.expose_secret() }).to_string();
-        let (evidence, header) = self.http.exchange(self.http.post(self.url.clone()), body.into()).await;
+        let (evidence, header) = self.http.log_in(&self.endpoint, body.into()).await;
         let result = self.judge(evidence, header.as_ref());
         (self.on_refresh)(result.as_ref().map(|_| ()).map_err(|(error, _)| error));
         result.map_err(|(_, proves)| proves)
