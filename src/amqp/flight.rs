@@ -1,6 +1,6 @@
 //! The publishes of one session that are on their way: handed to the library, and not yet judged.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use lapin::{Channel, Confirmation, message::BasicReturnMessage, options::BasicPublishOptions, types::ShortString};
@@ -22,8 +22,6 @@ pub(super) const MAX_UNCONFIRMED: usize = 1_024;
 pub(super) const CONFIRM_DEADLINE: Duration = Duration::from_secs(30);
 
 type Reply = oneshot::Sender<Result<(), PublishError>>;
-type Confirm<'a> = Pin<Box<dyn Future<Output = (u64, Result<Confirmed<Landed>, lapin::Error>)> + Send + 'a>>;
-
 /// A message to publish, and whom to tell what became of it.
 pub(super) struct Job {
     pub(super) message: Arc<Message>,
@@ -32,14 +30,21 @@ pub(super) struct Job {
 
 /// What the broker said, apart from returns.
 pub(super) struct Landed {
+    number: u64,
+    message: Arc<Message>,
     reply: Reply,
     accepted: bool,
 }
 
+/// A publish on its way.
+pub(super) trait Publish: Future<Output = Result<Confirmed<Landed>, lapin::Error>> {}
+
+impl<F: Future<Output = Result<Confirmed<Landed>, lapin::Error>>> Publish for F {}
+
 /// Dropping it drops the replies: whoever waits learns that the confirm did not come.
-#[derive(Default)]
-pub(super) struct Flight<'a> {
-    outstanding: FuturesUnordered<Confirm<'a>>,
+pub(super) struct Flight<F> {
+    names: Names,
+    outstanding: FuturesUnordered<F>,
     returns: Returns<Landed>,
     /// Since when each that is outstanding has waited, by its number: the first has waited for longest.
     since: BTreeMap<u64, Instant>,
@@ -48,32 +53,42 @@ pub(super) struct Flight<'a> {
     counts_from: Option<Instant>,
 }
 
-impl<'a> Flight<'a> {
+impl<F: Publish> Flight<F> {
+    pub(super) fn new(names: &Names) -> Self {
+        Self {
+            names: names.clone(),
+            outstanding: FuturesUnordered::new(),
+            returns: Returns::default(),
+            since: BTreeMap::new(),
+            next_number: 0,
+            counts_from: None,
+        }
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.outstanding.len() < MAX_UNCONFIRMED && !self.returns.must_settle()
     }
 
-    /// Takes in a publish that tells its fate. It leaves when [`Self::land`] is polled next.
-    pub(super) fn take_off(
-        &mut self,
-        publish: impl Future<Output = Result<Confirmed<Landed>, lapin::Error>> + Send + 'a,
-    ) {
+    /// Takes in the publish of this number, which tells its fate. It leaves when [`Self::land`] is polled next.
+    pub(super) fn take_off(&mut self, publish: impl FnOnce(u64) -> F) {
         let number = self.next_number;
         self.next_number += 1;
         self.since.insert(number, Instant::now());
-        self.outstanding.push(Box::pin(async move { (number, publish.await) }));
+        self.outstanding.push(publish(number));
     }
 
     /// Waits for a confirm, takes all that are ready, judges them and tells who waits. Pends while there are none.
     pub(super) async fn land(&mut self) -> Result<(), lapin::Error> {
         let Some(first) = self.outstanding.next().await else { return std::future::pending().await };
         let mut next = Some(first);
-        while let Some((number, confirmed)) = next {
-            self.since.remove(&number);
-            self.returns.collect(confirmed?);
+        while let Some(confirmed) = next {
+            let confirmed = confirmed?;
+            self.since.remove(&confirmed.item.number);
+            self.returns.collect(confirmed);
             next = self.outstanding.next().now_or_never().flatten();
         }
-        for (landed, routed) in self.returns.judge(self.outstanding.len()) {
+        let address = |landed: &Landed| address(&self.names, &landed.message.target);
+        for (landed, routed) in self.returns.judge(self.outstanding.len(), address) {
             let result = match (landed.accepted, routed) {
                 (false, _) => Err(PublishError::Refused),
                 (true, false) => Err(PublishError::Returned),
@@ -102,11 +117,12 @@ pub(super) fn publish<'a>(
     channel: &'a Channel,
     names: &Names,
     Job { message, reply }: Job,
-) -> impl Future<Output = Result<Confirmed<Landed>, lapin::Error>> + Send + use<'a> {
-    let address = address(names, &message.target);
+    number: u64,
+) -> impl Publish + Send + use<'a> {
+    let Address { exchange, key } = address(names, &message.target);
     async move {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let (exchange, key) = (short(&address.exchange), short(&address.key));
+        let (exchange, key) = (short(exchange), short(key));
         let properties = properties::write(&message.properties);
         let confirm = channel.basic_publish(exchange, key, options, &message.body, properties).await?.await?;
         let (accepted, returned) = match confirm {
@@ -116,7 +132,7 @@ pub(super) fn publish<'a>(
             Confirmation::NotRequested => (false, None),
         };
         let returned = returned.as_ref().map(returned_from);
-        Ok(Confirmed { address, returned, item: Landed { reply, accepted } })
+        Ok(Confirmed { returned, item: Landed { number, message, reply, accepted } })
     }
 }
 
@@ -137,32 +153,43 @@ fn address(names: &Names, target: &Target) -> Address {
 }
 
 /// Prefix, outcome, channel and reply queue are bounded far below a short string's 255 bytes.
-fn short(text: &str) -> ShortString {
+fn short(text: String) -> ShortString {
     ShortString::try_new(text).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bytes::Bytes;
+    use futures_util::future::BoxFuture;
 
-    fn stored() -> Confirmed<Landed> {
-        let address = Address { exchange: "e".to_owned(), key: "k".to_owned() };
-        Confirmed { address, returned: None, item: Landed { reply: oneshot::channel().0, accepted: true } }
+    use super::*;
+    use crate::domain::properties::Properties;
+
+    type Fate = BoxFuture<'static, Result<Confirmed<Landed>, lapin::Error>>;
+
+    fn stored(number: u64) -> Confirmed<Landed> {
+        let target = Target::Reply("queue".to_owned());
+        let message = Arc::new(Message { target, properties: Properties::default(), body: Bytes::new() });
+        Confirmed { returned: None, item: Landed { number, message, reply: oneshot::channel().0, accepted: true } }
+    }
+
+    fn never(_: u64) -> Fate {
+        std::future::pending().boxed()
     }
 
     /// Whether the session would be given up now.
-    fn is_late(flight: &Flight) -> bool {
+    fn is_late(flight: &Flight<Fate>) -> bool {
         flight.deadline().is_some_and(|deadline| deadline <= Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_confirm_that_never_comes_is_noticed_though_others_come() {
-        let mut flight = Flight::default();
+        let mut flight = Flight::new(&Names::new("p"));
         assert!(flight.deadline().is_none(), "nothing is outstanding");
-        flight.take_off(std::future::pending());
+        flight.take_off(never);
         for _ in 0..29 {
             tokio::time::advance(Duration::from_secs(1)).await;
-            flight.take_off(async { Ok(stored()) });
+            flight.take_off(|number| async move { Ok(stored(number)) }.boxed());
             flight.land().await.unwrap();
             assert!(!is_late(&flight));
         }
@@ -172,12 +199,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_confirm_in_time_makes_the_next_one_the_oldest() {
-        let mut flight = Flight::default();
+        let mut flight = Flight::new(&Names::new("p"));
         let (confirm, comes) = oneshot::channel();
-        flight.take_off(async { Ok(comes.await.unwrap_or_else(|_| stored())) });
+        flight.take_off(|number| async move { comes.await.map(|()| Ok(stored(number))).unwrap() }.boxed());
         tokio::time::advance(Duration::from_secs(20)).await;
-        flight.take_off(std::future::pending());
-        drop(confirm.send(stored()));
+        flight.take_off(never);
+        confirm.send(()).unwrap();
         flight.land().await.unwrap();
         tokio::time::advance(Duration::from_secs(20)).await;
         assert!(!is_late(&flight), "it has waited for 20 s");
@@ -187,8 +214,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_waited_while_the_broker_blocked_us_does_not_count() {
-        let mut flight = Flight::default();
-        flight.take_off(std::future::pending());
+        let mut flight = Flight::new(&Names::new("p"));
+        flight.take_off(never);
         tokio::time::advance(Duration::from_secs(1_000)).await;
         flight.restart_deadline();
         tokio::time::advance(Duration::from_secs(29)).await;

@@ -6,7 +6,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use crate::domain::properties::{HeaderValue, Headers, Properties};
+use crate::domain::properties::{HeaderValue, Headers, Properties, Text};
 
 const PERSISTENT: u8 = 2;
 
@@ -14,13 +14,13 @@ const PERSISTENT: u8 = 2;
 pub(super) fn read(theirs: &BasicProperties) -> Properties {
     let text = |value: &Option<ShortString>| value.as_ref().map(|text| text.as_str().to_owned());
     Properties {
-        content_type: text(theirs.content_type()),
+        content_type: text(theirs.content_type()).map(Text::from),
         content_encoding: text(theirs.content_encoding()),
         message_id: text(theirs.message_id()),
         correlation_id: text(theirs.correlation_id()),
         reply_to: text(theirs.reply_to()),
-        kind: text(theirs.kind()),
-        app_id: text(theirs.app_id()),
+        kind: text(theirs.kind()).map(Text::from),
+        app_id: text(theirs.app_id()).map(Text::from),
         timestamp_s: *theirs.timestamp(),
         priority: *theirs.priority(),
         headers: theirs.headers().as_ref().map(read_headers).unwrap_or_default(),
@@ -42,7 +42,7 @@ fn read_headers(theirs: &FieldTable) -> Headers {
         let weight = name.as_str().len() + value.weight();
         if weight <= MAX_HEADER_BYTES.min(room) {
             room -= weight;
-            headers.insert(name.as_str().to_owned(), value);
+            headers.insert(name.as_str().to_owned().into(), value);
         }
     }
     headers
@@ -50,8 +50,8 @@ fn read_headers(theirs: &FieldTable) -> Headers {
 
 fn read_value(value: &AMQPValue) -> Option<HeaderValue> {
     Some(match value {
-        AMQPValue::LongString(text) => HeaderValue::Text(String::from_utf8_lossy(text.as_bytes()).into_owned()),
-        AMQPValue::ShortString(text) => HeaderValue::Text(text.as_str().to_owned()),
+        AMQPValue::LongString(text) => String::from_utf8_lossy(text.as_bytes()).into_owned().into(),
+        AMQPValue::ShortString(text) => text.as_str().to_owned().into(),
         AMQPValue::Boolean(truth) => HeaderValue::Bool(*truth),
         AMQPValue::ShortShortInt(int) => HeaderValue::Int((*int).into()),
         AMQPValue::ShortShortUInt(int) => HeaderValue::Int((*int).into()),
@@ -62,7 +62,7 @@ fn read_value(value: &AMQPValue) -> Option<HeaderValue> {
         AMQPValue::LongLongInt(int) => HeaderValue::Int(*int),
         AMQPValue::Timestamp(seconds) => {
             let seconds = i64::try_from(*seconds).ok()?;
-            HeaderValue::Text(Timestamp::from_second(seconds).ok()?.to_string())
+            Timestamp::from_second(seconds).ok()?.to_string().into()
         }
         _ => return None,
     })
@@ -70,21 +70,21 @@ fn read_value(value: &AMQPValue) -> Option<HeaderValue> {
 
 /// Writes the properties of a message of ours: persistent, always.
 pub(super) fn write(ours: &Properties) -> BasicProperties {
-    let set = |theirs, value: &Option<String>, with: fn(BasicProperties, ShortString) -> BasicProperties| {
-        // What came in as a short string fits; what we make ourselves is bounded far below.
-        match value.as_deref().and_then(|text| ShortString::try_new(text).ok()) {
-            Some(short) => with(theirs, short),
-            None => theirs,
-        }
+    // What came in as a short string fits; what we make ourselves is bounded far below.
+    let set = |theirs, value: Option<&str>, with: fn(BasicProperties, ShortString) -> BasicProperties| match value
+        .and_then(|text| ShortString::try_new(text).ok())
+    {
+        Some(short) => with(theirs, short),
+        None => theirs,
     };
     let mut theirs = BasicProperties::default().with_delivery_mode(PERSISTENT);
-    theirs = set(theirs, &ours.content_type, BasicProperties::with_content_type);
-    theirs = set(theirs, &ours.content_encoding, BasicProperties::with_content_encoding);
-    theirs = set(theirs, &ours.message_id, BasicProperties::with_message_id);
-    theirs = set(theirs, &ours.correlation_id, BasicProperties::with_correlation_id);
-    theirs = set(theirs, &ours.reply_to, BasicProperties::with_reply_to);
-    theirs = set(theirs, &ours.kind, BasicProperties::with_type);
-    theirs = set(theirs, &ours.app_id, BasicProperties::with_app_id);
+    theirs = set(theirs, ours.content_type.as_deref(), BasicProperties::with_content_type);
+    theirs = set(theirs, ours.content_encoding.as_deref(), BasicProperties::with_content_encoding);
+    theirs = set(theirs, ours.message_id.as_deref(), BasicProperties::with_message_id);
+    theirs = set(theirs, ours.correlation_id.as_deref(), BasicProperties::with_correlation_id);
+    theirs = set(theirs, ours.reply_to.as_deref(), BasicProperties::with_reply_to);
+    theirs = set(theirs, ours.kind.as_deref(), BasicProperties::with_type);
+    theirs = set(theirs, ours.app_id.as_deref(), BasicProperties::with_app_id);
     if let Some(seconds) = ours.timestamp_s {
         theirs = theirs.with_timestamp(seconds);
     }
@@ -97,11 +97,11 @@ pub(super) fn write(ours: &Properties) -> BasicProperties {
 fn write_headers(ours: &Headers) -> FieldTable {
     let mut theirs = FieldTable::default();
     for (name, value) in ours {
-        let Ok(name) = ShortString::try_new(name.as_str()) else { continue };
+        let Ok(name) = ShortString::try_new(&**name) else { continue };
         theirs.insert(
             name,
             match value {
-                HeaderValue::Text(text) => AMQPValue::LongString(text.as_str().into()),
+                HeaderValue::Text(text) => AMQPValue::LongString((&**text).into()),
                 HeaderValue::Int(int) => AMQPValue::LongLongInt(*int),
                 HeaderValue::Bool(truth) => AMQPValue::Boolean(*truth),
             },

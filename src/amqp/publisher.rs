@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     connect::{Broker, OPERATION_DEADLINE, timed, until},
     error::SessionError,
-    flight::{self, CONFIRM_DEADLINE, Flight, Job, MAX_UNCONFIRMED},
+    flight::{self, CONFIRM_DEADLINE, Flight, Job, MAX_UNCONFIRMED, Publish},
     supervise::{Serve, Supervisor},
     topology::{Asker, Names, refusal},
 };
@@ -137,7 +137,7 @@ impl Owner {
     ) -> Result<(), SessionError> {
         tokio::pin!(proof, events);
         let (mut is_proven, proof_due) = (false, Instant::now() + OPERATION_DEADLINE);
-        let mut flight = Flight::default();
+        let mut flight = Flight::new(&self.names);
         loop {
             let deadline = flight.deadline();
             let has_room = self.hold.is_none() && flight.has_room();
@@ -157,8 +157,12 @@ impl Owner {
                     return Err(SessionError::Deadline { operation: "a publish", deadline: CONFIRM_DEADLINE });
                 }
                 Some(job) = self.jobs.recv(), if has_room => {
-                    flight.take_off(flight::publish(channel, &self.names, job));
-                    self.take_more(channel, &mut flight);
+                    let publish = |job, number| flight::publish(channel, &self.names, job, number);
+                    flight.take_off(|number| publish(job, number));
+                    // What waits together leaves together: a turn costs more than a message.
+                    while flight.has_room() && let Ok(job) = self.jobs.try_recv() {
+                        flight.take_off(|number| publish(job, number));
+                    }
                 }
                 () = self.stop.cancelled(), if deadline.is_none() => {
                     return timed("channel.close", channel.close(200, "done".into())).await;
@@ -167,17 +171,13 @@ impl Owner {
         }
     }
 
-    /// What waits together leaves together: a turn costs more than a message.
-    fn take_more<'a>(&mut self, channel: &'a Channel, flight: &mut Flight<'a>) {
-        while flight.has_room()
-            && let Ok(job) = self.jobs.try_recv()
-        {
-            flight.take_off(flight::publish(channel, &self.names, job));
-        }
-    }
-
     /// A broker in need blocks us: the gate closes until it has room again. No confirm is late meanwhile.
-    fn heed(&mut self, event: Option<Event>, channel: &Channel, flight: &mut Flight<'_>) -> Result<(), SessionError> {
+    fn heed<F: Publish>(
+        &mut self,
+        event: Option<Event>,
+        channel: &Channel,
+        flight: &mut Flight<F>,
+    ) -> Result<(), SessionError> {
         match event {
             Some(Event::ConnectionBlocked(why)) => {
                 let problem = format!("the broker blocks publishing: {why}");

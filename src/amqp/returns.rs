@@ -17,9 +17,8 @@ pub(super) struct Address {
     pub(super) key: String,
 }
 
-/// A confirm that arrived for a message that was sent to `address`.
+/// A confirm that arrived.
 pub(super) struct Confirmed<T> {
-    pub(super) address: Address,
     /// The address of the return that the library attached to this confirm.
     pub(super) returned: Option<Address>,
     pub(super) item: T,
@@ -52,15 +51,22 @@ impl<T> Returns<T> {
     }
 
     /// Judges what can be judged, when no further confirm is ready and `outstanding` are still to come:
-    /// each item, and whether it was routed.
-    pub(super) fn judge(&mut self, outstanding: usize) -> impl Iterator<Item = (T, bool)> {
+    /// each item, and whether it was routed. `address` tells where an item was sent to.
+    pub(super) fn judge(
+        &mut self,
+        outstanding: usize,
+        address: impl Fn(&T) -> Address,
+    ) -> impl Iterator<Item = (T, bool)> {
         let must_wait = self.must_settle() && outstanding > 0;
         let (returned, count) = match must_wait {
             true => (HashSet::new(), 0),
             false => (std::mem::take(&mut self.returned), self.waiting.len()),
         };
         let judged = self.waiting.drain(..count);
-        judged.map(move |Confirmed { address, item, .. }| (item, returned.is_empty() || !returned.contains(&address)))
+        judged.map(move |Confirmed { item, .. }| {
+            let is_routed = returned.is_empty() || !returned.contains(&address(&item));
+            (item, is_routed)
+        })
     }
 }
 
@@ -72,12 +78,15 @@ mod tests {
         Address { exchange: "e".to_owned(), key: key.to_owned() }
     }
 
-    fn confirmed(item: u32, key: &str, returned: Option<&str>) -> Confirmed<u32> {
-        Confirmed { address: address(key), returned: returned.map(address), item }
+    type Item = (u32, &'static str);
+
+    fn confirmed(number: u32, key: &'static str, returned: Option<&str>) -> Confirmed<Item> {
+        Confirmed { returned: returned.map(address), item: (number, key) }
     }
 
-    fn judged(returns: &mut Returns<u32>, outstanding: usize) -> Vec<(u32, bool)> {
-        returns.judge(outstanding).collect()
+    fn judged(returns: &mut Returns<Item>, outstanding: usize) -> Vec<(u32, bool)> {
+        let judged = returns.judge(outstanding, |(_, key)| address(key));
+        judged.map(|((number, _), is_routed)| (number, is_routed)).collect()
     }
 
     #[test]

@@ -39,10 +39,10 @@ impl DeadLetter {
         let status = self.http_status.map(|status| (header::HTTP_STATUS, u32::from(status).into()));
         let always = [
             (header::REASON, self.reason.as_str().into()),
-            (header::DETAIL, self.detail.as_str().into()),
+            (header::DETAIL, self.detail.as_str().to_owned().into()),
             (header::ATTEMPT, self.attempts.into()),
             (header::FIRST_SEEN, HeaderValue::Int(self.first_seen_ms)),
-            (header::SOURCE, self.source.as_str().into()),
+            (header::SOURCE, self.source.clone().into()),
             (header::REPLAY, self.replay.into()),
             (header::VERSION, header::VERSION_VALUE.into()),
         ];
@@ -77,16 +77,16 @@ mod tests {
             ("x-death", "never read"),
         ];
         Properties {
-            content_type: Some("application/json".to_owned()),
+            content_type: Some("application/json".into()),
             content_encoding: Some("utf-8".to_owned()),
             message_id: Some("order-1".to_owned()),
             correlation_id: Some("c".to_owned()),
             reply_to: Some("answers".to_owned()),
-            kind: Some("send".to_owned()),
-            app_id: Some("shop".to_owned()),
+            kind: Some("send".into()),
+            app_id: Some("shop".into()),
             timestamp_s: Some(1),
             priority: Some(4),
-            headers: headers.map(|(name, value)| (name.to_owned(), value.into())).into(),
+            headers: headers.map(|(name, value)| (name.into(), value.into())).into(),
         }
     }
 
@@ -110,7 +110,7 @@ mod tests {
             ("traceparent", "00-1-2-01".into()),
             ("tracestate", "a=b".into()),
         ];
-        assert_eq!(message.properties.headers, expected.map(|(name, value)| (name.to_owned(), value)).into());
+        assert_eq!(message.properties.headers, expected.map(|(name, value)| (name.into(), value)).into());
     }
 
     #[test]
@@ -126,6 +126,6 @@ mod tests {
     fn the_detail_is_bounded() {
         let long = DeadLetter { detail: Detail::from("é".repeat(400)), ..letter() };
         let message = long.to_message(Bytes::new(), &Properties::default());
-        assert_eq!(message.properties.headers.get(header::DETAIL), Some(&HeaderValue::Text("é".repeat(256))));
+        assert_eq!(message.properties.headers.get(header::DETAIL), Some(&HeaderValue::Text("é".repeat(256).into())));
     }
 }

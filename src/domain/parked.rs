@@ -46,7 +46,7 @@ impl Parked {
         let always = [
             (header::ATTEMPT, self.attempts.into()),
             (header::FIRST_SEEN, HeaderValue::Int(self.first_seen_ms)),
-            (header::SOURCE, self.source.as_str().into()),
+            (header::SOURCE, self.source.clone().into()),
             (header::REPLAY, self.replay.into()),
             (header::VERSION, header::VERSION_VALUE.into()),
         ];
@@ -74,7 +74,7 @@ mod tests {
     fn message(parked: &Parked, key: &str) -> Message {
         let headers =
             [("traceparent", "00-1"), ("courier-reason", "old"), ("courier-detail", "old"), ("x-death", "no")];
-        let headers = headers.map(|(name, value)| (name.to_owned(), HeaderValue::from(value))).into();
+        let headers = headers.map(|(name, value)| (name.into(), HeaderValue::from(value))).into();
         let original = Properties { message_id: Some("m".to_owned()), headers, ..Properties::default() };
         let tier = Tier { length: Duration::from_secs(5), name: "5s".to_owned() };
         parked.to_message(&tier, key, Bytes::from_static(b"body"), &original)

@@ -3,7 +3,7 @@
 //! This is an allow-list by construction: what has no field here (`expiration`, `user_id`, `delivery_mode`,
 //! `CC`, `BCC`, every `x-*` header, …) is never read and so can never be copied into a message of ours.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// Header names that the daemon writes on what it publishes. Never `x-`: RabbitMQ 4 ignores client-sent `x-` headers.
 pub mod header {
@@ -35,11 +35,14 @@ pub mod header {
     pub const DETAIL_MAX_BYTES: usize = 512;
 }
 
+/// What was read, or a word of ours, which costs no copy.
+pub type Text = Cow<'static, str>;
+
 /// A header value of one of the kinds that the daemon reads or writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderValue {
     /// UTF-8 text.
-    Text(String),
+    Text(Text),
     /// Any AMQP integer.
     Int(i64),
     /// A truth value.
@@ -60,16 +63,22 @@ impl HeaderValue {
     #[must_use]
     pub fn to_text(&self) -> String {
         match self {
-            Self::Text(text) => text.clone(),
+            Self::Text(text) => text.clone().into_owned(),
             Self::Int(int) => int.to_string(),
             Self::Bool(bool) => bool.to_string(),
         }
     }
 }
 
-impl From<&str> for HeaderValue {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+impl From<&'static str> for HeaderValue {
+    fn from(word: &'static str) -> Self {
+        Self::Text(word.into())
+    }
+}
+
+impl From<String> for HeaderValue {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
     }
 }
 
@@ -80,13 +89,13 @@ impl From<u32> for HeaderValue {
 }
 
 /// The headers, by name.
-pub type Headers = BTreeMap<String, HeaderValue>;
+pub type Headers = BTreeMap<Text, HeaderValue>;
 
 /// The properties of a message, as far as they may be read or copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties {
     /// `content-type`.
-    pub content_type: Option<String>,
+    pub content_type: Option<Text>,
     /// `content-encoding`.
     pub content_encoding: Option<String>,
     /// `message-id`; the command's id when the body has none.
@@ -96,9 +105,9 @@ pub struct Properties {
     /// `reply-to`; where the event also goes with `events.replies = true`.
     pub reply_to: Option<String>,
     /// `type`.
-    pub kind: Option<String>,
+    pub kind: Option<Text>,
     /// `app-id`.
-    pub app_id: Option<String>,
+    pub app_id: Option<Text>,
     /// `timestamp`, seconds since the epoch; when the producer made the command.
     pub timestamp_s: Option<u64>,
     /// `priority`.
@@ -124,7 +133,7 @@ impl Properties {
         let foreign = |name: &str| Self::allows_header(name) && !name.starts_with(header::OWN_PREFIX);
         let kept = self.headers.iter().filter(|(name, _)| foreign(name));
         let mut headers: Headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
-        headers.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        headers.extend(own.into_iter().map(|(name, value)| (name.into(), value)));
         Self { headers, ..self.clone() }
     }
 

@@ -77,15 +77,15 @@ pub(super) struct SampleProperties {
 impl SampleProperties {
     pub(super) fn read(&self) -> Properties {
         let header = |value: &Value| match value {
-            Value::String(text) => HeaderValue::Text(text.clone()),
+            Value::String(text) => text.clone().into(),
             value => HeaderValue::Int(value.as_i64().unwrap()),
         };
         Properties {
-            content_type: self.content_type.clone(),
+            content_type: self.content_type.clone().map(Into::into),
             content_encoding: self.content_encoding.clone(),
             message_id: self.message_id.clone(),
             correlation_id: self.correlation_id.clone(),
-            headers: self.headers.iter().map(|(name, value)| (name.clone(), header(value))).collect(),
+            headers: self.headers.iter().map(|(name, value)| (name.clone().into(), header(value))).collect(),
             ..Properties::default()
         }
     }

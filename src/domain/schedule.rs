@@ -28,10 +28,12 @@ mod tests;
 mod turns;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque, hash_map::DefaultHasher},
+    collections::{BTreeSet, VecDeque, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     time::Duration,
 };
+
+use rustc_hash::FxHashMap;
 
 use self::{
     lane::{Lane, Place, Why},
@@ -137,8 +139,8 @@ struct Hand {
 pub struct Schedule {
     settings: Settings,
     pace: Pace,
-    hands: HashMap<Ticket, Hand>,
-    lanes: HashMap<LaneId, Lane>,
+    hands: FxHashMap<Ticket, Hand>,
+    lanes: FxHashMap<LaneId, Lane>,
     turns: Turns,
     /// Lanes that may have something to park; each once.
     parks: VecDeque<LaneId>,
@@ -163,8 +165,8 @@ impl Schedule {
             turns: Turns::new(settings.classes),
             pace: Pace::new(rates),
             settings,
-            hands: HashMap::new(),
-            lanes: HashMap::new(),
+            hands: FxHashMap::default(),
+            lanes: FxHashMap::default(),
             parks: VecDeque::new(),
             alarms: BTreeSet::new(),
             held: 0,

@@ -47,7 +47,7 @@ pub enum Credentials {
 pub(super) enum Credential {
     Fixed(Token),
     File(TokenFile),
-    Login(Login),
+    Login(Box<Login>),
 }
 
 impl Credential {
@@ -67,7 +67,7 @@ impl Credential {
                 let endpoint = Endpoint::new(&url, "api.login_path")?;
                 let refused = refused_status(&settings.unauthorized_statuses);
                 let password = Password::new(password, password_file);
-                Self::Login(Login::new(http.clone(), endpoint, login, password, refused, on_refresh))
+                Self::Login(Box::new(Login::new(http.clone(), endpoint, login, password, refused, on_refresh)))
             }
         })
     }

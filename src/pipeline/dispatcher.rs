@@ -3,8 +3,9 @@
 //! One task owns the schedule, the limit and everything that waits for a turn, so nothing of it needs a lock. A command at
 //! work is a task of its own, which asks for its turns by words.
 
-use std::{collections::HashMap, mem, time::Duration};
+use std::{mem, time::Duration};
 
+use rustc_hash::FxHashMap;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
@@ -63,7 +64,7 @@ struct Dispatcher<P: Ports> {
     schedule: Schedule,
     limit: Limit,
     prefetch: Prefetch,
-    hands: HashMap<Ticket, Hand>,
+    hands: FxHashMap<Ticket, Hand>,
     /// The newest session that brought something.
     generation: u64,
     words: (mpsc::UnboundedSender<Word>, mpsc::UnboundedReceiver<Word>),
@@ -104,7 +105,7 @@ impl<P: Ports> Dispatcher<P> {
             schedule: Schedule::new(rules.lanes(), &rates),
             limit: rules.concurrency.limit(),
             prefetch: Prefetch::new(rules.prefetch),
-            hands: HashMap::new(),
+            hands: FxHashMap::default(),
             generation: 0,
             words: mpsc::unbounded_channel(),
             work: JoinSet::new(),

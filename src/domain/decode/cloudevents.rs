@@ -83,7 +83,7 @@ pub(super) fn binary(json: &str, properties: &Properties, limits: &Limits) -> Re
 
 /// An attribute in binary mode. Both prefixes are in use; `_` is the one that the AMQP binding prefers.
 pub(super) fn attribute(properties: &Properties, name: &str) -> Option<String> {
-    let header = |separator| properties.headers.get(&format!("cloudEvents{separator}{name}"));
+    let header = |separator| properties.headers.get(format!("cloudEvents{separator}{name}").as_str());
     header('_').or_else(|| header(':')).map(|value| value.to_text())
 }
 

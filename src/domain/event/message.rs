@@ -8,7 +8,8 @@ use super::Event;
 use crate::domain::{
     json,
     message::{Message, Target},
-    properties::{HeaderValue, Headers, Properties, header},
+    properties::{HeaderValue, Headers, Properties, Text, header},
+    reason::Outcome,
 };
 
 const APP_ID: &str = "edna-courier";
@@ -41,12 +42,12 @@ impl Event {
     #[must_use]
     pub fn to_message(&self, json: Bytes, format: EventFormat, replay: u32, original: &Properties) -> Message {
         let mut headers = Headers::from([
-            (header::VERSION.to_owned(), header::VERSION_VALUE.into()),
-            (header::REPLAY.to_owned(), replay.into()),
+            (header::VERSION.into(), header::VERSION_VALUE.into()),
+            (header::REPLAY.into(), replay.into()),
         ]);
         let traceparent = original.headers.get(header::TRACEPARENT);
         if let Some(value) = traceparent {
-            headers.insert(header::TRACEPARENT.to_owned(), value.clone());
+            headers.insert(header::TRACEPARENT.into(), value.clone());
         }
         let attributes = || Attributes::of(self, traceparent);
         let (content_type, body) = match format {
@@ -67,18 +68,23 @@ impl Event {
     }
 
     /// What `type` is in the properties and in CloudEvents.
-    fn kind(&self) -> String {
-        ["send.", self.outcome.as_str()].concat()
+    const fn kind(&self) -> &'static str {
+        match self.outcome {
+            Outcome::Succeeded => "send.succeeded",
+            Outcome::Failed => "send.failed",
+            Outcome::Expired => "send.expired",
+            Outcome::Uncertain => "send.uncertain",
+        }
     }
 
-    fn properties(&self, content_type: &str, original: &Properties, headers: Headers) -> Properties {
+    fn properties(&self, content_type: &'static str, original: &Properties, headers: Headers) -> Properties {
         let correlation_id = original.correlation_id.clone().unwrap_or_else(|| self.command_id.as_str().to_owned());
         Properties {
-            content_type: Some(content_type.to_owned()),
+            content_type: Some(content_type.into()),
             message_id: Some(self.event_id.to_string()),
             correlation_id: Some(correlation_id),
-            kind: Some(self.kind()),
-            app_id: Some(APP_ID.to_owned()),
+            kind: Some(self.kind().into()),
+            app_id: Some(APP_ID.into()),
             timestamp_s: seconds(self.occurred_at),
             headers,
             ..Properties::default()
@@ -98,7 +104,7 @@ struct Attributes {
     id: String,
     source: &'static str,
     #[serde(rename = "type")]
-    kind: String,
+    kind: &'static str,
     subject: String,
     time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,16 +138,19 @@ impl Attributes {
     }
 
     /// In binary mode `datacontenttype` is the property `content_type`.
-    fn headers(&self) -> impl Iterator<Item = (String, HeaderValue)> {
+    fn headers(&self) -> impl Iterator<Item = (Text, HeaderValue)> {
         let required = [
             ("specversion", self.specversion),
             ("id", &self.id),
             ("source", self.source),
-            ("type", &self.kind),
+            ("type", self.kind),
             ("subject", &self.subject),
             ("time", &self.time),
         ];
         let traceparent = self.traceparent.as_deref().map(|value| ("traceparent", value));
-        required.into_iter().chain(traceparent).map(|(name, value)| (format!("cloudEvents_{name}"), value.into()))
+        required
+            .into_iter()
+            .chain(traceparent)
+            .map(|(name, value)| (format!("cloudEvents_{name}").into(), value.to_owned().into()))
     }
 }

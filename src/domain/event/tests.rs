@@ -65,8 +65,8 @@ fn ends_of_commands_become_their_events() {
 
 fn sample_event() -> (Event, Properties) {
     let case: EventCase = cases(EVENTS).into_iter().next().unwrap();
-    let traceparent = (header::TRACEPARENT.to_owned(), "00-a-b-01".into());
-    let own = ["courier-attempt", "x-death", "tracestate"].map(|name| (name.to_owned(), HeaderValue::Int(7)));
+    let traceparent = (header::TRACEPARENT.into(), "00-a-b-01".into());
+    let own = ["courier-attempt", "x-death", "tracestate"].map(|name| (name.into(), HeaderValue::Int(7)));
     let original = Properties {
         reply_to: Some("answers".to_owned()),
         message_id: Some("theirs".to_owned()),
@@ -78,20 +78,20 @@ fn sample_event() -> (Event, Properties) {
 }
 
 /// What every format has in common.
-fn expected_properties(event: &Event, content_type: &str) -> Properties {
+fn expected_properties(event: &Event, content_type: &'static str) -> Properties {
     let headers: [(&str, HeaderValue); 3] = [
         ("courier-replay", HeaderValue::Int(4)),
         ("courier-version", env!("CARGO_PKG_VERSION").into()),
         ("traceparent", "00-a-b-01".into()),
     ];
     Properties {
-        content_type: Some(content_type.to_owned()),
+        content_type: Some(content_type.into()),
         message_id: Some(event.event_id.to_string()),
         correlation_id: Some("order-4711-ready".to_owned()),
-        kind: Some("send.succeeded".to_owned()),
-        app_id: Some("edna-courier".to_owned()),
+        kind: Some("send.succeeded".into()),
+        app_id: Some("edna-courier".into()),
         timestamp_s: Some(1_795_341_600),
-        headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+        headers: headers.map(|(name, value)| (name.into(), value)).into(),
         ..Properties::default()
     }
 }
@@ -132,7 +132,7 @@ fn a_binary_cloudevent_has_its_attributes_in_headers() {
         ("time", "2026-11-22T10:00:00.123Z"),
         ("traceparent", "00-a-b-01"),
     ] {
-        properties.headers.insert(format!("cloudEvents_{name}"), value.into());
+        properties.headers.insert(format!("cloudEvents_{name}").into(), value.to_owned().into());
     }
     assert_eq!(message.properties, properties);
     assert_eq!(message.body, bytes(&event));

@@ -76,7 +76,7 @@ async fn a_rejected_command_becomes_an_event_and_a_dead_letter_with_the_reason()
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].target, Target::Dead(Reason::Rejected));
     assert_eq!(letters[0].properties.headers[header::HTTP_STATUS], HeaderValue::Int(422));
-    assert_eq!(letters[0].properties.headers[header::SOURCE], HeaderValue::Text("edna.commands/send".to_owned()));
+    assert_eq!(letters[0].properties.headers[header::SOURCE], HeaderValue::from("edna.commands/send"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -67,7 +67,7 @@ async fn a_replay_is_a_new_send() {
     let mut daemon = Daemon::start();
     for replay in [0, 1, 1] {
         daemon.deliver_raw(body(""), |delivery| {
-            delivery.properties.headers.insert(header::REPLAY.to_owned(), HeaderValue::Int(replay));
+            delivery.properties.headers.insert(header::REPLAY.into(), HeaderValue::Int(replay));
         });
         daemon.pass(SOON).await;
     }

@@ -63,7 +63,7 @@ async fn what_comes_back_too_early_is_parked_again_uncounted() {
     let mut daemon = Daemon::start();
     daemon.deliver_raw(BODY.to_vec(), |delivery| {
         let not_before = HeaderValue::Int(NOON_MS + 760_000);
-        delivery.properties.headers.insert(header::NOT_BEFORE.to_owned(), not_before);
+        delivery.properties.headers.insert(header::NOT_BEFORE.into(), not_before);
     });
     daemon.pass(Duration::from_secs(759)).await;
     assert_eq!(

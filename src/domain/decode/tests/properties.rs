@@ -196,9 +196,9 @@ fn any_properties() -> impl Strategy<Value = Properties> {
     let headers = sample::select(HEADERS);
     (content_type, option::of("[\\PCa\u{0}]{0,140}"), headers).prop_map(|(content_type, message_id, headers)| {
         Properties {
-            content_type: content_type.map(str::to_owned),
+            content_type: content_type.map(Into::into),
             message_id,
-            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect(),
+            headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
             ..Properties::default()
         }
     })
