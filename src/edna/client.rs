@@ -46,9 +46,9 @@ impl Client {
         credentials: Credentials,
         on_refresh: OnRefresh,
     ) -> Result<Self, BuildError> {
-        let http = Http::new(settings)?;
         let url = address::join(&settings.base_url, "api.path", &settings.path)?;
         let endpoint = Endpoint::new(&url, "api.path")?;
+        let http = Http::new(settings, &endpoint)?;
         let credential = Credential::new(credentials, settings, &http, on_refresh)?;
         let unauthorized_statuses = settings.unauthorized_statuses.clone();
         Ok(Self { inner: Arc::new(Inner { http, endpoint, credential, unauthorized_statuses }) })
@@ -64,7 +64,7 @@ impl Sender for Client {
             Err(evidence) => return (evidence, Duration::ZERO),
         };
         let started = Instant::now();
-        let evidence = inner.http.post(&inner.endpoint, token.header(), body).await;
+        let evidence = inner.http.post(&inner.endpoint, token.header(), &body).await;
         let took = started.elapsed();
         if evidence.status().is_some_and(|status| inner.unauthorized_statuses.contains(&status)) {
             inner.credential.refused(&token).await;

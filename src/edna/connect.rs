@@ -29,7 +29,7 @@ const KEEP_ALIVE_PROBES: u32 = 3;
 const UNACKNOWLEDGED_MOST: Duration = Duration::from_secs(30);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type BoxError = Box<dyn Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// HTTP or HTTPS, as the address says; over TLS, HTTP/2 where the API offers it.
 #[derive(Clone)]

@@ -2,23 +2,17 @@
 
 use std::{
     error::Error,
-    future::Future,
     io,
     pin::{Pin, pin},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Method, Request, Response, Uri,
     body::Incoming,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT},
-};
-use hyper_util::{
-    client::legacy::{self, Client},
-    rt::{TokioExecutor, TokioTimer},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
 use reqwest::Url;
 use rustls::pki_types::CertificateDer;
@@ -28,6 +22,7 @@ use super::{
     certificates,
     connect::{Connector, DnsError},
     error::BuildError,
+    pool::{Bounds, Link, Pool, Unanswered},
     read::read_file,
     retry_after,
     settings::Settings,
@@ -50,27 +45,43 @@ const CALLER: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSIO
 /// Where to post, with the headers that each request has.
 #[derive(Clone)]
 pub(super) struct Endpoint {
-    uri: Uri,
+    /// As HTTP/2 wants it.
+    whole: Uri,
+    /// As HTTP/1.1 wants it, beside the header `Host`.
+    path: Uri,
+    host: HeaderValue,
     headers: HeaderMap,
 }
 
 impl Endpoint {
     /// At an address that [`super::join`] made for this setting.
     pub(super) fn new(url: &Url, setting: &'static str) -> Result<Self, BuildError> {
-        let wrong = |_| BuildError::Address { setting, problem: "it holds characters that no request can carry" };
-        let uri = Uri::try_from(url.as_str()).map_err(wrong)?;
+        let wrong = || BuildError::Address { setting, problem: "it holds characters that no request can carry" };
+        let whole = Uri::try_from(url.as_str()).map_err(|_| wrong())?;
+        let path = whole.path_and_query().cloned().map(Uri::from).ok_or_else(wrong)?;
+        // Without the port where the scheme tells it.
+        let host = url.host_str().map(|host| url.port().map_or(host.to_owned(), |port| format!("{host}:{port}")));
+        let host = host.and_then(|host| HeaderValue::try_from(host).ok()).ok_or_else(wrong)?;
         let json = HeaderValue::from_static("application/json");
         let headers = [(ACCEPT, json.clone()), (CONTENT_TYPE, json), (USER_AGENT, HeaderValue::from_static(CALLER))];
-        Ok(Self { uri, headers: HeaderMap::from_iter(headers) })
+        Ok(Self { whole, path, host, headers: HeaderMap::from_iter(headers) })
     }
 
-    /// With the header `Authorization`, if there is one.
-    fn request(&self, authorization: Option<HeaderValue>, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
+    fn request(&self, link: &Link, authorization: Option<&HeaderValue>, body: &Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request.headers_mut().extend(authorization.map(|value| (AUTHORIZATION, value)));
+        let mut headers = self.headers.clone();
+        *request.uri_mut() = match link {
+            Link::Single(_) => {
+                headers.insert(HOST, self.host.clone());
+                self.path.clone()
+            }
+            Link::Shared(_) => self.whole.clone(),
+        };
+        if let Some(value) = authorization {
+            headers.insert(AUTHORIZATION, value.clone());
+        }
+        *request.headers_mut() = headers;
         request
     }
 }
@@ -78,65 +89,58 @@ impl Endpoint {
 /// The connections to the API, shared by attempts and logins.
 #[derive(Clone)]
 pub(super) struct Http {
-    client: Client<Connector, Full<Bytes>>,
+    pool: Pool,
     timeout: Duration,
 }
 
 impl Http {
-    pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
+    /// For endpoints under this address.
+    pub(super) fn new(settings: &Settings, base: &Endpoint) -> Result<Self, BuildError> {
         let timeout = settings.timeout.min(LONGEST_TIMEOUT);
         let connector = Connector::new(trusted(settings)?, settings.connect_timeout.min(timeout / 2));
         let connector = connector.map_err(|error| BuildError::Http(error.to_string()))?;
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(settings.pool_idle_timeout)
-            .pool_max_idle_per_host(settings.pool_max_idle)
-            .http2_keep_alive_interval(settings.alive_within)
-            .http2_keep_alive_timeout(settings.alive_within)
-            .build(connector);
-        Ok(Self { client, timeout })
+        let bounds = Bounds {
+            idle_most: settings.pool_max_idle,
+            idle_for: settings.pool_idle_timeout,
+            alive_within: settings.alive_within,
+        };
+        Ok(Self { pool: Pool::new(connector, base.whole.clone(), bounds), timeout })
     }
 
-    /// Posts once. The deadline is ours, and covers every phase.
-    pub(super) fn post(
+    /// Posts once.
+    pub(super) async fn post(&self, endpoint: &Endpoint, authorization: &HeaderValue, body: &Bytes) -> Evidence {
+        self.exchange(endpoint, Some(authorization), body).await.0
+    }
+
+    /// Posts once, without credential; tells the answer's header `Authorization`, too, where a login may give the token.
+    pub(super) async fn log_in(&self, endpoint: &Endpoint, body: &Bytes) -> (Evidence, Option<HeaderValue>) {
+        self.exchange(endpoint, None, body).await
+    }
+
+    /// The deadline is ours, and covers every phase.
+    async fn exchange(
         &self,
         endpoint: &Endpoint,
-        authorization: HeaderValue,
-        body: Bytes,
-    ) -> impl Future<Output = Evidence> + Send + use<> {
-        self.exchange(endpoint.request(Some(authorization), body)).map(|(evidence, _)| evidence)
-    }
-
-    /// As [`Self::post`], without credential; and the answer's header `Authorization`, where a login may give the token.
-    pub(super) fn log_in(
-        &self,
-        endpoint: &Endpoint,
-        body: Bytes,
-    ) -> impl Future<Output = (Evidence, Option<HeaderValue>)> + Send + use<> {
-        self.exchange(endpoint.request(None, body))
-    }
-
-    fn exchange(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> impl Future<Output = (Evidence, Option<HeaderValue>)> + Send + use<> {
-        let (timeout, sending) = (self.timeout, self.client.request(request));
-        async move {
-            // One timer for all of it: each costs as much as reading the answer.
-            let mut deadline = pin!(sleep(timeout));
-            let answered = tokio::select! {
-                biased;
-                answered = sending => answered,
-                () = &mut deadline => return (Evidence::NoAnswer(NoAnswer::Timeout), None),
-            };
-            let mut response = match answered {
-                Ok(response) => response,
-                Err(error) => return (failure(&error), None),
-            };
-            let authorization = response.headers_mut().remove(AUTHORIZATION);
-            (Evidence::Answer(answer(&mut response, deadline).await), authorization)
+        authorization: Option<&HeaderValue>,
+        body: &Bytes,
+    ) -> (Evidence, Option<HeaderValue>) {
+        // One timer for all of it: each costs as much as reading the answer.
+        let mut deadline = pin!(sleep(self.timeout));
+        let answered = tokio::select! {
+            biased;
+            answered = self.pool.send(|link| endpoint.request(link, authorization, body)) => answered,
+            () = &mut deadline => return (Evidence::NoAnswer(NoAnswer::Timeout), None),
+        };
+        let (mut response, link) = match answered {
+            Ok(answered) => answered,
+            Err(unanswered) => return (failure(&unanswered), None),
+        };
+        let authorization = response.headers_mut().remove(AUTHORIZATION);
+        let (answer, is_whole) = answer(&mut response, deadline).await;
+        if is_whole {
+            self.pool.keep(link);
         }
+        (Evidence::Answer(answer), authorization)
     }
 }
 
@@ -149,39 +153,46 @@ fn trusted(settings: &Settings) -> Result<Vec<CertificateDer<'static>>, BuildErr
     certificates::parse(pem.as_bytes()).ok_or(BuildError::CaInvalid { path })
 }
 
-/// Once there is a status, nothing that happens to the body makes it unknown again.
-async fn answer(response: &mut Response<Incoming>, deadline: Pin<&mut Sleep>) -> Answer {
+/// Once there is a status, nothing that happens to the body makes it unknown again. Tells whether all of it was read.
+async fn answer(response: &mut Response<Incoming>, deadline: Pin<&mut Sleep>) -> (Answer, bool) {
     let status = response.status().as_u16();
     let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = header.and_then(|value| retry_after::parse(value, SystemTime::now()));
-    let body = tokio::select! {
+    let (body, is_whole) = tokio::select! {
         biased;
-        body = read(response.body_mut()) => body,
-        () = deadline => None,
+        read = read(response.body_mut()) => read,
+        () = deadline => (None, false),
     };
-    Answer { status, retry_after, body }
+    (Answer { status, retry_after, body }, is_whole)
 }
 
-/// The body, or `None` when it was too long or broke off.
-async fn read(incoming: &mut Incoming) -> Option<Vec<u8>> {
+/// The body, or `None` when it was too long or broke off; and whether its end was seen.
+async fn read(incoming: &mut Incoming) -> (Option<Vec<u8>>, bool) {
     let mut body = Vec::new();
-    while let Some(chunk) = chunk(incoming).await? {
-        if body.len() + chunk.len() > LONGEST_BODY_BYTES {
-            drop(timeout(LONGEST_REST, Box::pin(skip_rest(incoming))).await);
-            return None;
+    loop {
+        match chunk(incoming).await {
+            Some(Some(chunk)) if body.len() + chunk.len() > LONGEST_BODY_BYTES => {
+                let rest = timeout(LONGEST_REST, Box::pin(skip_rest(incoming)));
+                return (None, rest.await.unwrap_or(false));
+            }
+            Some(Some(chunk)) => body.extend_from_slice(&chunk),
+            Some(None) => return (Some(body), true),
+            None => return (None, false),
         }
-        body.extend_from_slice(&chunk);
     }
-    Some(body)
 }
 
-async fn skip_rest(incoming: &mut Incoming) {
+/// Tells whether the end was seen.
+async fn skip_rest(incoming: &mut Incoming) -> bool {
     let mut skipped = 0;
-    while skipped <= LONGEST_REST_BYTES
-        && let Some(Some(chunk)) = chunk(incoming).await
-    {
-        skipped += chunk.len();
+    while skipped <= LONGEST_REST_BYTES {
+        match chunk(incoming).await {
+            Some(Some(chunk)) => skipped += chunk.len(),
+            Some(None) => return true,
+            None => return false,
+        }
     }
+    false
 }
 
 /// The next piece, or that there is none; `None` when it broke off. Trailers are none.
@@ -192,12 +203,14 @@ async fn chunk(incoming: &mut Incoming) -> Option<Option<Bytes>> {
     }
 }
 
-/// Only what failed while connecting was certainly not sent; anything later may have reached the API.
-fn failure(error: &legacy::Error) -> Evidence {
-    if error.is_connect() { Evidence::NotSent(not_sent(error)) } else { Evidence::NoAnswer(NoAnswer::Broken) }
+fn failure(unanswered: &Unanswered) -> Evidence {
+    match unanswered {
+        Unanswered::NotSent(error) => Evidence::NotSent(not_sent(&**error)),
+        Unanswered::Broken => Evidence::NoAnswer(NoAnswer::Broken),
+    }
 }
 
-fn not_sent(error: &legacy::Error) -> NotSent {
+fn not_sent(error: &(dyn Error + 'static)) -> NotSent {
     if chain(error).any(|cause| cause.is::<DnsError>()) {
         NotSent::Dns
     } else if chain(error).any(is_tls) {

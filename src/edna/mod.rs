@@ -9,6 +9,7 @@ mod connect;
 mod credential;
 mod error;
 mod http;
+mod pool;
 mod read;
 mod retry_after;
 mod settings;

@@ -27,8 +27,8 @@ impl Token {
     }
 
     /// The value of `Authorization`.
-    pub(super) fn header(&self) -> HeaderValue {
-        self.0.clone()
+    pub(super) const fn header(&self) -> &HeaderValue {
+        &self.0
     }
 }
 

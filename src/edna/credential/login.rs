@@ -74,7 +74,7 @@ impl Login {
             (self.on_refresh)(Err(&problem));
         }
         let body = serde_json::json!({ "login": self.login, "password": password.expose_secret() }).to_string();
-        let (evidence, header) = self.http.log_in(&self.endpoint, body.into()).await;
+        let (evidence, header) = self.http.log_in(&self.endpoint, &body.into()).await;
         let result = self.judge(evidence, header.as_ref());
         (self.on_refresh)(result.as_ref().map(|_| ()).map_err(|(error, _)| error));
         result.map_err(|(_, proves)| proves)
