@@ -3,6 +3,7 @@
 mod credential;
 mod evidence;
 mod limits;
+mod pool;
 mod tls;
 
 use std::{

@@ -1,6 +1,6 @@
 //! HTTPS against a server with a CA of its own, and HTTP/2 where it offers that.
 
-use std::{convert::Infallible, fs, future::pending};
+use std::{convert::Infallible, fs, future::pending, pin::pin};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::future::join_all;
@@ -9,7 +9,7 @@ use hyper::{Request, Response, Version, body::Incoming, server::conn, service::s
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Notify};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::*;
@@ -25,6 +25,10 @@ struct Server {
     seen: Arc<Mutex<Vec<Vec<Version>>>>,
     /// Requests are answered when so many wait together.
     together: Arc<Barrier>,
+    /// Connections are to close when they are idle.
+    closing: Arc<Notify>,
+    /// One did.
+    closed: Arc<Notify>,
 }
 
 impl Server {
@@ -32,7 +36,8 @@ impl Server {
         let (tls, ca) = identity(name, alpn);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let server = Self { port, ca, seen: Arc::default(), together: Arc::new(Barrier::new(together)) };
+        let together = Arc::new(Barrier::new(together));
+        let server = Self { port, ca, seen: Arc::default(), together, closing: Arc::default(), closed: Arc::default() };
         let serving = server.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -64,9 +69,17 @@ impl Server {
             }
         });
         let stream = TokioIo::new(stream);
-        match is_http2 {
-            true => drop(conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await),
-            false => drop(conn::http1::Builder::new().serve_connection(stream, service).await),
+        let closing = self.closing.notified();
+        if is_http2 {
+            let mut serving = pin!(conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service));
+            tokio::select! {
+                _ = &mut serving => return,
+                () = closing => serving.as_mut().graceful_shutdown(),
+            }
+            drop(serving.await);
+            self.closed.notify_one();
+        } else {
+            drop(conn::http1::Builder::new().serve_connection(stream, service).await);
         }
     }
 
@@ -165,5 +178,17 @@ async fn a_shared_connection_whose_peer_is_silent_is_given_up() {
     for expected in 1..=2 {
         assert_eq!(send(&client).await, Evidence::NoAnswer(NoAnswer::Broken), "before the time-out of 5 s");
         assert_eq!(*connections.lock().unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_shared_connection_that_the_peer_closes_is_replaced() {
+    let server = Server::start("localhost", &["h2"], 1).await;
+    let client = server.client();
+    for connections in 1..=3 {
+        assert_eq!(send(&client).await, answer(200, b"{}"));
+        assert_eq!(server.seen(), vec![[Version::HTTP_2]; connections]);
+        server.closing.notify_waiters();
+        server.closed.notified().await;
     }
 }
