@@ -1,6 +1,7 @@
 //! The composition root: from a [`Config`] to a running daemon. The one place that names every adapter.
 
 mod journal;
+mod open_files;
 mod world;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -62,6 +63,7 @@ impl App {
     /// # Errors
     /// What stands in the way, and what to do.
     pub fn new(config: Config) -> Result<Self, StartError> {
+        open_files::look(config.limits.concurrency.most());
         let gate = Gate::default();
         let limits =
             Limits { max_in_flight: config.limits.concurrency.most().into(), prefetch: config.limits.prefetch() };

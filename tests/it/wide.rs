@@ -11,6 +11,7 @@ use crate::{
     support::{
         SOON,
         account::{Ending, Told},
+        daemon::{Setup, field},
         eventually::eventually,
         stage::{Stage, command, ready, start_ready},
     },
@@ -64,4 +65,20 @@ async fn thousands_are_in_hand_while_the_gate_closes_and_opens() {
     settle(&stage, &daemon, |_| Ending::success(1..=1), COMMANDS, Told::Once).await;
     let received = stage.sandbox.received(&Filter { limit: Some(0), ..Filter::default() });
     assert_eq!((received.total, received.accepted), (COMMANDS.into(), COMMANDS.into()), "none was sent twice");
+}
+
+#[tokio::test]
+async fn a_limit_of_open_files_that_is_too_low_is_warned_of() {
+    let stage = Stage::new("few-files").await;
+    let limited = Setup::of("sh", &["-c", "ulimit -n 512; exec \"$0\" run", env!("CARGO_BIN_EXE_edna-courier")]);
+    let api = format!("http://{}", stage.sandbox.addr());
+    let setup = limited.on(&stage.queues).set("broker.declare", "true").set("api.base_url", &api).set("api.token", "t");
+    let daemon = start_ready(&setup.set("limits.max_in_flight", "1000")).await;
+    let log = daemon.log();
+    let warned = |line: &serde_json::Value| {
+        let message = field(line, "message").and_then(|message| message.as_str()).unwrap_or_default();
+        message.contains("lets this daemon open 512 files") && field(line, "level").is_some_and(|level| level == "WARN")
+    };
+    assert_eq!(log.iter().filter(|line| warned(line)).count(), 1, "{log:?}");
+    stage.end(&daemon).await;
 }
