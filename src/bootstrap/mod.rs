@@ -22,7 +22,7 @@ use crate::{
     edna::{self, Client},
     gate::{Gate, GateReason},
     journal::{Journal, OpenError},
-    pipeline::{Drained, Pipeline, Rules},
+    pipeline::{Drained, Pipeline, Rules, first_prefetch},
     telemetry::{Limits, Telemetry, events::CredentialRefresh},
 };
 
@@ -160,7 +160,7 @@ impl Links {
             declare: declare.then(|| Topology::new(&names, &config.delivery.tiers, config.events.default_queue)),
             names,
             tiers: config.delivery.tiers.clone(),
-            prefetch: config.limits.prefetch(),
+            prefetch: first_prefetch(config.limits.prefetch()),
             others,
             gate: gate.clone(),
             telemetry: telemetry.clone(),
