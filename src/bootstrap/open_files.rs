@@ -7,7 +7,7 @@ use tracing::warn;
 /// For the broker, the admin server, the journal and connections that are just closing.
 const BESIDES: u64 = 256;
 
-/// Tells if it does not, where the system can be asked. Not by a system call: the unit for systemd forbids that one.
+/// Tells if it does not. It is read from a file, which Linux has, for the standard library has no call for it.
 pub(super) fn look(max_in_flight: u16) {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     if let Some(limit) = soft_limit(&limits)
