@@ -100,7 +100,7 @@ pub struct Consumer {
     pub tiers: Tiers,
     /// Declares the topology before consuming, instead of only checking it.
     pub declare: Option<Topology>,
-    /// How many deliveries may be in hand at most; the bound of all memory.
+    /// How many deliveries may be in hand, the bound of all memory, until [`Deliveries`] is told of another number.
     pub prefetch: u16,
     /// Told how many consumers the queue has, ours included, whenever the broker was asked.
     pub others: Others,

@@ -1,6 +1,7 @@
 //! The composition root: from a [`Config`] to a running daemon. The one place that names every adapter.
 
 mod journal;
+mod open_files;
 mod world;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -21,7 +22,7 @@ use crate::{
     edna::{self, Client},
     gate::{Gate, GateReason},
     journal::{Journal, OpenError},
-    pipeline::{Drained, Pipeline, Rules},
+    pipeline::{Drained, Pipeline, Rules, first_prefetch},
     telemetry::{Limits, Telemetry, events::CredentialRefresh},
 };
 
@@ -62,6 +63,7 @@ impl App {
     /// # Errors
     /// What stands in the way, and what to do.
     pub fn new(config: Config) -> Result<Self, StartError> {
+        open_files::look(config.limits.concurrency.most());
         let gate = Gate::default();
         let limits =
             Limits { max_in_flight: config.limits.concurrency.most().into(), prefetch: config.limits.prefetch() };
@@ -158,7 +160,7 @@ impl Links {
             declare: declare.then(|| Topology::new(&names, &config.delivery.tiers, config.events.default_queue)),
             names,
             tiers: config.delivery.tiers.clone(),
-            prefetch: config.limits.prefetch(),
+            prefetch: first_prefetch(config.limits.prefetch()),
             others,
             gate: gate.clone(),
             telemetry: telemetry.clone(),

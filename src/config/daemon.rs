@@ -88,6 +88,9 @@ pub struct Limits {
     pub rates: Rates,
 }
 
+/// Attempts under way; each has a connection, and a machine has some 28,000 ports for those to one address.
+const MOST: u16 = 10_000;
+
 #[derive(Clone, Copy, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Mode {
@@ -98,7 +101,7 @@ enum Mode {
 impl Limits {
     pub(super) fn read(reader: &mut Reader) -> Self {
         let (least, most) =
-            (reader.whole("limits.min_in_flight", 2..=1_600), reader.whole("limits.max_in_flight", 1..=1_600));
+            (reader.whole("limits.min_in_flight", 2..=MOST), reader.whole("limits.max_in_flight", 1..=MOST));
         let concurrency = match reader.choice("limits.mode").unwrap_or(Mode::Adaptive) {
             Mode::Fixed => Concurrency::Fixed(most),
             Mode::Adaptive => Concurrency::Adaptive(least.min(most), most),
@@ -130,7 +133,8 @@ impl Limits {
     }
 
     /// How many commands may be in hand: a quarter more than attempts, so that slots never wait for the broker while
-    /// outcomes are being published. A quorum queue allows 2,000.
+    /// outcomes are being published. One consumer of a quorum queue gets as many as it asks for; only 0, which this never is,
+    /// would be 2,000.
     #[must_use]
     pub const fn prefetch(&self) -> u16 {
         let most = self.concurrency.most();

@@ -56,6 +56,8 @@ fn an_address_and_a_token_are_enough() {
     assert_eq!((config.broker.uris[0].vhost.as_str(), config.broker.prefix.as_str()), ("/", "edna"));
     assert_eq!((config.delivery.max_attempts, config.delivery.on_uncertain), (8, OnUncertain::Resend));
     assert_eq!((config.limits.concurrency.most(), config.limits.prefetch()), (64, 80));
+    let widest = load(&[("LIMITS__MAX_IN_FLIGHT", "10000")]).unwrap().limits;
+    assert_eq!((widest.concurrency.most(), widest.prefetch()), (10_000, 12_500));
     assert_eq!(config.api.timeout, Duration::from_secs(30));
     assert_eq!(config.api.statuses, crate::domain::verdict::StatusLists::default());
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9464");
@@ -113,7 +115,7 @@ fn all_mistakes_are_told_at_once_with_their_place_and_remedy() {
         &format!("api.timout ({file}): is not a setting; the nearest is api.timeout"),
         &format!("delivry.drain ({file}): is not a setting; the nearest is delivery.drain"),
         "broker.prefx (environment variable EDNA_COURIER__BROKER__PREFX): is not a setting; the nearest is broker.prefix",
-        &format!("limits.max_in_flight = \"0\" ({file}): must be a whole number from 1 to 1600"),
+        &format!("limits.max_in_flight = \"0\" ({file}): must be a whole number from 1 to 10000"),
         "api.timeout = \"5 lightyears\" (environment variable EDNA_COURIER__API__TIMEOUT): is not a duration; \
          write 500ms, 5s, 2m, 1h or 3d",
         "api.retry_statuses: lists 503, and so does api.uncertain_statuses; a status means one thing",

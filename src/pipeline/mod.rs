@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     dispatcher::Drained,
+    prefetch::first_prefetch,
     rules::{Concurrency, Order, Rules},
 };
 use self::{keeper::Keeper, telling::Telling};

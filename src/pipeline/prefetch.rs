@@ -5,6 +5,10 @@ use std::time::Duration;
 
 /// Bodies in hand, together, as far as the sizes of the last ones tell.
 const BYTES_MOST: f64 = 64.0 * 1024.0 * 1024.0;
+/// Where more than this is wanted, a daemon starts with a fifth: a queue full of large bodies must not fill the memory at each
+/// start, before the size of one is known. The fifth is what is in hand beside the attempts, so what was taken of it leaves
+/// room for all of them.
+const UNSEEN_MOST: u16 = 2_000;
 /// Even a limit that has learned to be small leaves as much of the most: what waits for its next attempt, or behind another
 /// of its device, is in hand, too, and must not keep the others out.
 const LEAST: f64 = 0.5;
@@ -13,6 +17,12 @@ const SHARE: f64 = 0.02;
 /// A change costs a round trip to the broker: not more often than this, and not for little.
 const PAUSE: Duration = Duration::from_secs(5);
 const LITTLE: f64 = 0.2;
+
+/// What it is until a body has been seen.
+#[must_use]
+pub const fn first_prefetch(most: u16) -> u16 {
+    if most > UNSEEN_MOST { most / 5 } else { most }
+}
 
 /// The prefetch; times are counted from some start.
 #[derive(Debug)]
@@ -25,9 +35,9 @@ pub(super) struct Prefetch {
 }
 
 impl Prefetch {
-    /// At its largest.
+    /// The first one.
     pub(super) fn new(most: u16) -> Self {
-        Self { most: most.into(), current: most.into(), mean_bytes: 0.0, changed: Duration::ZERO }
+        Self { most: most.into(), current: first_prefetch(most).into(), mean_bytes: 0.0, changed: Duration::ZERO }
     }
 
     /// A command came.
@@ -39,7 +49,7 @@ impl Prefetch {
 
     /// What it is to be when so many attempts may be under way, if that is another.
     pub(super) fn change(&mut self, limit: usize, now: Duration) -> Option<u16> {
-        if now.saturating_sub(self.changed) < PAUSE {
+        if self.mean_bytes <= 0.0 || now.saturating_sub(self.changed) < PAUSE {
             return None;
         }
         let limit = f64::from(u32::try_from(limit).unwrap_or(u32::MAX));
@@ -67,6 +77,7 @@ mod tests {
     #[test]
     fn it_follows_the_limit_but_not_at_once_and_not_for_little() {
         let mut prefetch = Prefetch::new(80);
+        prefetch.took(150);
         assert_eq!(prefetch.change(64, s(10)), None, "it is that already");
         assert_eq!(prefetch.change(60, s(11)), None, "a little");
         assert_eq!(prefetch.change(40, s(12)), Some(50));
@@ -84,5 +95,16 @@ mod tests {
         assert!((250..=300).contains(&small), "64 MiB of 256 KiB each: {small}");
         (0..500).for_each(|_| prefetch.took(150));
         assert_eq!(prefetch.change(1_600, s(20)), Some(2_000));
+    }
+
+    #[test]
+    fn a_large_one_starts_with_a_fifth_until_a_body_has_been_seen() {
+        assert_eq!([80, 2_000, 2_001, 12_500].map(first_prefetch), [80, 2_000, 400, 2_500]);
+        let [mut small, mut large] = [Prefetch::new(6_250), Prefetch::new(6_250)];
+        assert_eq!(small.change(5_000, s(3_600)), None, "nobody knows how large they are");
+        small.took(150);
+        assert_eq!(small.change(5_000, s(3_601)), Some(6_250));
+        (0..first_prefetch(6_250)).for_each(|_| large.took(256 * 1024));
+        assert_eq!(large.change(5_000, s(10)), Some(256), "64 MiB of 256 KiB each");
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 
+use super::prefetch::first_prefetch;
 use crate::{
     domain::{
         command::{Command, OnUncertain},
@@ -105,12 +106,12 @@ pub(super) const fn held_most(window: usize) -> usize {
 
 impl Rules {
     /// The bounds of the lanes. One hot device may have an eighth of what may be in hand, but some where that is little; all
-    /// that wait behind missing ones a quarter.
+    /// that wait behind missing ones a quarter, at first of the first prefetch.
     pub(super) fn lanes(&self) -> schedule::Settings {
         let window = usize::from(self.prefetch);
         schedule::Settings {
             depth: (window / 8).max(8).min(window / 2).max(1),
-            held_most: held_most(window),
+            held_most: held_most(first_prefetch(self.prefetch).into()),
             away_most: AWAY_MOST,
             grace: GRACE,
             tiers: self.tiers.iter().map(|tier| tier.length).collect(),

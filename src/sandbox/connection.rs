@@ -21,8 +21,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-/// More wait in the system's backlog; requests that hang keep their connection.
-const MAX_CONNECTIONS: usize = 4096;
+/// As many as a daemon has at its widest, and some. More wait in the system's backlog; requests that hang keep theirs.
+const MAX_CONNECTIONS: usize = 12_288;
 
 /// Accepts while there is room.
 pub(super) struct Lines {

@@ -70,8 +70,8 @@ pub(crate) const CASES: &[Case] = &[
     ),
     backlog(
         "in-flight-5000",
-        "5,000 in flight, the API takes 500 ms",
-        Load { in_flight: 5_000, latency: Duration::from_millis(500), ..BASE },
+        "60,000 commands, 5,000 in flight, the API takes a second",
+        Load { commands: 60_000, in_flight: 5_000, latency: Duration::from_secs(1), ..BASE },
     ),
     backlog("smoke", "300 commands: proves that it runs", Load { commands: 300, in_flight: 50, ..BASE }),
     steady("smoke-latency", "300 commands at an even pace: proves that it runs", 500, 300),

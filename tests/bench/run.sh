@@ -13,6 +13,9 @@ cd "$(dirname "$0")/../.."
 . deploy/setup.sh
 need_cargo
 need_cc
+# A case with thousands of attempts under way has as many connections.
+# shellcheck disable=SC3045 # every sh in use knows it
+ulimit -n "$(ulimit -H -n)" || true
 export CARGO_TERM_QUIET=true
 
 case "${1:-}" in

@@ -20,3 +20,4 @@ mod support;
 mod support_works;
 mod tiers;
 mod topology;
+mod wide;
