@@ -1,6 +1,6 @@
 //! The publishes of one session that are on their way: handed to the library, and not yet judged.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::Future, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use lapin::{Channel, Confirmation, message::BasicReturnMessage, options::BasicPublishOptions, types::ShortString};
@@ -46,9 +46,7 @@ pub(super) struct Flight<F> {
     names: Names,
     outstanding: FuturesUnordered<F>,
     returns: Returns<Landed>,
-    /// Since when each that is outstanding has waited, by its number: the first has waited for longest.
-    since: BTreeMap<u64, Instant>,
-    next_number: u64,
+    waits: Waits,
     /// No wait before this counts.
     counts_from: Option<Instant>,
 }
@@ -59,8 +57,7 @@ impl<F: Publish> Flight<F> {
             names: names.clone(),
             outstanding: FuturesUnordered::new(),
             returns: Returns::default(),
-            since: BTreeMap::new(),
-            next_number: 0,
+            waits: Waits::default(),
             counts_from: None,
         }
     }
@@ -71,9 +68,7 @@ impl<F: Publish> Flight<F> {
 
     /// Takes in the publish of this number, which tells its fate. It leaves when [`Self::land`] is polled next.
     pub(super) fn take_off(&mut self, publish: impl FnOnce(u64) -> F) {
-        let number = self.next_number;
-        self.next_number += 1;
-        self.since.insert(number, Instant::now());
+        let number = self.waits.begin(Instant::now());
         self.outstanding.push(publish(number));
     }
 
@@ -83,7 +78,7 @@ impl<F: Publish> Flight<F> {
         let mut next = Some(first);
         while let Some(confirmed) = next {
             let confirmed = confirmed?;
-            self.since.remove(&confirmed.item.number);
+            self.waits.end(confirmed.item.number);
             self.returns.collect(confirmed);
             next = self.outstanding.next().now_or_never().flatten();
         }
@@ -107,8 +102,38 @@ impl<F: Publish> Flight<F> {
 
     /// When the confirm of the one that has waited for longest must have come, if any is outstanding.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let since = self.since.values().next()?;
-        Some(self.counts_from.map_or(*since, |from| from.max(*since)) + CONFIRM_DEADLINE)
+        let since = self.waits.longest()?;
+        Some(self.counts_from.map_or(since, |from| from.max(since)) + CONFIRM_DEADLINE)
+    }
+}
+
+/// Since when each publish has waited, in order; its number is its place, counted from the first ever.
+#[derive(Default)]
+struct Waits {
+    gone: u64,
+    /// The first one waits; others may not any more.
+    since: VecDeque<Option<Instant>>,
+}
+
+impl Waits {
+    fn begin(&mut self, now: Instant) -> u64 {
+        self.since.push_back(Some(now));
+        self.gone + self.since.len() as u64 - 1
+    }
+
+    fn end(&mut self, number: u64) {
+        let place = number.checked_sub(self.gone).and_then(|place| usize::try_from(place).ok());
+        if let Some(since) = place.and_then(|place| self.since.get_mut(place)) {
+            *since = None;
+        }
+        while let Some(None) = self.since.front() {
+            self.since.pop_front();
+            self.gone += 1;
+        }
+    }
+
+    fn longest(&self) -> Option<Instant> {
+        *self.since.front()?
     }
 }
 

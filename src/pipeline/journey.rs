@@ -31,8 +31,8 @@ pub(super) struct Journey {
     pub(super) attempts: u32,
     /// How often an operator replayed it.
     pub(super) replay: u32,
-    /// `exchange/key` that it came by at first.
-    pub(super) source: String,
+    /// See [`Self::source`]; if an earlier daemon wrote it down.
+    source: Option<String>,
     /// No attempt before this.
     pub(super) not_before: Option<Timestamp>,
     /// When we took it in hand.
@@ -54,14 +54,13 @@ impl Journey {
         let first_seen = delivery.properties.int(header::FIRST_SEEN);
         let made_at = delivery.properties.timestamp_s.and_then(|seconds| i64::try_from(seconds).ok());
         let not_before = delivery.properties.int(header::NOT_BEFORE);
-        let source = delivery.properties.text(header::SOURCE).unwrap_or(&delivery.source);
         let parked_uncertain = delivery.properties.text(header::REASON) == Some(Reason::Uncertain.as_str());
         Self {
             first_seen: first_seen.and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(now),
             made_at: made_at.and_then(|seconds| Timestamp::from_second(seconds).ok()),
             attempts: count(header::ATTEMPT),
             replay: count(header::REPLAY),
-            source: source.to_owned(),
+            source: delivery.properties.text(header::SOURCE).map(str::to_owned),
             not_before: not_before.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
             received: Instant::now(),
             uncertain_before: false,
@@ -134,14 +133,19 @@ impl Journey {
         since(self.first_seen, now)
     }
 
+    /// `exchange/key` that it came by at first.
+    pub(super) fn source(&self, delivery: &Delivery) -> String {
+        self.source.as_ref().unwrap_or(&delivery.source).clone()
+    }
+
     /// What the next attempt must know, for the copy in a tier.
-    pub(super) fn parked(&self, not_before: Option<Timestamp>) -> Parked {
+    pub(super) fn parked(&self, not_before: Option<Timestamp>, delivery: &Delivery) -> Parked {
         Parked {
             attempts: self.attempts,
             first_seen_ms: self.first_seen.as_millisecond(),
             not_before_ms: not_before.map(Timestamp::as_millisecond),
             uncertain: self.uncertain_so_far,
-            source: self.source.clone(),
+            source: self.source(delivery),
             replay: self.replay,
         }
     }

@@ -136,7 +136,8 @@ impl<P: Ports> Pipeline<P> {
             return false;
         }
         let key = delivery.source.rsplit('/').next().unwrap_or_default();
-        let copy = journey.parked(not_before).to_message(tier, key, delivery.body.clone(), &delivery.properties);
+        let copy =
+            journey.parked(not_before, delivery).to_message(tier, key, delivery.body.clone(), &delivery.properties);
         shared.store(Some(Arc::new(copy))).await;
         shared.ports.settler().ack(delivery.tag);
         let (command_id, attempts) = (&command.id, journey.attempts);
@@ -228,7 +229,7 @@ fn dead_letter(delivery: &Delivery, journey: &Journey, failure: &Failure) -> Mes
         detail: failure.detail.clone(),
         attempts: journey.attempts,
         first_seen_ms: journey.first_seen.as_millisecond(),
-        source: journey.source.clone(),
+        source: journey.source(delivery),
         replay: journey.replay,
     };
     letter.to_message(delivery.body.clone(), &delivery.properties)
