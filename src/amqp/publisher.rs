@@ -3,7 +3,7 @@
 //! One task, because the library numbers publishes and queues their frames under different locks: two threads on one
 //! channel can swap places, and each is told the other's fate.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt};
 use lapin::{Channel, Connection, Event, options::ConfirmSelectOptions};
@@ -29,6 +29,10 @@ use crate::{
         events::{Connected, PublishConfirmed, PublishFailed},
     },
 };
+
+/// What comes sooner after the last publish waits to leave together with others: each departure wakes the library's own
+/// thread, and the broker's.
+const TOGETHER: Duration = Duration::from_millis(1);
 
 /// Publishes; clones share the one session. A publish waits while there is no session.
 #[derive(Clone)]
@@ -137,7 +141,7 @@ impl Owner {
     ) -> Result<(), SessionError> {
         tokio::pin!(proof, events);
         let (mut is_proven, proof_due) = (false, Instant::now() + OPERATION_DEADLINE);
-        let mut flight = Flight::new(&self.names);
+        let (mut flight, mut together_at) = (Flight::new(&self.names), Instant::now());
         loop {
             let deadline = flight.deadline();
             let has_room = self.hold.is_none() && flight.has_room();
@@ -157,6 +161,8 @@ impl Owner {
                     return Err(SessionError::Deadline { operation: "a publish", deadline: CONFIRM_DEADLINE });
                 }
                 Some(job) = self.jobs.recv(), if has_room => {
+                    tokio::time::sleep_until(together_at).await;
+                    together_at = Instant::now() + TOGETHER;
                     let publish = |job, number| flight::publish(channel, &self.names, job, number);
                     flight.take_off(|number| publish(job, number));
                     // What waits together leaves together: a turn costs more than a message.
