@@ -138,7 +138,8 @@ impl Pool {
         let is_shared = stream.connected().is_negotiated_h2();
         self.state().is_single = !is_shared;
         if !is_shared {
-            let (sender, connection) = http1::handshake(stream).await?;
+            // Requests are small: a copy costs less than a list of pieces.
+            let (sender, connection) = http1::Builder::new().writev(false).handshake(stream).await?;
             // Its errors are its requests' errors, too.
             tokio::spawn(async move { drop(connection.await) });
             return Ok((Link::Single(sender), true));
