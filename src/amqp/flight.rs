@@ -62,6 +62,11 @@ impl<F: Publish> Flight<F> {
         }
     }
 
+    /// How many are on their way.
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding.len()
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.outstanding.len() < MAX_UNCONFIRMED && !self.returns.must_settle()
     }

@@ -30,9 +30,10 @@ use crate::{
     },
 };
 
-/// What comes sooner after the last publish waits to leave together with others: each departure wakes the library's own
-/// thread, and the broker's.
-const TOGETHER: Duration = Duration::from_millis(1);
+/// After so many publishes that left together, more are awaited for a moment: each departure wakes the library's own thread,
+/// and the broker's.
+const BUSY: usize = 4;
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Publishes; clones share the one session. A publish waits while there is no session.
 #[derive(Clone)]
@@ -141,7 +142,7 @@ impl Owner {
     ) -> Result<(), SessionError> {
         tokio::pin!(proof, events);
         let (mut is_proven, proof_due) = (false, Instant::now() + OPERATION_DEADLINE);
-        let (mut flight, mut together_at) = (Flight::new(&self.names), Instant::now());
+        let (mut flight, mut not_before) = (Flight::new(&self.names), Instant::now());
         loop {
             let deadline = flight.deadline();
             let has_room = self.hold.is_none() && flight.has_room();
@@ -161,13 +162,16 @@ impl Owner {
                     return Err(SessionError::Deadline { operation: "a publish", deadline: CONFIRM_DEADLINE });
                 }
                 Some(job) = self.jobs.recv(), if has_room => {
-                    tokio::time::sleep_until(together_at).await;
-                    together_at = Instant::now() + TOGETHER;
+                    tokio::time::sleep_until(not_before).await;
                     let publish = |job, number| flight::publish(channel, &self.names, job, number);
+                    let before = flight.outstanding();
                     flight.take_off(|number| publish(job, number));
                     // What waits together leaves together: a turn costs more than a message.
                     while flight.has_room() && let Ok(job) = self.jobs.try_recv() {
                         flight.take_off(|number| publish(job, number));
+                    }
+                    if flight.outstanding() >= before + BUSY {
+                        not_before = Instant::now() + MOMENT;
                     }
                 }
                 () = self.stop.cancelled(), if deadline.is_none() => {

@@ -3,6 +3,7 @@
 use std::{
     mem,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,11 @@ use crate::{
 const MAX_BATCH: usize = 1_024;
 /// And at most about so many bytes.
 const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// After a batch of so many, more are awaited for a moment before the next: a disk that is fast would else be asked for every
+/// few.
+const BUSY: usize = 8;
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// What comes over the channel.
 pub(super) enum Message {
@@ -94,11 +100,15 @@ impl Writer {
             let wait = next_upkeep.saturating_duration_since(Instant::now());
             match timeout(wait, messages.recv_many(&mut batch, MAX_BATCH)).await {
                 Ok(0) => return self.finish(),
-                Ok(_) => {
+                Ok(count) => {
                     if let Some(closed) = self.work(&mut batch) {
                         self.finish();
                         let _ = closed.send(());
                         return;
+                    }
+                    if count >= BUSY {
+                        // The thread is ours.
+                        thread::sleep(MOMENT);
                     }
                 }
                 Err(_) => {}
