@@ -1,12 +1,12 @@
 //! What one command costs apart from broker and API: each step of pure code, its time and its allocations.
 //!
-//! A loop of our own instead of a benchmark library with two dozen dependencies: the best of several rounds, which is the
-//! one least disturbed. Counting allocations adds some 10 ns to each of them.
+//! Counting allocations adds some 10 ns to each of them.
 #![cfg(test)] // By this attribute clippy knows that all of this is test code.
 
-use std::{alloc::System, hint::black_box, time::Instant};
+use std::alloc::System;
 
 use bytes::Bytes;
+use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use edna_courier::domain::{
     command::{Command, OnUncertain},
     decode::{Limits, decode},
@@ -24,33 +24,35 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const ROUNDS: u32 = 20;
-const PER_ROUND: u32 = if cfg!(debug_assertions) { 20 } else { 10_000 };
 const FIELD: &str = "clientApplicationDescriptor";
 const ANSWER: &[u8] = br#"{ "id": 1, "threadId": 2, "clientId": 1, "clientExternalId": null, "agentId": 3 }"#;
 
 fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
     for text_bytes in [150, 8_192] {
-        println!("a command with a text of {text_bytes} B");
-        steps(text_bytes);
+        let mut group = criterion.benchmark_group(format!("a command with a text of {text_bytes} B"));
+        group.throughput(Throughput::Elements(1));
+        steps(&mut group, text_bytes);
+        group.finish();
     }
+    criterion.final_summary();
 }
 
-fn steps(text_bytes: usize) {
+fn steps(group: &mut BenchmarkGroup<'_, WallTime>, text_bytes: usize) {
     let text = "t".repeat(text_bytes);
     let wire = json!({"commandId": "c-12345", "text": text, "channelType": "WHATSAPP", "deviceAddress": "79001234567"});
     let (body, limits) = (wire.to_string().into_bytes(), Limits { max_text: 10_000, ..Limits::default() });
-    let properties = Properties { content_type: Some("application/json".to_owned()), ..Properties::default() };
+    let properties = Properties { content_type: Some("application/json".into()), ..Properties::default() };
     let decoded = || decode(&body, &properties, &limits, || unreachable!("it has an id")).expect("a command");
     let (command, evidence) = (decoded(), answered());
     let lists = StatusLists::default();
 
-    step("decode", decoded);
-    step("render the request", || request::render(&command, FIELD));
-    step("judge, and what follows", || next(lists.judge(&evidence), 1, 8, OnUncertain::Resend));
-    step("read the answer", || Response::parse(ANSWER));
-    step("render the event", || told(&command, &properties));
-    step("all of it", || {
+    step(group, "decode", decoded);
+    step(group, "render the request", || request::render(&command, FIELD));
+    step(group, "judge, and what follows", || next(lists.judge(&evidence), 1, 8, OnUncertain::Resend));
+    step(group, "read the answer", || Response::parse(ANSWER));
+    step(group, "render the event", || told(&command, &properties));
+    step(group, "all of it", || {
         let command = decoded();
         let follows = next(lists.judge(&evidence), 1, 8, OnUncertain::Resend);
         (request::render(&command, FIELD), follows, told(&command, &properties))
@@ -71,18 +73,11 @@ fn told(command: &Command, properties: &Properties) -> (Bytes, Message) {
     (json.clone(), event.to_message(json, EventFormat::Plain, 0, properties))
 }
 
-fn step<T>(name: &str, mut work: impl FnMut() -> T) {
+fn step<T>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut work: impl FnMut() -> T) {
     let region = Region::new(ALLOCATOR);
-    black_box(work());
+    drop(work());
     let counted = region.change();
-    let mut best = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        for _ in 0..PER_ROUND {
-            black_box(work());
-        }
-        best = best.min(start.elapsed().as_secs_f64() / f64::from(PER_ROUND));
-    }
     let (allocations, bytes) = (counted.allocations + counted.reallocations, counted.bytes_allocated);
-    println!("  {name:<24}{:>8.2} us{allocations:>6} allocations{bytes:>8} B", best * 1e6);
+    println!("{name}: {allocations} allocations, {bytes} B");
+    group.bench_function(name, |bencher| bencher.iter(&mut work));
 }
