@@ -1,4 +1,4 @@
-//! Connects to the API: DNS, TCP and TLS, all in bounded time.
+//! Connects to the API: DNS, TCP and TLS.
 
 use std::{
     error::Error,
@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use hyper::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::{
     HttpConnector,
@@ -19,7 +18,6 @@ use hyper_util::client::legacy::connect::{
 };
 use rustls::{ClientConfig, crypto::aws_lc_rs, pki_types::CertificateDer};
 use rustls_platform_verifier::Verifier;
-use tokio::time::timeout;
 use tower_service::Service;
 
 /// A peer that is gone without a word is noticed after this and as many probes: for connections in use and idle ones.
@@ -32,28 +30,21 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// HTTP or HTTPS, as the address says; over TLS, HTTP/2 where the API offers it.
-#[derive(Clone)]
-pub(super) struct Connector {
-    inner: HttpsConnector<HttpConnector<Resolver>>,
-    patience: Duration,
-}
+pub(super) type Connector = HttpsConnector<HttpConnector<Resolver>>;
 
-impl Connector {
-    /// Trusts the system's certificates and `extra` ones; `patience` is for DNS, TCP and TLS together.
-    pub(super) fn new(extra: Vec<CertificateDer<'static>>, patience: Duration) -> Result<Self, rustls::Error> {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(KEEP_ALIVE));
-        tcp.set_keepalive_interval(Some(KEEP_ALIVE));
-        tcp.set_keepalive_retries(Some(KEEP_ALIVE_PROBES));
-        #[cfg(target_os = "linux")]
-        tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MOST));
-        // Each of several addresses gets its share of it.
-        tcp.set_connect_timeout(Some(patience));
-        let tls = HttpsConnectorBuilder::new().with_tls_config(tls(extra)?);
-        Ok(Self { inner: tls.https_or_http().enable_all_versions().wrap_connector(tcp), patience })
-    }
+/// Trusts the system's certificates and `extra` ones; each of several addresses gets its share of `patience`.
+pub(super) fn connector(extra: Vec<CertificateDer<'static>>, patience: Duration) -> Result<Connector, rustls::Error> {
+    let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(KEEP_ALIVE));
+    tcp.set_keepalive_interval(Some(KEEP_ALIVE));
+    tcp.set_keepalive_retries(Some(KEEP_ALIVE_PROBES));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MOST));
+    tcp.set_connect_timeout(Some(patience));
+    let tls = HttpsConnectorBuilder::new().with_tls_config(tls(extra)?);
+    Ok(tls.https_or_http().enable_all_versions().wrap_connector(tcp))
 }
 
 fn tls(extra: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
@@ -62,21 +53,6 @@ fn tls(extra: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Erro
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     // The library's word for a verifier that is not its own: this one asks the system's store.
     Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
-}
-
-impl Service<Uri> for Connector {
-    type Response = <HttpsConnector<HttpConnector<Resolver>> as Service<Uri>>::Response;
-    type Error = BoxError;
-    type Future = Boxed<Result<Self::Response, BoxError>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = timeout(self.patience, self.inner.call(uri));
-        Box::pin(async move { connecting.await.map_err(io::Error::from)? })
-    }
 }
 
 /// The system's resolver, whose failures can be told from others.

@@ -20,7 +20,7 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::{
     certificates,
-    connect::{Connector, DnsError},
+    connect::{DnsError, connector},
     error::BuildError,
     pool::{Bounds, Link, Pool, Unanswered},
     read::read_file,
@@ -42,14 +42,17 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Says who calls, to the API's own logs.
 const CALLER: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-/// Where to post, with the headers that each request has.
+/// Where to post, with the headers that each request has; `Authorization` among them, to be filled in.
 #[derive(Clone)]
 pub(super) struct Endpoint {
-    /// As HTTP/2 wants it.
-    whole: Uri,
-    /// As HTTP/1.1 wants it, beside the header `Host`.
-    path: Uri,
-    host: HeaderValue,
+    single: Prepared,
+    shared: Prepared,
+}
+
+/// What a request is made of for one kind of connection.
+#[derive(Clone)]
+struct Prepared {
+    uri: Uri,
     headers: HeaderMap,
 }
 
@@ -63,25 +66,33 @@ impl Endpoint {
         let host = url.host_str().map(|host| url.port().map_or(host.to_owned(), |port| format!("{host}:{port}")));
         let host = host.and_then(|host| HeaderValue::try_from(host).ok()).ok_or_else(wrong)?;
         let json = HeaderValue::from_static("application/json");
-        let headers = [(ACCEPT, json.clone()), (CONTENT_TYPE, json), (USER_AGENT, HeaderValue::from_static(CALLER))];
-        Ok(Self { whole, path, host, headers: HeaderMap::from_iter(headers) })
+        let headers = [
+            (ACCEPT, json.clone()),
+            (CONTENT_TYPE, json),
+            (USER_AGENT, HeaderValue::from_static(CALLER)),
+            (AUTHORIZATION, HeaderValue::from_static("")),
+        ];
+        let single = headers.iter().cloned().chain([(HOST, host)]).collect();
+        Ok(Self {
+            single: Prepared { uri: path, headers: single },
+            shared: Prepared { uri: whole, headers: headers.into_iter().collect() },
+        })
     }
 
     fn request(&self, link: &Link, authorization: Option<&HeaderValue>, body: &Bytes) -> Request<Full<Bytes>> {
+        let Prepared { uri, headers } = match link {
+            Link::Single(_) => &self.single,
+            // It has a header of its own for the host.
+            Link::Shared(_) => &self.shared,
+        };
         let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = Method::POST;
-        let mut headers = self.headers.clone();
-        *request.uri_mut() = match link {
-            Link::Single(_) => {
-                headers.insert(HOST, self.host.clone());
-                self.path.clone()
-            }
-            Link::Shared(_) => self.whole.clone(),
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = headers.clone();
+        match authorization {
+            Some(value) => request.headers_mut().insert(AUTHORIZATION, value.clone()),
+            None => request.headers_mut().remove(AUTHORIZATION),
         };
-        if let Some(value) = authorization {
-            headers.insert(AUTHORIZATION, value.clone());
-        }
-        *request.headers_mut() = headers;
         request
     }
 }
@@ -97,14 +108,16 @@ impl Http {
     /// For endpoints under this address.
     pub(super) fn new(settings: &Settings, base: &Endpoint) -> Result<Self, BuildError> {
         let timeout = settings.timeout.min(LONGEST_TIMEOUT);
-        let connector = Connector::new(trusted(settings)?, settings.connect_timeout.min(timeout / 2));
+        let patience = settings.connect_timeout.min(timeout / 2);
+        let connector = connector(trusted(settings)?, patience);
         let connector = connector.map_err(|error| BuildError::Http(error.to_string()))?;
         let bounds = Bounds {
+            patience,
             idle_most: settings.pool_max_idle,
             idle_for: settings.pool_idle_timeout,
             alive_within: settings.alive_within,
         };
-        Ok(Self { pool: Pool::new(connector, base.whole.clone(), bounds), timeout })
+        Ok(Self { pool: Pool::new(connector, base.shared.uri.clone(), bounds), timeout })
     }
 
     /// Posts once.

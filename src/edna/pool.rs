@@ -1,9 +1,10 @@
-//! The connections to the API: HTTP/1.1 ones that serve one request at a time, or one of HTTP/2 that all share.
+//! The connections to the API: HTTP/1.1 ones that serve one request at a time, or a few of HTTP/2 that are shared.
 //!
 //! A pool of our own, as it is in the way of every attempt, there is one origin, and what was not sent can be told: the
 //! general one beneath reqwest costs half of a request again.
 
 use std::{
+    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -19,16 +20,22 @@ use hyper_util::{
     client::legacy::connect::Connection,
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
 use super::connect::{BoxError, Connector};
 
 type Body = Full<Bytes>;
 
+/// Requests at once on a shared connection; servers allow at least about as many. One more would wait there unsent, and its
+/// time-out would look like a lost answer.
+const SHARED_MOST: usize = 100;
+
 /// What bounds the connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
+    /// How long a connection may take: also waiting for another one to be made, DNS, TCP and TLS.
+    pub(super) patience: Duration,
     /// How many may wait for a request.
     pub(super) idle_most: usize,
     /// For how long.
@@ -44,15 +51,15 @@ pub(super) struct Pool {
     origin: Uri,
     bounds: Bounds,
     state: Arc<Mutex<State>>,
-    /// Whoever connects holds it as long as the connection may be for all.
-    first: Arc<tokio::sync::Mutex<()>>,
+    /// Whoever connects holds it while others may share the connection.
+    connecting: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
 struct State {
     /// The longest unused first.
     idle: Vec<(Instant, http1::SendRequest<Body>)>,
-    shared: Option<http2::SendRequest<Body>>,
+    shared: Vec<Shared>,
     /// The API has been seen to speak HTTP/1.1.
     is_single: bool,
 }
@@ -60,7 +67,14 @@ struct State {
 /// A connection that a request may use.
 pub(super) enum Link {
     Single(http1::SendRequest<Body>),
-    Shared(http2::SendRequest<Body>),
+    Shared(Shared),
+}
+
+/// Clones are requests under way, but for the one that the pool has.
+#[derive(Clone)]
+pub(super) struct Shared {
+    sender: http2::SendRequest<Body>,
+    requests: Arc<()>,
 }
 
 /// Why a request has no answer.
@@ -74,7 +88,7 @@ pub(super) enum Unanswered {
 impl Pool {
     /// Without connections yet; `origin` is the scheme, host and port of all requests.
     pub(super) fn new(connector: Connector, origin: Uri, bounds: Bounds) -> Self {
-        Self { connector, origin, bounds, state: Arc::default(), first: Arc::default() }
+        Self { connector, origin, bounds, state: Arc::default(), connecting: Arc::default() }
     }
 
     /// Sends the request that is made for a link, once: only one that certainly met a closed connection is made again, for
@@ -86,7 +100,7 @@ impl Pool {
         loop {
             let (mut link, is_new) = match self.take().await {
                 Some(link) => (link, false),
-                None => self.connect().await.map_err(Unanswered::NotSent)?,
+                None => self.connect_in_time().await.map_err(Unanswered::NotSent)?,
             };
             match link.send(request(&link)).await {
                 Ok(response) => return Ok((response, link)),
@@ -94,7 +108,7 @@ impl Pool {
                 Err(mut error) => match error.take_message() {
                     None => return Err(Unanswered::Broken),
                     Some(_) if is_new => return Err(Unanswered::NotSent(error.into_error().into())),
-                    Some(_) => link.forget(&mut self.state()),
+                    Some(_) => self.state().forget(&link),
                 },
             }
         }
@@ -115,8 +129,8 @@ impl Pool {
         loop {
             let mut single = {
                 let mut state = self.state();
-                if let Some(shared) = state.shared.as_ref().filter(|shared| !shared.is_closed()) {
-                    return Some(Link::Shared(shared.clone()));
+                if let Some(shared) = state.share() {
+                    return Some(Link::Shared(shared));
                 }
                 state.drop_unused(Instant::now(), self.bounds.idle_for);
                 state.idle.pop()?.1
@@ -127,13 +141,22 @@ impl Pool {
         }
     }
 
-    /// A connection, and whether it is new: another one may have made it for all meanwhile.
+    /// Within less than an attempt's time, so that "not sent" can be told from "no answer".
+    async fn connect_in_time(&self) -> Result<(Link, bool), BoxError> {
+        timeout(self.bounds.patience, Box::pin(self.connect())).await.map_err(io::Error::from)?
+    }
+
+    /// A connection, and whether it is new: another one may have made it meanwhile, to be shared.
     async fn connect(&self) -> Result<(Link, bool), BoxError> {
-        let is_single = self.state().is_single;
-        let _alone = if is_single { None } else { Some(self.first.lock().await) };
-        if !is_single && let Some(shared) = self.state().shared.clone().filter(|shared| !shared.is_closed()) {
+        let mut alone = None;
+        if !self.state().is_single {
+            alone = Some(self.connecting.lock().await);
+        }
+        if let Some(shared) = self.state().share() {
             return Ok((Link::Shared(shared), false));
         }
+        // What it is was found out meanwhile.
+        alone.take_if(|_| self.state().is_single);
         let stream = self.connector.clone().call(self.origin.clone()).await?;
         let is_shared = stream.connected().is_negotiated_h2();
         self.state().is_single = !is_shared;
@@ -149,8 +172,9 @@ impl Pool {
         builder.timer(TokioTimer::new()).keep_alive_interval(alive_within).keep_alive_timeout(alive_within);
         let (sender, connection) = builder.handshake(stream).await?;
         tokio::spawn(async move { drop(connection.await) });
-        self.state().shared = Some(sender.clone());
-        Ok((Link::Shared(sender), true))
+        let shared = Shared { sender, requests: Arc::default() };
+        self.state().shared.push(shared.clone());
+        Ok((Link::Shared(shared), true))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -159,6 +183,19 @@ impl Pool {
 }
 
 impl State {
+    /// A shared connection with room for a request.
+    fn share(&mut self) -> Option<Shared> {
+        self.shared.retain(|shared| !shared.sender.is_closed());
+        self.shared.iter().find(|shared| Arc::strong_count(&shared.requests) <= SHARED_MOST).cloned()
+    }
+
+    /// The link is closed: nobody is to take it again.
+    fn forget(&mut self, link: &Link) {
+        if let Link::Shared(closed) = link {
+            self.shared.retain(|shared| !Arc::ptr_eq(&shared.requests, &closed.requests));
+        }
+    }
+
     fn drop_unused(&mut self, now: Instant, idle_for: Duration) {
         let unused = self.idle.iter().take_while(|(since, _)| now.duration_since(*since) >= idle_for).count();
         self.idle.drain(..unused);
@@ -169,14 +206,7 @@ impl Link {
     async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
         match self {
             Self::Single(sender) => sender.try_send_request(request).await,
-            Self::Shared(sender) => sender.try_send_request(request).await,
-        }
-    }
-
-    /// It is closed: nobody is to take it again.
-    fn forget(self, state: &mut State) {
-        if let Self::Shared(_) = self {
-            state.shared = None;
+            Self::Shared(shared) => shared.sender.try_send_request(request).await,
         }
     }
 }

@@ -130,7 +130,7 @@ async fn the_cas_of_the_file_are_trusted_and_no_others() {
 }
 
 #[tokio::test]
-async fn where_http2_is_offered_all_share_one_connection() {
+async fn where_http2_is_offered_connections_are_shared() {
     let server = Server::start("localhost", &["h2", "http/1.1"], 20).await;
     let client = server.client();
     for _ in 0..2 {
@@ -140,6 +140,18 @@ async fn where_http2_is_offered_all_share_one_connection() {
     assert_eq!(server.seen().concat(), vec![Version::HTTP_2; 40]);
     let used = server.seen().iter().filter(|requests| !requests.is_empty()).count();
     assert_eq!(used, 1, "{:?}", server.seen());
+}
+
+#[tokio::test]
+async fn a_shared_connection_has_a_hundred_requests_at_once() {
+    let server = Server::start("localhost", &["h2"], 150).await;
+    let client = server.client();
+    for _ in 0..2 {
+        let answers = join_all((0..150).map(|_| send(&client))).await;
+        assert!(answers.iter().all(|evidence| *evidence == answer(200, b"{}")), "{answers:?}");
+    }
+    let used: Vec<_> = server.seen().iter().map(Vec::len).collect();
+    assert_eq!(used, [200, 100]);
 }
 
 #[tokio::test]
