@@ -4,6 +4,7 @@
 //! general one beneath reqwest costs half of a request again.
 
 use std::{
+    error::Error,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -20,7 +21,7 @@ use hyper_util::{
     client::legacy::connect::Connection,
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
 use super::connect::{BoxError, Connector};
@@ -59,7 +60,8 @@ pub(super) struct Pool {
 struct State {
     /// The longest unused first.
     idle: Vec<(Instant, http1::SendRequest<Body>)>,
-    shared: Vec<Shared>,
+    /// Since when each was last taken.
+    shared: Vec<(Instant, Shared)>,
     /// The API has been seen to speak HTTP/1.1.
     is_single: bool,
 }
@@ -91,24 +93,25 @@ impl Pool {
         Self { connector, origin, bounds, state: Arc::default(), connecting: Arc::default() }
     }
 
-    /// Sends the request that is made for a link, once: only one that certainly met a closed connection is made again, for
-    /// another. The link of a whole answer may be [kept](Self::keep).
+    /// Sends the request that is made for a link, once: only one that certainly was not taken is made again, for another
+    /// link. The link of a whole answer may be [kept](Self::keep).
     pub(super) async fn send(
         &self,
         request: impl Fn(&Link) -> Request<Body>,
     ) -> Result<(Response<Incoming>, Link), Unanswered> {
+        let until = Instant::now() + self.bounds.patience;
         loop {
             let (mut link, is_new) = match self.take().await {
                 Some(link) => (link, false),
-                None => self.connect_in_time().await.map_err(Unanswered::NotSent)?,
+                None => self.connect_until(until).await.map_err(Unanswered::NotSent)?,
             };
             match link.send(request(&link)).await {
                 Ok(response) => return Ok((response, link)),
                 // A request that comes back was not begun.
-                Err(mut error) => match error.take_message() {
-                    None => return Err(Unanswered::Broken),
-                    Some(_) if is_new => return Err(Unanswered::NotSent(error.into_error().into())),
-                    Some(_) => self.state().forget(&link),
+                Err(mut error) => match error.take_message().is_some() || was_refused(error.error()) {
+                    false => return Err(Unanswered::Broken),
+                    true if is_new => return Err(Unanswered::NotSent(error.into_error().into())),
+                    true => self.state().forget(&link),
                 },
             }
         }
@@ -129,7 +132,7 @@ impl Pool {
         loop {
             let mut single = {
                 let mut state = self.state();
-                if let Some(shared) = state.share() {
+                if let Some(shared) = state.share(self.bounds.idle_for) {
                     return Some(Link::Shared(shared));
                 }
                 state.drop_unused(Instant::now(), self.bounds.idle_for);
@@ -142,8 +145,8 @@ impl Pool {
     }
 
     /// Within less than an attempt's time, so that "not sent" can be told from "no answer".
-    async fn connect_in_time(&self) -> Result<(Link, bool), BoxError> {
-        timeout(self.bounds.patience, Box::pin(self.connect())).await.map_err(io::Error::from)?
+    async fn connect_until(&self, until: Instant) -> Result<(Link, bool), BoxError> {
+        timeout_at(until, Box::pin(self.connect())).await.map_err(io::Error::from)?
     }
 
     /// A connection, and whether it is new: another one may have made it meanwhile, to be shared.
@@ -152,7 +155,7 @@ impl Pool {
         if !self.state().is_single {
             alone = Some(self.connecting.lock().await);
         }
-        if let Some(shared) = self.state().share() {
+        if let Some(shared) = self.state().share(self.bounds.idle_for) {
             return Ok((Link::Shared(shared), false));
         }
         // What it is was found out meanwhile.
@@ -173,7 +176,7 @@ impl Pool {
         let (sender, connection) = builder.handshake(stream).await?;
         tokio::spawn(async move { drop(connection.await) });
         let shared = Shared { sender, requests: Arc::default() };
-        self.state().shared.push(shared.clone());
+        self.state().shared.push((Instant::now(), shared.clone()));
         Ok((Link::Shared(shared), true))
     }
 
@@ -184,15 +187,21 @@ impl Pool {
 
 impl State {
     /// A shared connection with room for a request.
-    fn share(&mut self) -> Option<Shared> {
-        self.shared.retain(|shared| !shared.sender.is_closed());
-        self.shared.iter().find(|shared| Arc::strong_count(&shared.requests) <= SHARED_MOST).cloned()
+    fn share(&mut self, idle_for: Duration) -> Option<Shared> {
+        let now = Instant::now();
+        self.shared.retain(|(since, shared)| {
+            let is_unused = shared.under_way() == 0 && now.duration_since(*since) >= idle_for;
+            !is_unused && !shared.sender.is_closed()
+        });
+        let (since, shared) = self.shared.iter_mut().find(|(_, shared)| shared.under_way() < SHARED_MOST)?;
+        *since = now;
+        Some(shared.clone())
     }
 
     /// The link is closed: nobody is to take it again.
     fn forget(&mut self, link: &Link) {
         if let Link::Shared(closed) = link {
-            self.shared.retain(|shared| !Arc::ptr_eq(&shared.requests, &closed.requests));
+            self.shared.retain(|(_, shared)| !Arc::ptr_eq(&shared.requests, &closed.requests));
         }
     }
 
@@ -200,6 +209,22 @@ impl State {
         let unused = self.idle.iter().take_while(|(since, _)| now.duration_since(*since) >= idle_for).count();
         self.idle.drain(..unused);
     }
+}
+
+impl Shared {
+    /// How many requests, without the pool's own clone.
+    fn under_way(&self) -> usize {
+        Arc::strong_count(&self.requests).saturating_sub(1)
+    }
+}
+
+/// Whether the peer of a shared connection says that it did not look at the request (RFC 9113, 8.7): it refused it, or went
+/// away having taken only earlier ones. The library tells the latter of those alone that came after the last one taken.
+fn was_refused(error: &hyper::Error) -> bool {
+    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else { return false };
+    let has_gone = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+    let has_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (has_gone || has_refused)
 }
 
 impl Link {

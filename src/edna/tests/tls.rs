@@ -167,6 +167,61 @@ async fn where_it_is_not_each_has_a_connection_that_serves_again() {
     }
 }
 
+/// Frames of HTTP/2: settings and their acknowledgement; gone, having taken no request; the first request refused.
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0];
+const GONE: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const GONE_AFTER_THE_FIRST: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+const REFUSED: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
+
+/// Answers the first request with these frames and closes; tells how often.
+async fn frames(frames: &'static [u8]) -> (Client, Arc<Mutex<usize>>) {
+    let (tls, ca) = identity("localhost", &["h2"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, requests) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(0)));
+    let counted = requests.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = tls.accept(stream).await.unwrap();
+            stream.write_all(SETTINGS).await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"\"private\"}") && stream.read_buf(&mut seen).await.is_ok_and(|count| count > 0) {}
+            *counted.lock().unwrap() += 1;
+            stream.write_all(frames).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    (client_for(port, Some(&ca)), requests)
+}
+
+#[tokio::test]
+async fn a_request_that_the_peer_did_not_look_at_was_not_sent() {
+    for unseen in [GONE, REFUSED] {
+        let (client, requests) = frames(unseen).await;
+        assert_eq!(send(&client).await, Evidence::NotSent(NotSent::Connect), "{unseen:?}");
+        assert_eq!(*requests.lock().unwrap(), 1);
+    }
+    for taken in [&[][..], GONE_AFTER_THE_FIRST] {
+        let (client, requests) = frames(taken).await;
+        assert_eq!(send(&client).await, Evidence::NoAnswer(NoAnswer::Broken), "{taken:?}");
+        assert_eq!(*requests.lock().unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_shared_connection_that_was_unused_for_too_long_is_not_used() {
+    let server = Server::start("localhost", &["h2"], 1).await;
+    let file = std::env::temp_dir().join(format!("edna-ca-{}.pem", uuid::Uuid::new_v4()));
+    fs::write(&file, &server.ca).unwrap();
+    let base = settings(format!("https://localhost:{}", server.port));
+    let settings = Settings { ca_file: Some(file.clone()), pool_idle_timeout: Duration::ZERO, ..base };
+    let client = Client::new(&settings, token("t0ken")).unwrap();
+    fs::remove_file(file).unwrap();
+    for _ in 0..2 {
+        assert_eq!(send(&client).await, answer(200, b"{}"));
+    }
+    assert_eq!(server.seen(), [[Version::HTTP_2], [Version::HTTP_2]]);
+}
+
 /// A backend that hangs keeps its connection open: with HTTP/1.1 the attempt that times out ends it.
 #[tokio::test]
 async fn a_shared_connection_whose_peer_is_silent_is_given_up() {
