@@ -18,6 +18,9 @@ cd "$(dirname "$0")/.."
 # shellcheck source=deploy/setup.sh
 . deploy/setup.sh
 
+# Some tests have thousands of connections open.
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+
 passed='' skipped='' folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 130' INT

@@ -1,4 +1,5 @@
-//! Whether the system lets the daemon open as many files as it may need: each attempt under way has a connection of its own.
+//! Whether the system lets the daemon open as many files as it may need: with HTTP/1.1 each attempt under way has a
+//! connection of its own.
 
 use std::fs;
 

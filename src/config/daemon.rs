@@ -88,7 +88,7 @@ pub struct Limits {
     pub rates: Rates,
 }
 
-/// Attempts under way; each has a connection, and a machine has some 28,000 ports for those to one address.
+/// Attempts under way; with HTTP/1.1 each has a connection, and a machine has some 28,000 ports for those to one address.
 const MOST: u16 = 10_000;
 
 #[derive(Clone, Copy, serde::Deserialize)]

@@ -109,11 +109,17 @@ fn identity(name: &str, alpn: &[&str]) -> (TlsAcceptor, String) {
 }
 
 fn client_for(port: u16, ca: Option<&str>) -> Client {
+    client_with(port, ca, |_| {})
+}
+
+fn client_with(port: u16, ca: Option<&str>, change: impl FnOnce(&mut Settings)) -> Client {
     let file = std::env::temp_dir().join(format!("edna-ca-{}.pem", uuid::Uuid::new_v4()));
     fs::write(&file, ca.unwrap_or_default()).unwrap();
     let alive_within = Duration::from_millis(200);
-    let settings = Settings { alive_within, ..settings(format!("https://localhost:{port}")) };
-    let client = Client::new(&Settings { ca_file: ca.map(|_| file.clone()), ..settings }, token("t0ken")).unwrap();
+    let ca_file = ca.map(|_| file.clone());
+    let mut settings = Settings { alive_within, ca_file, ..settings(format!("https://localhost:{port}")) };
+    change(&mut settings);
+    let client = Client::new(&settings, token("t0ken")).unwrap();
     fs::remove_file(file).unwrap();
     client
 }
@@ -210,12 +216,7 @@ async fn a_request_that_the_peer_did_not_look_at_was_not_sent() {
 #[tokio::test]
 async fn a_shared_connection_that_was_unused_for_too_long_is_not_used() {
     let server = Server::start("localhost", &["h2"], 1).await;
-    let file = std::env::temp_dir().join(format!("edna-ca-{}.pem", uuid::Uuid::new_v4()));
-    fs::write(&file, &server.ca).unwrap();
-    let base = settings(format!("https://localhost:{}", server.port));
-    let settings = Settings { ca_file: Some(file.clone()), pool_idle_timeout: Duration::ZERO, ..base };
-    let client = Client::new(&settings, token("t0ken")).unwrap();
-    fs::remove_file(file).unwrap();
+    let client = client_with(server.port, Some(&server.ca), |settings| settings.pool_idle_timeout = Duration::ZERO);
     for _ in 0..2 {
         assert_eq!(send(&client).await, answer(200, b"{}"));
     }

@@ -154,7 +154,7 @@ impl Writer {
         let _ = reply.send(Err(JournalUnavailable(refused)));
     }
 
-    /// Makes the batch durable and answers it; the one place where an answer goes out.
+    /// Makes the batch durable and answers it; the one place where what is durable is told.
     fn commit(&mut self) {
         let (started, writes) = (Instant::now(), self.store.active.pending() > 0);
         let failed = self.store.commit().err().map(|fault| self.fail(&fault, None));
