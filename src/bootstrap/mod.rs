@@ -58,7 +58,7 @@ pub struct App {
 }
 
 impl App {
-    /// Builds everything that can fail for good, within the runtime that will run it; nothing is connected yet.
+    /// Builds everything that can fail for good; nothing is connected yet.
     ///
     /// # Errors
     /// What stands in the way, and what to do.

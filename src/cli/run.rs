@@ -27,9 +27,7 @@ fn start(sources: &Sources) -> Result<Exit, Exit> {
     // One thread for the work on commands, which mostly waits: they hand it to each other without waking a thread. Probes,
     // the journal and the connections to the broker have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let inside = runtime.enter();
     let app = App::new(config).map_err(refused)?;
-    drop(inside);
     let exit = runtime.block_on(async {
         let mut stop = Stop::listen().map_err(failed)?;
         let rereading = reread(sources, app.rates());

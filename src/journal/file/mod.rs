@@ -159,8 +159,8 @@ impl Shared {
 }
 
 impl FileJournal {
-    /// Opens the directory, within the runtime of those who will ask; blocks for as long as reading the newest segment takes.
-    /// `tell` is called from the writer's thread and must not wait.
+    /// Opens the directory; blocks for as long as reading the newest segment takes. `tell` is called from the writer's
+    /// thread and must not wait.
     ///
     /// # Errors
     /// When another daemon has the directory, or it cannot be read or written, or is damaged.
@@ -193,8 +193,7 @@ impl FileJournal {
         }
         let retention_ms = i64::try_from(settings.retention.as_millis()).unwrap_or(i64::MAX);
         let limits = Limits { retention_ms, max_bytes: settings.max_bytes };
-        let (handing_out, answers) = mpsc::unbounded_channel();
-        let writer = Writer::new(opened.store, limits, Arc::clone(&shared), tell, handing_out);
+        let writer = Writer::new(opened.store, limits, Arc::clone(&shared), tell);
         let (sender, receiver) = mpsc::channel(BACKLOG);
         let of_thread = Fault::io("start the writer's thread for", &settings.dir);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
@@ -203,7 +202,6 @@ impl FileJournal {
             thread::Builder::new().name("journal".to_owned()).spawn(run)
         });
         spawned.map_err(of_thread)?;
-        tokio::spawn(writer::hand_out(answers));
         Ok(Self { messages: sender, shared })
     }
 

@@ -1,7 +1,6 @@
 //! The one thread that owns the store: it takes what is asked, writes it as one batch, waits for the disk, answers.
 
 use std::{
-    mem,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -39,25 +38,12 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// What comes over the channel.
 pub(super) enum Message {
     /// About a send.
-    Ask { hash: KeyHash, ask: Ask, reply: Reply },
+    Ask { hash: KeyHash, ask: Ask, reply: oneshot::Sender<Journaled<Record>> },
     /// Nothing more will be asked; the reply comes when the directory is free for another.
     Close(oneshot::Sender<()>),
 }
 
-type Reply = oneshot::Sender<Journaled<Record>>;
-
-/// Answers that became durable together.
-pub(super) type Answers = Vec<(Reply, Journaled<Record>)>;
-
-/// Hands answers to those who asked, from a task beside them: a batch so wakes their thread once, and not once an answer.
-pub(super) async fn hand_out(mut batches: mpsc::UnboundedReceiver<Answers>) {
-    while let Some(answers) = batches.recv().await {
-        for (reply, answer) in answers {
-            // Whoever asked may have gone away.
-            let _ = reply.send(answer);
-        }
-    }
-}
+type Reply = (oneshot::Sender<Journaled<Record>>, Record);
 
 /// Why nothing can be told durable.
 struct Trouble {
@@ -74,21 +60,12 @@ pub(super) struct Writer {
     tell: Box<Tell>,
     trouble: Option<Trouble>,
     building: Option<Building>,
-    /// Not durable yet.
-    answers: Answers,
-    handing_out: mpsc::UnboundedSender<Answers>,
+    replies: Vec<Reply>,
 }
 
 impl Writer {
-    /// What is durable goes to `handing_out`.
-    pub(super) fn new(
-        store: Store,
-        limits: Limits,
-        shared: Arc<Shared>,
-        tell: Box<Tell>,
-        handing_out: mpsc::UnboundedSender<Answers>,
-    ) -> Self {
-        Self { store, limits, shared, tell, trouble: None, building: None, answers: Vec::new(), handing_out }
+    pub(super) fn new(store: Store, limits: Limits, shared: Arc<Shared>, tell: Box<Tell>) -> Self {
+        Self { store, limits, shared, tell, trouble: None, building: None, replies: Vec::with_capacity(MAX_BATCH) }
     }
 
     /// Works until everybody has let go of the journal, or somebody closes it.
@@ -142,11 +119,11 @@ impl Writer {
         closing
     }
 
-    fn answer(&mut self, hash: KeyHash, ask: Ask, reply: Reply, at_ms: i64) {
+    fn answer(&mut self, hash: KeyHash, ask: Ask, reply: oneshot::Sender<Journaled<Record>>, at_ms: i64) {
         let refused = match &self.trouble {
             Some(trouble) => trouble.why.clone(),
             None => match self.store.apply(hash, ask, at_ms) {
-                Ok(record) => return self.answers.push((reply, Ok(record))),
+                Ok(record) => return self.replies.push((reply, record)),
                 Err(fault) => self.fail(&fault, Some(hash)),
             },
         };
@@ -161,13 +138,9 @@ impl Writer {
         if writes && failed.is_none() {
             (self.tell)(Notice::Wrote { took: started.elapsed() });
         }
-        let mut answers = mem::take(&mut self.answers);
-        if let Some(why) = &failed {
-            answers.iter_mut().for_each(|(_, answer)| *answer = Err(JournalUnavailable(why.clone())));
-        }
-        if !answers.is_empty() {
-            // An error means that nobody waits any more.
-            let _ = self.handing_out.send(answers);
+        for (reply, record) in self.replies.drain(..) {
+            let answer = failed.as_ref().map_or(Ok(record), |why| Err(JournalUnavailable(why.clone())));
+            let _ = reply.send(answer);
         }
         if failed.is_none() && writes && self.store.is_full(self.now(), &self.limits) {
             self.rotate();
