@@ -121,7 +121,6 @@ impl Pool {
     pub(super) fn keep(&self, link: Link) {
         let Link::Single(sender) = link else { return };
         let (now, mut state) = (Instant::now(), self.state());
-        state.drop_unused(now, self.bounds.idle_for);
         if state.idle.len() < self.bounds.idle_most {
             state.idle.push((now, sender));
         }
@@ -132,10 +131,9 @@ impl Pool {
         loop {
             let mut single = {
                 let mut state = self.state();
-                if let Some(shared) = state.share(self.bounds.idle_for) {
+                if let Some(shared) = state.share() {
                     return Some(Link::Shared(shared));
                 }
-                state.drop_unused(Instant::now(), self.bounds.idle_for);
                 state.idle.pop()?.1
             };
             if single.ready().await.is_ok() {
@@ -155,7 +153,7 @@ impl Pool {
         if !self.state().is_single {
             alone = Some(self.connecting.lock().await);
         }
-        if let Some(shared) = self.state().share(self.bounds.idle_for) {
+        if let Some(shared) = self.state().share() {
             return Ok((Link::Shared(shared), false));
         }
         // What it is was found out meanwhile.
@@ -180,34 +178,37 @@ impl Pool {
         Ok((Link::Shared(shared), true))
     }
 
+    /// Without what is closed, or was unused for too long.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.clear(Instant::now(), self.bounds.idle_for);
+        state
     }
 }
 
 impl State {
     /// A shared connection with room for a request.
-    fn share(&mut self, idle_for: Duration) -> Option<Shared> {
-        let now = Instant::now();
-        self.shared.retain(|(since, shared)| {
-            let is_unused = shared.under_way() == 0 && now.duration_since(*since) >= idle_for;
-            !is_unused && !shared.sender.is_closed()
-        });
+    fn share(&mut self) -> Option<Shared> {
         let (since, shared) = self.shared.iter_mut().find(|(_, shared)| shared.under_way() < SHARED_MOST)?;
-        *since = now;
+        *since = Instant::now();
         Some(shared.clone())
     }
 
-    /// The link is closed: nobody is to take it again.
+    /// It takes no requests any more, though it may still be open.
     fn forget(&mut self, link: &Link) {
         if let Link::Shared(closed) = link {
             self.shared.retain(|(_, shared)| !Arc::ptr_eq(&shared.requests, &closed.requests));
         }
     }
 
-    fn drop_unused(&mut self, now: Instant, idle_for: Duration) {
-        let unused = self.idle.iter().take_while(|(since, _)| now.duration_since(*since) >= idle_for).count();
-        self.idle.drain(..unused);
+    fn clear(&mut self, now: Instant, idle_for: Duration) {
+        let is_old = |since: Instant| now.duration_since(since) >= idle_for;
+        let old = self.idle.iter().take_while(|(since, _)| is_old(*since)).count();
+        self.idle.drain(..old);
+        self.shared.retain(|(since, shared)| {
+            let is_unused = shared.under_way() == 0 && is_old(*since);
+            !is_unused && !shared.sender.is_closed()
+        });
     }
 }
 

@@ -173,27 +173,40 @@ async fn where_it_is_not_each_has_a_connection_that_serves_again() {
     }
 }
 
-/// Frames of HTTP/2: settings and their acknowledgement; gone, having taken no request; the first request refused.
+/// Frames of HTTP/2: settings and their acknowledgement; gone, having taken none or one; the first request refused, or
+/// answered; the second refused.
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0];
+const NOTHING: &[u8] = &[];
 const GONE: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const GONE_AFTER_THE_FIRST: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
 const REFUSED: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
+const ANSWERED: &[u8] = &[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
+const SECOND_REFUSED: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 3, 0, 0, 0, 7];
 
-/// Answers the first request with these frames and closes; tells how often.
-async fn frames(frames: &'static [u8]) -> (Client, Arc<Mutex<usize>>) {
+/// Answers the requests of each connection with these frames in turn; stays open, or closes then. Tells how many came.
+async fn frames(frames: &'static [&'static [u8]], stays: bool) -> (Client, Arc<Mutex<usize>>) {
     let (tls, ca) = identity("localhost", &["h2"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, requests) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(0)));
     let counted = requests.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let mut stream = tls.accept(stream).await.unwrap();
-            stream.write_all(SETTINGS).await.unwrap();
-            let mut seen = Vec::new();
-            while !seen.ends_with(b"\"private\"}") && stream.read_buf(&mut seen).await.is_ok_and(|count| count > 0) {}
-            *counted.lock().unwrap() += 1;
-            stream.write_all(frames).await.unwrap();
-            stream.shutdown().await.unwrap();
+            let (mut stream, counted) = (tls.accept(stream).await.unwrap(), counted.clone());
+            tokio::spawn(async move {
+                stream.write_all(SETTINGS).await.unwrap();
+                for answer in frames {
+                    let mut seen = Vec::new();
+                    while !seen.windows(9).any(|text| text == b"private\"}")
+                        && stream.read_buf(&mut seen).await.is_ok_and(|count| count > 0)
+                    {}
+                    *counted.lock().unwrap() += 1;
+                    stream.write_all(answer).await.unwrap();
+                }
+                if stays {
+                    pending::<()>().await;
+                }
+                stream.shutdown().await.unwrap();
+            });
         }
     });
     (client_for(port, Some(&ca)), requests)
@@ -201,15 +214,24 @@ async fn frames(frames: &'static [u8]) -> (Client, Arc<Mutex<usize>>) {
 
 #[tokio::test]
 async fn a_request_that_the_peer_did_not_look_at_was_not_sent() {
-    for unseen in [GONE, REFUSED] {
-        let (client, requests) = frames(unseen).await;
+    for unseen in [&[GONE][..], &[REFUSED]] {
+        let (client, requests) = frames(unseen, false).await;
         assert_eq!(send(&client).await, Evidence::NotSent(NotSent::Connect), "{unseen:?}");
         assert_eq!(*requests.lock().unwrap(), 1);
     }
-    for taken in [&[][..], GONE_AFTER_THE_FIRST] {
-        let (client, requests) = frames(taken).await;
+    for taken in [&[NOTHING][..], &[GONE_AFTER_THE_FIRST]] {
+        let (client, requests) = frames(taken, false).await;
         assert_eq!(send(&client).await, Evidence::NoAnswer(NoAnswer::Broken), "{taken:?}");
         assert_eq!(*requests.lock().unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_a_used_connection_refuses_goes_by_another() {
+    let (client, requests) = frames(&[ANSWERED, SECOND_REFUSED], true).await;
+    for expected in [1, 3] {
+        assert_eq!(send(&client).await, answer(200, b""));
+        assert_eq!(*requests.lock().unwrap(), expected);
     }
 }
 
