@@ -7,7 +7,7 @@ use std::{
     net::Shutdown,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -39,8 +39,9 @@ const MAX_HEARTBEAT_S: u16 = 60;
 const MIN_FRAME_MAX_BYTES: u32 = 8_192;
 /// RabbitMQ's own default; the library sizes its buffers by it and would take the largest if the broker named none.
 const MAX_FRAME_MAX_BYTES: u32 = 131_072;
-/// For what we publish: the headers of one message, which must fit into one frame, are bounded by half of it.
-const PUBLISH_FRAME_MAX_BYTES: u32 = 32_768;
+/// For the daemon's own connections: the library's buffers are 32 frames each way, and all of a buffer is used in time. Bodies
+/// take several frames; the headers of a message must fit into one. Those that we publish are bounded by half of it.
+const SMALL_FRAME_MAX_BYTES: u32 = 32_768;
 /// Finds a peer that went away without a word, also where nobody listens for heartbeats any more.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
@@ -52,6 +53,8 @@ pub struct Broker {
     deadline: Duration,
     /// Which address is next; a failed one sends us to the following.
     next: AtomicUsize,
+    /// Somebody publishes headers that are too large for small frames.
+    needs_large_frames: AtomicBool,
 }
 
 /// Without the URIs: passwords stand in them.
@@ -66,7 +69,13 @@ impl Broker {
     #[must_use]
     pub fn new(uris: Vec<AMQPUri>, tls: OwnedTLSConfig) -> Self {
         let uris = uris.into_iter().map(with_our_limits).collect();
-        Self { uris, tls, deadline: CONNECT_DEADLINE, next: AtomicUsize::new(0) }
+        Self {
+            uris,
+            tls,
+            deadline: CONNECT_DEADLINE,
+            next: AtomicUsize::new(0),
+            needs_large_frames: AtomicBool::new(false),
+        }
     }
 
     /// Connects to the next address under a name that the management UI shows.
@@ -77,13 +86,26 @@ impl Broker {
         self.connect_with(name, MAX_FRAME_MAX_BYTES).await
     }
 
-    /// As [`Self::connect`], for nothing but what we publish ourselves: its headers are bounded, so smaller frames and a
-    /// quarter of the buffers do.
+    /// As [`Self::connect`], for what we publish ourselves: its headers are bounded, so small frames do.
     ///
     /// # Errors
     /// As [`Self::connect`].
     pub(super) async fn connect_to_publish(&self, name: &str) -> Result<Connection, SessionError> {
-        self.connect_with(name, PUBLISH_FRAME_MAX_BYTES).await
+        self.connect_with(name, SMALL_FRAME_MAX_BYTES).await
+    }
+
+    /// As [`Self::connect`], for what others publish: in small frames, until [told](Self::need_large_frames) that they do not do.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub(super) async fn connect_to_consume(&self, name: &str) -> Result<Connection, SessionError> {
+        let is_large = self.needs_large_frames.load(Ordering::Relaxed);
+        self.connect_with(name, if is_large { MAX_FRAME_MAX_BYTES } else { SMALL_FRAME_MAX_BYTES }).await
+    }
+
+    /// From now on for what is consumed, too.
+    pub(super) fn need_large_frames(&self) {
+        self.needs_large_frames.store(true, Ordering::Relaxed);
     }
 
     async fn connect_with(&self, name: &str, frame_max: u32) -> Result<Connection, SessionError> {

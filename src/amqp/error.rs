@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use lapin::{
+    ErrorKind,
+    protocol::{AMQPErrorKind, AMQPHardError},
+};
+
 /// Every one of them is answered alike: drop the session, wait, build a new one.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -42,4 +47,14 @@ pub enum SessionError {
     /// The broker does not let us declare something.
     #[error("the broker refuses to declare {0}")]
     Refused(String),
+}
+
+impl SessionError {
+    /// Whether a frame came that is larger than what was agreed on. The broker heeds it for bodies, and sends headers as they were
+    /// published.
+    pub(super) fn is_large_frame(&self) -> bool {
+        let Self::Broken(error) = self else { return false };
+        let ErrorKind::ProtocolError(error) = error.kind() else { return false };
+        matches!(error.kind(), AMQPErrorKind::Hard(AMQPHardError::FRAMEERROR))
+    }
 }

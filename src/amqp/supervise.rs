@@ -52,6 +52,9 @@ impl<R: Random> Supervisor<R> {
             failures = if began.elapsed() > HEALTHY { 1 } else { failures + 1 };
             let wait = retry::back_off(failures, self.random.dice());
             self.tell(connected, &problem, wait);
+            if problem.is_large_frame() {
+                self.broker.need_large_frames();
+            }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.stop.cancelled() => break,
@@ -77,7 +80,7 @@ impl<R: Random> Supervisor<R> {
         let name = format!("edna-courier {}", self.role.as_str());
         let connecting = async {
             match self.role {
-                Role::Consume => self.broker.connect(&name).await,
+                Role::Consume => self.broker.connect_to_consume(&name).await,
                 Role::Publish => self.broker.connect_to_publish(&name).await,
             }
         };

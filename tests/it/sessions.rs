@@ -1,9 +1,9 @@
 //! The broker goes and comes back: every command still reaches its outcome, and the daemon says what is wrong meanwhile.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use edna_courier::sandbox::{Action, Options, Rule};
-use lapin::ExchangeKind;
+use lapin::{BasicProperties, ExchangeKind, types::AMQPValue};
 
 use crate::{
     faults::settle,
@@ -14,7 +14,7 @@ use crate::{
         daemon::{Daemon, Setup},
         eventually::eventually,
         proxy::Proxy,
-        stage::{Stage, not_ready, ready, start_ready},
+        stage::{Stage, command, not_ready, ready, start_ready},
     },
 };
 
@@ -148,6 +148,26 @@ async fn a_topology_of_another_type_is_named_and_nothing_is_taken_until_it_is_me
     ready(&daemon).await;
     stage.expect_success_of_all(3).await;
     stage.end(&daemon).await;
+}
+
+/// As another client may: the broker sends them on in one frame, however large a frame we agreed on.
+#[tokio::test]
+async fn headers_beyond_a_frame_cost_a_connection_once_and_no_command() {
+    let stage = Stage::new("large-headers").await;
+    let daemon = start_ready(&stage.setup()).await;
+    stage.send(2, "hello").await;
+    eventually!(SOON, stage.posts() == 2, "commands that flow");
+    for index in 2..4 {
+        let headers: BTreeMap<_, _> =
+            (0..50).map(|n| (format!("n{n}").into(), AMQPValue::LongString("x".repeat(1_000).into()))).collect();
+        let properties = BasicProperties::default().with_headers(headers.into());
+        let body = command(index, "hello").to_string();
+        stage.queues.client().publish(&stage.queues.name("commands"), "send", body.as_bytes(), properties).await;
+        eventually!(SOON, stage.posts() > index.into(), "the command with them");
+        assert_eq!(reconnects(&daemon).await, [1.0, 0.0]);
+    }
+    assert!(daemon.log_text().contains("lost the connection to the broker (consume)"));
+    expect_every_outcome(&stage, &daemon, 4).await;
 }
 
 #[tokio::test]
