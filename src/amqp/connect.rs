@@ -39,9 +39,11 @@ const MAX_HEARTBEAT_S: u16 = 60;
 const MIN_FRAME_MAX_BYTES: u32 = 8_192;
 /// RabbitMQ's own default; the library sizes its buffers by it and would take the largest if the broker named none.
 const MAX_FRAME_MAX_BYTES: u32 = 131_072;
-/// For the daemon's own connections: the library's buffers are 32 frames each way, and all of a buffer is used in time. Bodies
-/// take several frames; the headers of a message must fit into one. Those that we publish are bounded by half of it.
-const SMALL_FRAME_MAX_BYTES: u32 = 32_768;
+/// The library's buffers are 32 frames each way, and in time all of a buffer is used: so small frames where they do. A body may
+/// take several, the headers of a message must fit into one: those that we publish are bounded.
+const PUBLISH_FRAME_MAX_BYTES: u32 = 24_576;
+/// Those that others publish are seldom as large as this; see [`Broker::need_large_frames`].
+const CONSUME_FRAME_MAX_BYTES: u32 = MIN_FRAME_MAX_BYTES;
 /// Finds a peer that went away without a word, also where nobody listens for heartbeats any more.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
@@ -91,7 +93,7 @@ impl Broker {
     /// # Errors
     /// As [`Self::connect`].
     pub(super) async fn connect_to_publish(&self, name: &str) -> Result<Connection, SessionError> {
-        self.connect_with(name, SMALL_FRAME_MAX_BYTES).await
+        self.connect_with(name, PUBLISH_FRAME_MAX_BYTES).await
     }
 
     /// As [`Self::connect`], for what others publish: in small frames, until [told](Self::need_large_frames) that they do not do.
@@ -100,7 +102,7 @@ impl Broker {
     /// As [`Self::connect`].
     pub(super) async fn connect_to_consume(&self, name: &str) -> Result<Connection, SessionError> {
         let is_large = self.needs_large_frames.load(Ordering::Relaxed);
-        self.connect_with(name, if is_large { MAX_FRAME_MAX_BYTES } else { SMALL_FRAME_MAX_BYTES }).await
+        self.connect_with(name, if is_large { MAX_FRAME_MAX_BYTES } else { CONSUME_FRAME_MAX_BYTES }).await
     }
 
     /// From now on for what is consumed, too.

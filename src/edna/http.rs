@@ -8,11 +8,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Method, Request, Response, Uri,
-    body::Incoming,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
 use reqwest::Url;
 use rustls::pki_types::CertificateDer;
@@ -22,7 +20,8 @@ use super::{
     certificates,
     connect::{DnsError, connector},
     error::BuildError,
-    pool::{Bounds, Link, Pool, Unanswered},
+    link::{Link, Rest, Unanswered},
+    pool::{Bounds, Pool},
     read::read_file,
     retry_after,
     settings::Settings,
@@ -79,16 +78,17 @@ impl Endpoint {
         })
     }
 
-    fn request(&self, link: &Link, authorization: Option<&HeaderValue>, body: &Bytes) -> Request<Full<Bytes>> {
+    fn request(&self, link: &Link, authorization: Option<&HeaderValue>, body: &Bytes) -> Request<Bytes> {
         let Prepared { uri, headers } = match link {
             Link::Single(_) => &self.single,
             // It has a header of its own for the host.
             Link::Shared(_) => &self.shared,
         };
-        let mut request = Request::new(Full::new(body.clone()));
+        let mut request = Request::new(body.clone());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = headers.clone();
+        request.headers_mut().insert(CONTENT_LENGTH, body.len().into());
         match authorization {
             Some(value) => request.headers_mut().insert(AUTHORIZATION, value.clone()),
             None => request.headers_mut().remove(AUTHORIZATION),
@@ -144,15 +144,13 @@ impl Http {
             answered = self.pool.send(|link| endpoint.request(link, authorization, body)) => answered,
             () = &mut deadline => return (Evidence::NoAnswer(NoAnswer::Timeout), None),
         };
-        let (mut response, link) = match answered {
+        let (mut response, mut link) = match answered {
             Ok(answered) => answered,
             Err(unanswered) => return (failure(&unanswered), None),
         };
         let authorization = response.headers_mut().remove(AUTHORIZATION);
-        let (answer, is_whole) = answer(&mut response, deadline).await;
-        if is_whole {
-            self.pool.keep(link);
-        }
+        let answer = answer(&mut link, &mut response, deadline).await;
+        self.pool.keep(link, response.body());
         (Evidence::Answer(answer), authorization)
     }
 }
@@ -166,54 +164,39 @@ fn trusted(settings: &Settings) -> Result<Vec<CertificateDer<'static>>, BuildErr
     certificates::parse(pem.as_bytes()).ok_or(BuildError::CaInvalid { path })
 }
 
-/// Once there is a status, nothing that happens to the body makes it unknown again. Tells whether all of it was read.
-async fn answer(response: &mut Response<Incoming>, deadline: Pin<&mut Sleep>) -> (Answer, bool) {
+/// Once there is a status, nothing that happens to the body makes it unknown again.
+async fn answer(link: &mut Link, response: &mut Response<Rest>, deadline: Pin<&mut Sleep>) -> Answer {
     let status = response.status().as_u16();
     let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = header.and_then(|value| retry_after::parse(value, SystemTime::now()));
-    let (body, is_whole) = tokio::select! {
+    let body = tokio::select! {
         biased;
-        read = read(response.body_mut()) => read,
-        () = deadline => (None, false),
+        body = read(link, response.body_mut()) => body,
+        () = deadline => None,
     };
-    (Answer { status, retry_after, body }, is_whole)
+    Answer { status, retry_after, body }
 }
 
-/// The body, or `None` when it was too long or broke off; and whether its end was seen.
-async fn read(incoming: &mut Incoming) -> (Option<Vec<u8>>, bool) {
+/// The body, or `None` when it was too long or broke off.
+async fn read(link: &mut Link, rest: &mut Rest) -> Option<Vec<u8>> {
     let mut body = Vec::new();
-    loop {
-        match chunk(incoming).await {
-            Some(Some(chunk)) if body.len() + chunk.len() > LONGEST_BODY_BYTES => {
-                let rest = timeout(LONGEST_REST, Box::pin(skip_rest(incoming)));
-                return (None, rest.await.unwrap_or(false));
-            }
-            Some(Some(chunk)) => body.extend_from_slice(&chunk),
-            Some(None) => return (Some(body), true),
-            None => return (None, false),
+    while let Some(chunk) = link.chunk(rest).await? {
+        if body.len() + chunk.len() > LONGEST_BODY_BYTES {
+            drop(timeout(LONGEST_REST, Box::pin(skip(link, rest))).await);
+            return None;
         }
+        body.extend_from_slice(&chunk);
     }
+    Some(body)
 }
 
-/// Tells whether the end was seen.
-async fn skip_rest(incoming: &mut Incoming) -> bool {
+/// Reads on to the end, if that is near.
+async fn skip(link: &mut Link, rest: &mut Rest) -> Option<()> {
     let mut skipped = 0;
     while skipped <= LONGEST_REST_BYTES {
-        match chunk(incoming).await {
-            Some(Some(chunk)) => skipped += chunk.len(),
-            Some(None) => return true,
-            None => return false,
-        }
+        skipped += link.chunk(rest).await??.len();
     }
-    false
-}
-
-/// The next piece, or that there is none; `None` when it broke off. Trailers are none.
-async fn chunk(incoming: &mut Incoming) -> Option<Option<Bytes>> {
-    match incoming.frame().await {
-        Some(frame) => Some(Some(frame.ok()?.into_data().unwrap_or_default())),
-        None => Some(None),
-    }
+    None
 }
 
 fn failure(unanswered: &Unanswered) -> Evidence {

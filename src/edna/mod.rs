@@ -9,10 +9,12 @@ mod connect;
 mod credential;
 mod error;
 mod http;
+mod link;
 mod pool;
 mod read;
 mod retry_after;
 mod settings;
+mod single;
 mod token;
 
 #[cfg(test)]

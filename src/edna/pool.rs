@@ -4,33 +4,31 @@
 //! general one beneath reqwest costs half of a request again.
 
 use std::{
-    error::Error,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{
-    Request, Response, Uri,
-    body::Incoming,
-    client::conn::{TrySendError, http1, http2},
-};
+use hyper::{Request, Response, Uri, client::conn::http2};
 use hyper_util::{
     client::legacy::connect::Connection,
-    rt::{TokioExecutor, TokioTimer},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tower_service::Service;
 
-use super::connect::{BoxError, Connector};
-
-type Body = Full<Bytes>;
+use super::{
+    connect::{BoxError, Connector},
+    link::{Link, Rest, Shared, Stream, Unanswered},
+    single::Single,
+};
 
 /// Requests at once on a shared connection; servers allow at least about as many. One more would wait there unsent, and its
 /// time-out would look like a lost answer.
 const SHARED_MOST: usize = 100;
+/// Unused connections are not looked after more often than this.
+const LOOK_LEAST: Duration = Duration::from_millis(100);
 
 /// What bounds the connections.
 #[derive(Clone, Copy, Debug)]
@@ -59,32 +57,13 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct State {
     /// The longest unused first.
-    idle: Vec<(Instant, http1::SendRequest<Body>)>,
+    idle: Vec<(Instant, Box<Single<Stream>>)>,
     /// Since when each was last taken.
     shared: Vec<(Instant, Shared)>,
     /// The API has been seen to speak HTTP/1.1.
     is_single: bool,
-}
-
-/// A connection that a request may use.
-pub(super) enum Link {
-    Single(http1::SendRequest<Body>),
-    Shared(Shared),
-}
-
-/// Clones are requests under way, but for the one that the pool has.
-#[derive(Clone)]
-pub(super) struct Shared {
-    sender: http2::SendRequest<Body>,
-    requests: Arc<()>,
-}
-
-/// Why a request has no answer.
-pub(super) enum Unanswered {
-    /// Nothing of it was sent.
-    NotSent(BoxError),
-    /// It may have arrived.
-    Broken,
+    /// Somebody looks after the unused ones.
+    is_looked_after: bool,
 }
 
 impl Pool {
@@ -97,8 +76,8 @@ impl Pool {
     /// link. The link of a whole answer may be [kept](Self::keep).
     pub(super) async fn send(
         &self,
-        request: impl Fn(&Link) -> Request<Body>,
-    ) -> Result<(Response<Incoming>, Link), Unanswered> {
+        request: impl Fn(&Link) -> Request<Bytes>,
+    ) -> Result<(Response<Rest>, Link), Unanswered> {
         let until = Instant::now() + self.bounds.patience;
         loop {
             let (mut link, is_new) = match self.take().await {
@@ -107,22 +86,19 @@ impl Pool {
             };
             match link.send(request(&link)).await {
                 Ok(response) => return Ok((response, link)),
-                // A request that comes back was not begun.
-                Err(mut error) => match error.take_message().is_some() || was_refused(error.error()) {
-                    false => return Err(Unanswered::Broken),
-                    true if is_new => return Err(Unanswered::NotSent(error.into_error().into())),
-                    true => self.state().forget(&link),
-                },
+                Err(Unanswered::NotSent(_)) if !is_new => self.state().forget(&link),
+                Err(unanswered) => return Err(unanswered),
             }
         }
     }
 
-    /// Keeps the link for another request. Its answer must have been read to the end.
-    pub(super) fn keep(&self, link: Link) {
-        let Link::Single(sender) = link else { return };
+    /// Keeps the link for another request, if it can serve one after an answer of which this is left.
+    pub(super) fn keep(&self, link: Link, rest: &Rest) {
+        let (Link::Single(single), Rest::Single(rest)) = (link, rest) else { return };
         let (now, mut state) = (Instant::now(), self.state());
-        if state.idle.len() < self.bounds.idle_most {
-            state.idle.push((now, sender));
+        if single.may_serve_again(rest) && state.idle.len() < self.bounds.idle_most {
+            state.idle.push((now, single));
+            self.look_after(&mut state);
         }
     }
 
@@ -136,7 +112,7 @@ impl Pool {
                 }
                 state.idle.pop()?.1
             };
-            if single.ready().await.is_ok() {
+            if single.is_silent().await {
                 return Some(Link::Single(single));
             }
         }
@@ -162,20 +138,25 @@ impl Pool {
         let is_shared = stream.connected().is_negotiated_h2();
         self.state().is_single = !is_shared;
         if !is_shared {
-            // Requests are small: a copy costs less than a list of pieces.
-            let (sender, connection) = http1::Builder::new().writev(false).handshake(stream).await?;
-            // Its errors are its requests' errors, too.
-            tokio::spawn(async move { drop(connection.await) });
-            return Ok((Link::Single(sender), true));
+            return Ok((Link::Single(Box::new(Single::new(TokioIo::new(stream)))), true));
         }
         let alive_within = self.bounds.alive_within;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(alive_within).keep_alive_timeout(alive_within);
         let (sender, connection) = builder.handshake(stream).await?;
+        // Its errors are its requests' errors, too.
         tokio::spawn(async move { drop(connection.await) });
-        let shared = Shared { sender, requests: Arc::default() };
-        self.state().shared.push((Instant::now(), shared.clone()));
+        let (shared, mut state) = (Shared::new(sender), self.state());
+        state.shared.push((Instant::now(), shared.clone()));
+        self.look_after(&mut state);
         Ok((Link::Shared(shared), true))
+    }
+
+    /// As long as there are any.
+    fn look_after(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.is_looked_after, true) {
+            tokio::spawn(look_after(Arc::downgrade(&self.state), self.bounds.idle_for));
+        }
     }
 
     /// Without what is closed, or was unused for too long.
@@ -197,7 +178,7 @@ impl State {
     /// It takes no requests any more, though it may still be open.
     fn forget(&mut self, link: &Link) {
         if let Link::Shared(closed) = link {
-            self.shared.retain(|(_, shared)| !Arc::ptr_eq(&shared.requests, &closed.requests));
+            self.shared.retain(|(_, shared)| !shared.is(closed));
         }
     }
 
@@ -207,32 +188,21 @@ impl State {
         self.idle.drain(..old);
         self.shared.retain(|(since, shared)| {
             let is_unused = shared.under_way() == 0 && is_old(*since);
-            !is_unused && !shared.sender.is_closed()
+            !is_unused && !shared.is_closed()
         });
     }
 }
 
-impl Shared {
-    /// How many requests, without the pool's own clone.
-    fn under_way(&self) -> usize {
-        Arc::strong_count(&self.requests).saturating_sub(1)
-    }
-}
-
-/// Whether the peer of a shared connection says that it did not look at the request (RFC 9113, 8.7): it refused it, or went
-/// away having taken only earlier ones. The library tells the latter of those alone that came after the last one taken.
-fn was_refused(error: &hyper::Error) -> bool {
-    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else { return false };
-    let has_gone = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
-    let has_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-    error.is_remote() && (has_gone || has_refused)
-}
-
-impl Link {
-    async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
-        match self {
-            Self::Single(sender) => sender.try_send_request(request).await,
-            Self::Shared(shared) => shared.sender.try_send_request(request).await,
+/// Closes what was unused for too long, though no request comes that would, until nothing is left.
+async fn look_after(state: Weak<Mutex<State>>, idle_for: Duration) {
+    loop {
+        sleep(idle_for.max(LOOK_LEAST)).await;
+        let Some(state) = state.upgrade() else { return };
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.clear(Instant::now(), idle_for);
+        state.is_looked_after = !state.idle.is_empty() || !state.shared.is_empty();
+        if !state.is_looked_after {
+            return;
         }
     }
 }

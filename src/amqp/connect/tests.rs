@@ -96,5 +96,5 @@ fn what_a_url_asks_for_is_kept_within_our_limits() {
 #[test]
 fn the_headers_of_what_we_publish_fit_into_one_frame() {
     let all = MAX_HEADERS_BYTES + 4_096 + 10 * 255;
-    assert!(all < usize::try_from(SMALL_FRAME_MAX_BYTES).unwrap());
+    assert!(all < usize::try_from(PUBLISH_FRAME_MAX_BYTES).unwrap());
 }

@@ -1,7 +1,7 @@
 //! Which connection a request goes by.
 
 use futures_util::future::join_all;
-use tokio::sync::Barrier;
+use tokio::{join, sync::Barrier, time::timeout};
 
 use super::*;
 
@@ -51,6 +51,22 @@ async fn no_more_wait_than_may() {
 #[tokio::test]
 async fn one_that_was_unused_for_too_long_is_not_used() {
     assert_eq!(two_rounds(|settings| settings.pool_idle_timeout = Duration::ZERO).await, 6);
+}
+
+#[tokio::test]
+async fn one_that_was_unused_for_too_long_is_closed_though_no_request_follows() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings(format!("http://{}", listener.local_addr().unwrap()));
+    settings.pool_idle_timeout = Duration::from_millis(100);
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 204 Empty\r\n\r\n").await.unwrap();
+        timeout(Duration::from_secs(10), stream.read(&mut [0])).await
+    };
+    let client = Client::new(&settings, token("t0ken")).unwrap();
+    let (answered, closed) = join!(send(&client), serving);
+    assert_eq!((answered, closed.unwrap().unwrap()), (answer(204, b""), 0));
 }
 
 #[tokio::test]

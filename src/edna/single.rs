@@ -1,0 +1,213 @@
+//! A connection of HTTP/1.1: one request at a time, and its answer.
+//!
+//! The protocol is the library's, reading and writing are ours: thousands of connections wait for their answers, and none of
+//! them holds a buffer meanwhile, or is a task.
+
+use std::{
+    future::poll_fn,
+    io,
+    mem::{self, MaybeUninit},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use hyper::{Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ureq_proto::{
+    BodyMode, Error,
+    client::{
+        Call, RecvBodyResult, RecvResponseResult, SendRequestResult,
+        state::{RecvBody, RecvResponse},
+    },
+};
+
+use super::{connect::BoxError, link::Unanswered};
+
+/// Longer heads are no answer, nor are longer lines between the pieces of a body.
+const LONGEST_HEAD_BYTES: usize = 64 * 1024;
+/// So much is read at once, onto the stack.
+const READ_BYTES: usize = 8 * 1024;
+/// Room for the head of a request, as a first guess.
+const HEAD_BYTES: usize = 512;
+
+/// An open connection.
+pub(super) struct Single<S> {
+    stream: S,
+    /// What came, and is not taken as a part of an answer yet.
+    unread: Vec<u8>,
+    /// An answer came before all of its request was written.
+    is_torn: bool,
+}
+
+/// What of an answer is still to be read.
+pub(super) enum Rest {
+    /// A body, or the end of it.
+    Body(Call<RecvBody>),
+    /// Nothing.
+    Nothing {
+        /// As far as the answer tells.
+        is_kept_open: bool,
+    },
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
+    pub(super) const fn new(stream: S) -> Self {
+        Self { stream, unread: Vec::new(), is_torn: false }
+    }
+
+    /// Whether the peer is silent, as it is to be between an answer and the next request: if it is not, it closes.
+    pub(super) async fn is_silent(&mut self) -> bool {
+        poll_fn(|context| Poll::Ready(self.poll_read(context).is_pending())).await
+    }
+
+    /// Whether another request may follow an answer of which this is left.
+    pub(super) fn may_serve_again(&self, rest: &Rest) -> bool {
+        matches!(rest, Rest::Nothing { is_kept_open: true }) && self.unread.is_empty() && !self.is_torn
+    }
+
+    /// Sends the request, and reads the head of its answer.
+    pub(super) async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Rest>, Unanswered> {
+        let (request, mut call) = render(request).map_err(Unanswered::NotSent)?;
+        let mut unsent = &request[..];
+        let head = poll_fn(|context| self.poll_head(context, &mut unsent, &mut call)).await;
+        let head = head.ok_or(Unanswered::Broken)?;
+        self.is_torn = !unsent.is_empty();
+        let is_kept_open = |must_close: bool| Rest::Nothing { is_kept_open: !must_close };
+        let rest = match call.proceed().ok_or(Unanswered::Broken)? {
+            RecvResponseResult::RecvBody(call) => Rest::Body(call),
+            RecvResponseResult::Redirect(call) => is_kept_open(call.must_close_connection()),
+            RecvResponseResult::Cleanup(call) => is_kept_open(call.must_close_connection()),
+        };
+        Ok(head.map(|()| rest))
+    }
+
+    /// The next piece of the body, or that there is none.
+    pub(super) async fn chunk(&mut self, rest: &mut Rest) -> Result<Option<Vec<u8>>, BoxError> {
+        while let Rest::Body(call) = rest {
+            let mut chunk = vec![0; self.unread.len()];
+            let (taken, given) = call.read(&self.unread, &mut chunk)?;
+            self.unread.drain(..taken);
+            let (has_end, is_over) = (call.body_mode() != BodyMode::CloseDelimited, call.can_proceed());
+            if has_end && is_over {
+                rest.end();
+            }
+            if given > 0 {
+                chunk.truncate(given);
+                return Ok(Some(chunk));
+            }
+            if taken == 0 && !(has_end && is_over) {
+                match poll_fn(|context| self.poll_read(context)).await? {
+                    0 if has_end => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                    0 => rest.end(),
+                    _ if self.unread.len() > LONGEST_HEAD_BYTES => {
+                        return Err(io::Error::from(io::ErrorKind::InvalidData).into());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        // Nobody knows for how long the connection will be unused.
+        self.unread.shrink_to_fit();
+        Ok(None)
+    }
+
+    /// Reads while the request is still being written, too: an answer may come early, and the peer may then take no more.
+    /// There is none if the connection broke, or what came is no answer.
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        unsent: &mut &[u8],
+        call: &mut Call<RecvResponse>,
+    ) -> Poll<Option<Response<()>>> {
+        let can_write = !matches!(self.poll_write(context, unsent), Poll::Ready(Err(_)));
+        loop {
+            match self.poll_read(context) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Pending if can_write => return Poll::Pending,
+                _ => return Poll::Ready(None),
+            }
+            match self.head(call) {
+                Ok(Some(head)) => return Poll::Ready(Some(head)),
+                Ok(None) if self.unread.len() <= LONGEST_HEAD_BYTES => {}
+                _ => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// The head, if all of it has come. Interim ones are passed over.
+    fn head(&mut self, call: &mut Call<RecvResponse>) -> Result<Option<Response<()>>, Error> {
+        loop {
+            let (taken, head) = call.try_response(&self.unread, false)?;
+            self.unread.drain(..taken);
+            if head.is_some() || taken == 0 {
+                return Ok(head);
+            }
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, unsent: &mut &[u8]) -> Poll<io::Result<()>> {
+        while !unsent.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(context, unsent))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => unsent.advance(count),
+            }
+        }
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// How many bytes came; none is the end.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+        self.unread.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    }
+}
+
+impl Rest {
+    /// All of the body has come.
+    fn end(&mut self) {
+        let rest = mem::replace(self, Self::Nothing { is_kept_open: false });
+        let Self::Body(call) = rest else { return };
+        let must_close = match call.proceed() {
+            Some(RecvBodyResult::Redirect(call)) => call.must_close_connection(),
+            Some(RecvBodyResult::Cleanup(call)) => call.must_close_connection(),
+            None => true,
+        };
+        *self = Self::Nothing { is_kept_open: !must_close };
+    }
+}
+
+/// The request as it is written, and what is to follow.
+fn render(request: Request<Bytes>) -> Result<(Vec<u8>, Call<RecvResponse>), BoxError> {
+    let (head, body) = request.into_parts();
+    let mut call = Call::new(Request::from_parts(head, ()))?.proceed();
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len());
+    let (mut written, mut room) = (0, HEAD_BYTES);
+    while !call.can_proceed() {
+        bytes.resize(written + room, 0);
+        match call.write(bytes.get_mut(written..).unwrap_or_default()) {
+            Ok(count) => written += count,
+            // A line, with a long token for example, goes as a whole.
+            Err(Error::OutputOverflow) => room *= 2,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bytes.truncate(written);
+    bytes.extend_from_slice(&body);
+    let call = match call.proceed()? {
+        Some(SendRequestResult::RecvResponse(call)) => Some(call),
+        Some(SendRequestResult::SendBody(mut call)) => {
+            call.consume_direct_write(body.len())?;
+            call.proceed()
+        }
+        Some(SendRequestResult::Await100(_)) | None => None,
+    };
+    let unfit = || io::Error::new(io::ErrorKind::InvalidInput, "the request does not tell the length of its body");
+    Ok((bytes, call.ok_or_else(unfit)?))
+}
+
+#[cfg(test)]
+mod tests;
