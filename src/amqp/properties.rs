@@ -27,7 +27,7 @@ pub(super) fn read(theirs: &BasicProperties) -> Properties {
     }
 }
 
-/// What one header and all of them may weigh. A table must fit into one frame, in the copies that we publish with headers
+/// What one header and all of them may weigh on the wire. A table must fit into one frame, in the copies that we publish with headers
 /// of our own, too: without a bound one message could break every publish session. Nothing sound comes near it.
 const MAX_HEADER_BYTES: usize = 2_048;
 pub(super) const MAX_HEADERS_BYTES: usize = 16_384;
@@ -39,7 +39,7 @@ fn read_headers(theirs: &FieldTable) -> Headers {
     let mut headers = Headers::new();
     for (name, value) in allowed {
         let Some(value) = read_value(value) else { continue };
-        let weight = name.as_str().len() + value.weight();
+        let weight = 1 + name.as_str().len() + value.weight();
         if weight <= MAX_HEADER_BYTES.min(room) {
             room -= weight;
             headers.insert(name.as_str().to_owned().into(), value);
@@ -124,6 +124,23 @@ mod tests {
         let read = read(&BasicProperties::default().with_headers(headers)).headers;
         assert!(!read.contains_key("cloudEvents_big"));
         assert!((10..=16).contains(&read.len()), "{}", read.len());
+    }
+
+    #[test]
+    fn many_small_headers_are_no_way_around_that() {
+        let mut headers = FieldTable::default();
+        for n in 0..5_000 {
+            headers.insert(format!("cloudEvents_{n}").into(), AMQPValue::LongString(String::new().into()));
+            headers.insert(format!("cloudEvents_i{n}").into(), AMQPValue::LongLongInt(n));
+        }
+        let written = write(&read(&BasicProperties::default().with_headers(headers)));
+        // AMQP 0-9-1, 4.2.5.5: a length and a name, the kind, and the value, of which only texts tell their length.
+        let bytes = |(name, value): (&ShortString, &AMQPValue)| match value {
+            AMQPValue::LongString(text) => 1 + name.as_str().len() + 1 + 4 + text.as_bytes().len(),
+            _ => 1 + name.as_str().len() + 1 + 8,
+        };
+        let all: usize = written.headers().iter().flat_map(|table| table.inner()).map(bytes).sum();
+        assert!((MAX_HEADERS_BYTES - 100..=MAX_HEADERS_BYTES).contains(&all), "{all}");
     }
 
     #[test]

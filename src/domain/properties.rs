@@ -50,12 +50,12 @@ pub enum HeaderValue {
 }
 
 impl HeaderValue {
-    /// About how many bytes it takes on the wire.
+    /// How many bytes it takes on the wire at most, with its kind and length.
     #[must_use]
     pub fn weight(&self) -> usize {
         match self {
-            Self::Text(text) => text.len(),
-            Self::Int(_) | Self::Bool(_) => 8,
+            Self::Text(text) => 5 + text.len(),
+            Self::Int(_) | Self::Bool(_) => 9,
         }
     }
 
