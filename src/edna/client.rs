@@ -10,7 +10,8 @@ use super::{
     address,
     credential::{Credential, Credentials, OnRefresh},
     error::{BuildError, RefreshError},
-    http::{Endpoint, Http},
+    http::Http,
+    post::Endpoint,
     settings::Settings,
 };
 use crate::{domain::evidence::Evidence, ports::Sender};

@@ -14,7 +14,8 @@ use self::{file::TokenFile, login::Login, password::Password};
 use super::{
     address,
     error::{BuildError, RefreshError},
-    http::{Endpoint, Http},
+    http::Http,
+    post::Endpoint,
     settings::Settings,
     token::Token,
 };

@@ -9,10 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{
-    HeaderMap, Method, Request, Response, Uri,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT},
+    Response,
+    header::{AUTHORIZATION, HeaderValue, RETRY_AFTER},
 };
-use reqwest::Url;
 use rustls::pki_types::CertificateDer;
 use tokio::time::{Sleep, sleep, timeout};
 
@@ -22,6 +21,7 @@ use super::{
     error::BuildError,
     link::{Link, Rest, Unanswered},
     pool::{Bounds, Pool},
+    post::{Endpoint, Post},
     read::read_file,
     retry_after,
     settings::Settings,
@@ -38,65 +38,6 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 const LARGEST_CA_BYTES: u32 = 1 << 20;
 /// More patience than this is none, and keeps deadlines within what a clock can hold.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
-/// Says who calls, to the API's own logs.
-const CALLER: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
-
-/// Where to post, with the headers that each request has; `Authorization` among them, to be filled in.
-#[derive(Clone)]
-pub(super) struct Endpoint {
-    single: Prepared,
-    shared: Prepared,
-}
-
-/// What a request is made of for one kind of connection.
-#[derive(Clone)]
-struct Prepared {
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl Endpoint {
-    /// At an address that [`super::join`] made for this setting.
-    pub(super) fn new(url: &Url, setting: &'static str) -> Result<Self, BuildError> {
-        let wrong = || BuildError::Address { setting, problem: "it holds characters that no request can carry" };
-        let whole = Uri::try_from(url.as_str()).map_err(|_| wrong())?;
-        let path = whole.path_and_query().cloned().map(Uri::from).ok_or_else(wrong)?;
-        // Without the port where the scheme tells it.
-        let host = url.host_str().map(|host| url.port().map_or(host.to_owned(), |port| format!("{host}:{port}")));
-        let host = host.and_then(|host| HeaderValue::try_from(host).ok()).ok_or_else(wrong)?;
-        let json = HeaderValue::from_static("application/json");
-        let headers = [
-            (ACCEPT, json.clone()),
-            (CONTENT_TYPE, json),
-            (USER_AGENT, HeaderValue::from_static(CALLER)),
-            (AUTHORIZATION, HeaderValue::from_static("")),
-        ];
-        let single = headers.iter().cloned().chain([(HOST, host)]).collect();
-        Ok(Self {
-            single: Prepared { uri: path, headers: single },
-            shared: Prepared { uri: whole, headers: headers.into_iter().collect() },
-        })
-    }
-
-    fn request(&self, link: &Link, authorization: Option<&HeaderValue>, body: &Bytes) -> Request<Bytes> {
-        let Prepared { uri, headers } = match link {
-            Link::Single(_) => &self.single,
-            // It has a header of its own for the host.
-            Link::Shared(_) => &self.shared,
-        };
-        let mut request = Request::new(body.clone());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri.clone();
-        *request.headers_mut() = headers.clone();
-        request.headers_mut().insert(CONTENT_LENGTH, body.len().into());
-        match authorization {
-            Some(value) => request.headers_mut().insert(AUTHORIZATION, value.clone()),
-            None => request.headers_mut().remove(AUTHORIZATION),
-        };
-        request
-    }
-}
-
 /// The connections to the API, shared by attempts and logins.
 #[derive(Clone)]
 pub(super) struct Http {
@@ -117,7 +58,7 @@ impl Http {
             idle_for: settings.pool_idle_timeout,
             alive_within: settings.alive_within,
         };
-        Ok(Self { pool: Pool::new(connector, base.shared.uri.clone(), bounds), timeout })
+        Ok(Self { pool: Pool::new(connector, base.uri().clone(), bounds), timeout })
     }
 
     /// Posts once.
@@ -137,11 +78,12 @@ impl Http {
         authorization: Option<&HeaderValue>,
         body: &Bytes,
     ) -> (Evidence, Option<HeaderValue>) {
+        let post = Post { endpoint, authorization, body };
         // One timer for all of it: each costs as much as reading the answer.
         let mut deadline = pin!(sleep(self.timeout));
         let answered = tokio::select! {
             biased;
-            answered = self.pool.send(|link| endpoint.request(link, authorization, body)) => answered,
+            answered = self.pool.send(&post) => answered,
             () = &mut deadline => return (Evidence::NoAnswer(NoAnswer::Timeout), None),
         };
         let (mut response, mut link) = match answered {

@@ -10,6 +10,7 @@ use tower_service::Service;
 
 use super::{
     connect::{BoxError, Connector},
+    post::Post,
     single::{self, Single},
 };
 
@@ -45,10 +46,10 @@ pub(super) enum Unanswered {
 
 impl Link {
     /// Sends a request, and reads the head of its answer.
-    pub(super) async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Rest>, Unanswered> {
+    pub(super) async fn send(&mut self, post: &Post<'_>) -> Result<Response<Rest>, Unanswered> {
         match self {
-            Self::Single(single) => single.send(request).await.map(|answer| answer.map(Rest::Single)),
-            Self::Shared(shared) => shared.send(request).await.map(|answer| answer.map(Rest::Shared)),
+            Self::Single(single) => single.send(&post.bytes()).await.map(|answer| answer.map(Rest::Single)),
+            Self::Shared(shared) => shared.send(post.request()).await.map(|answer| answer.map(Rest::Shared)),
         }
     }
 
@@ -70,8 +71,8 @@ impl Shared {
         Self { sender, requests: Arc::default() }
     }
 
-    async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Incoming>, Unanswered> {
-        let sent = self.sender.try_send_request(request.map(Full::new)).await;
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unanswered> {
+        let sent = self.sender.try_send_request(request).await;
         // A request that comes back was not begun.
         sent.map_err(|mut error| match error.take_message().is_some() || was_refused(error.error()) {
             true => Unanswered::NotSent(error.into_error().into()),

@@ -11,6 +11,7 @@ mod error;
 mod http;
 mod link;
 mod pool;
+mod post;
 mod read;
 mod retry_after;
 mod settings;

@@ -9,8 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use hyper::{Request, Response, Uri, client::conn::http2};
+use hyper::{Response, Uri, client::conn::http2};
 use hyper_util::{
     client::legacy::connect::Connection,
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -21,6 +20,7 @@ use tower_service::Service;
 use super::{
     connect::{BoxError, Connector},
     link::{Link, Rest, Shared, Stream, Unanswered},
+    post::Post,
     single::Single,
 };
 
@@ -72,19 +72,16 @@ impl Pool {
         Self { connector, origin, bounds, state: Arc::default(), connecting: Arc::default() }
     }
 
-    /// Sends the request that is made for a link, once: only one that certainly was not taken is made again, for another
-    /// link. The link of a whole answer may be [kept](Self::keep).
-    pub(super) async fn send(
-        &self,
-        request: impl Fn(&Link) -> Request<Bytes>,
-    ) -> Result<(Response<Rest>, Link), Unanswered> {
+    /// Sends a request, once: only one that certainly was not taken is sent again, by another link. The link of an answer
+    /// may be [kept](Self::keep).
+    pub(super) async fn send(&self, post: &Post<'_>) -> Result<(Response<Rest>, Link), Unanswered> {
         let until = Instant::now() + self.bounds.patience;
         loop {
             let (mut link, is_new) = match self.take().await {
                 Some(link) => (link, false),
                 None => self.connect_until(until).await.map_err(Unanswered::NotSent)?,
             };
-            match link.send(request(&link)).await {
+            match link.send(post).await {
                 Ok(response) => return Ok((response, link)),
                 Err(Unanswered::NotSent(_)) if !is_new => self.state().forget(&link),
                 Err(unanswered) => return Err(unanswered),

@@ -10,11 +10,7 @@ use tokio::time::sleep;
 use super::{OnRefresh, password::Password, single_flight::SingleFlight, watched::LOOK_EVERY};
 use crate::{
     domain::evidence::{Answer, Evidence, NotSent},
-    edna::{
-        error::RefreshError,
-        http::{Endpoint, Http},
-        token::Token,
-    },
+    edna::{error::RefreshError, http::Http, post::Endpoint, token::Token},
 };
 
 /// A user of the API and the token it has at present.
