@@ -41,7 +41,7 @@ const MIN_FRAME_MAX_BYTES: u32 = 8_192;
 const MAX_FRAME_MAX_BYTES: u32 = 131_072;
 /// The library's buffers are 32 frames each way, and in time all of a buffer is used: so small frames where they do. A body may
 /// take several, the headers of a message must fit into one: those that we publish are bounded.
-const PUBLISH_FRAME_MAX_BYTES: u32 = 24_576;
+const PUBLISH_FRAME_MAX_BYTES: u32 = 16_384;
 /// Those that others publish are seldom as large as this; see [`Broker::need_large_frames`].
 const CONSUME_FRAME_MAX_BYTES: u32 = MIN_FRAME_MAX_BYTES;
 /// Finds a peer that went away without a word, also where nobody listens for heartbeats any more.

@@ -154,7 +154,9 @@ pub(super) fn publish<'a>(
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let (exchange, key) = (short(exchange), short(key));
         let properties = properties::write(&message.properties);
-        let confirm = channel.basic_publish(exchange, key, options, &message.body, properties).await?.await?;
+        // Boxed, as a thousand may wait for their confirms, for which less is needed.
+        let sent = Box::pin(channel.basic_publish(exchange, key, options, &message.body, properties)).await?;
+        let confirm = sent.await?;
         let (accepted, returned) = match confirm {
             Confirmation::Ack(returned) => (true, returned),
             Confirmation::Nack(returned) => (false, returned),

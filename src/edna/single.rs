@@ -13,7 +13,10 @@ use std::{
 
 use bytes::Buf;
 use hyper::{Request, Response};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::unconstrained,
+};
 use ureq_proto::{
     BodyMode, Error,
     client::{
@@ -56,7 +59,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
 
     /// Whether the peer is silent, as it is to be between an answer and the next request: if it is not, it closes.
     pub(super) async fn is_silent(&mut self) -> bool {
-        poll_fn(|context| Poll::Ready(self.poll_read(context).is_pending())).await
+        // A task that has looked at many connections at once would find the others silent without looking.
+        unconstrained(poll_fn(|context| Poll::Ready(self.poll_read(context).is_pending()))).await
     }
 
     /// Whether another request may follow an answer of which this is left.

@@ -69,6 +69,33 @@ async fn one_that_was_unused_for_too_long_is_closed_though_no_request_follows() 
     assert_eq!((answered, closed.unwrap().unwrap()), (answer(204, b""), 0));
 }
 
+/// More than a task may look at before others have their turn.
+const MANY: usize = 200;
+
+#[tokio::test]
+async fn of_many_that_the_peer_has_closed_none_is_used() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(listener.local_addr().unwrap());
+    let serving = async {
+        for count in [MANY, 1] {
+            let mut streams = Vec::new();
+            for _ in 0..count {
+                streams.push(listener.accept().await.unwrap().0);
+            }
+            for stream in &mut streams {
+                read_request(stream).await;
+                stream.write_all(b"HTTP/1.1 204 Empty\r\n\r\n").await.unwrap();
+            }
+        }
+    };
+    let sending = async {
+        let answers = join_all((0..MANY).map(|_| send(&client))).await;
+        assert_eq!(answers, vec![answer(204, b""); MANY]);
+        assert_eq!(send(&client).await, answer(204, b""));
+    };
+    join!(sending, serving);
+}
+
 #[tokio::test]
 async fn the_host_is_told_with_a_port_where_the_scheme_does_not_tell_it() {
     let (address, seen) = scripted(Then::Write(b"HTTP/1.1 204 Empty\r\n\r\n".to_vec())).await;
