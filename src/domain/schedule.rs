@@ -140,7 +140,8 @@ pub struct Schedule {
     settings: Settings,
     pace: Pace,
     hands: FxHashMap<Ticket, Hand>,
-    lanes: FxHashMap<LaneId, Lane>,
+    /// Boxed, as the table has room for some thousand.
+    lanes: FxHashMap<LaneId, Box<Lane>>,
     turns: Turns,
     /// Lanes that may have something to park; each once.
     parks: VecDeque<LaneId>,
