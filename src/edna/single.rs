@@ -44,7 +44,7 @@ pub(super) struct Single<S> {
 /// What of an answer is still to be read.
 pub(super) enum Rest {
     /// A body, or the end of it.
-    Body(Call<RecvBody>),
+    Body(Box<Call<RecvBody>>),
     /// Nothing.
     Nothing {
         /// As far as the answer tells.
@@ -77,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
         self.is_torn = !unsent.is_empty();
         let is_kept_open = |must_close: bool| Rest::Nothing { is_kept_open: !must_close };
         let rest = match call.proceed().ok_or(Unanswered::Broken)? {
-            RecvResponseResult::RecvBody(call) => Rest::Body(call),
+            RecvResponseResult::RecvBody(call) => Rest::Body(Box::new(call)),
             RecvResponseResult::Redirect(call) => is_kept_open(call.must_close_connection()),
             RecvResponseResult::Cleanup(call) => is_kept_open(call.must_close_connection()),
         };
@@ -173,7 +173,7 @@ impl Rest {
     fn end(&mut self) {
         let rest = mem::replace(self, Self::Nothing { is_kept_open: false });
         let Self::Body(call) = rest else { return };
-        let must_close = match call.proceed() {
+        let must_close = match (*call).proceed() {
             Some(RecvBodyResult::Redirect(call)) => call.must_close_connection(),
             Some(RecvBodyResult::Cleanup(call)) => call.must_close_connection(),
             None => true,
