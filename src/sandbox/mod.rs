@@ -33,13 +33,7 @@ mod tests;
 mod token;
 mod wire;
 
-use std::{
-    future::IntoFuture,
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::IntoFuture, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -47,6 +41,7 @@ use axum::{
     routing::{get, post},
 };
 use secrecy::SecretString;
+use socket2::{Domain, Socket, Type};
 use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::DropGuard;
 
@@ -63,6 +58,9 @@ use self::{
 
 /// How long requests that wait for their answer may take once the sandbox stops.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Connections that wait to be taken; thousands may come at once, and those for which there is no room try again for seconds.
+const BACKLOG: i32 = 4_096;
 
 /// Bytes of a script, a login or a token.
 const MAX_CONTROL_BODY: usize = 1 << 20;
@@ -157,9 +155,12 @@ impl Sandbox {
 }
 
 fn bind(listen: SocketAddr) -> io::Result<tokio::net::TcpListener> {
-    let listener = TcpListener::bind(listen)?;
-    listener.set_nonblocking(true)?;
-    tokio::net::TcpListener::from_std(listener)
+    let socket = Socket::new(Domain::for_address(listen), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&listen.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(socket.into())
 }
 
 async fn serve(lines: Lines, desk: Arc<Desk>) -> io::Result<()> {
