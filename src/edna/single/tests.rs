@@ -2,7 +2,7 @@
 
 use proptest::{collection::vec, prelude::*};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    io::{self, AsyncReadExt, AsyncWriteExt, duplex},
     join,
     runtime::Builder,
     task::yield_now,
@@ -13,7 +13,7 @@ use super::*;
 /// What became of a request: the status, the body if all of it came, and whether the connection may serve again.
 type Outcome = Option<(u16, Option<Vec<u8>>, bool)>;
 
-async fn outcome(single: &mut Single<DuplexStream>, post: &[u8]) -> Outcome {
+async fn outcome<S: AsyncRead + AsyncWrite + Unpin>(single: &mut Single<S>, post: &[u8]) -> Outcome {
     let mut answer = single.send(post).await.ok()?;
     let (status, mut body) = (answer.status().as_u16(), Some(Vec::new()));
     loop {
@@ -141,6 +141,14 @@ async fn a_peer_that_closes_before_it_took_all_has_not_answered() {
     let mut single = Single::new(stream);
     let closing = async { drop(peer) };
     assert_eq!(join!(outcome(&mut single, &[b'x'; 100_000]), closing).0, None);
+}
+
+#[tokio::test]
+async fn where_writing_fails_no_answer_is_waited_for() {
+    let (reader, _silent) = duplex(256);
+    let (writer, _) = duplex(256);
+    let mut single = Single::new(io::join(reader, writer));
+    assert_eq!(outcome(&mut single, b"POST").await, None);
 }
 
 #[tokio::test]
