@@ -12,7 +12,10 @@ use std::{
 };
 
 use bytes::Buf;
-use hyper::{Request, Response};
+use hyper::{
+    Request, Response, Version,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     task::unconstrained,
@@ -29,6 +32,8 @@ use super::{connect::BoxError, link::Unanswered};
 
 /// Longer heads are no answer, nor are longer lines between the pieces of a body.
 const LONGEST_HEAD_BYTES: usize = 64 * 1024;
+/// As many as the library allows.
+const MOST_INTERIM_HEADERS: usize = 128;
 /// So much is read at once, onto the stack.
 const READ_BYTES: usize = 8 * 1024;
 
@@ -37,8 +42,8 @@ pub(super) struct Single<S> {
     stream: S,
     /// What came, and is not taken as a part of an answer yet.
     unread: Vec<u8>,
-    /// An answer came before all of its request was written.
-    is_torn: bool,
+    /// An answer came before all of its request was written, or leaves it open where it ends.
+    must_close: bool,
 }
 
 /// What of an answer is still to be read.
@@ -54,7 +59,7 @@ pub(super) enum Rest {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
     pub(super) const fn new(stream: S) -> Self {
-        Self { stream, unread: Vec::new(), is_torn: false }
+        Self { stream, unread: Vec::new(), must_close: false }
     }
 
     /// Whether the peer is silent, as it is to be between an answer and the next request: if it is not, it closes.
@@ -65,7 +70,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
 
     /// Whether another request may follow an answer of which this is left.
     pub(super) fn may_serve_again(&self, rest: &Rest) -> bool {
-        matches!(rest, Rest::Nothing { is_kept_open: true }) && self.unread.is_empty() && !self.is_torn
+        matches!(rest, Rest::Nothing { is_kept_open: true }) && self.unread.is_empty() && !self.must_close
     }
 
     /// Sends a POST, and reads the head of its answer.
@@ -74,18 +79,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
         let mut unsent = post;
         let head = poll_fn(|context| self.poll_head(context, &mut unsent, &mut call)).await;
         let head = head.ok_or(Unanswered::Broken)?;
-        self.is_torn = !unsent.is_empty();
         let is_kept_open = |must_close: bool| Rest::Nothing { is_kept_open: !must_close };
         let rest = match call.proceed().ok_or(Unanswered::Broken)? {
             RecvResponseResult::RecvBody(call) => Rest::Body(Box::new(call)),
             RecvResponseResult::Redirect(call) => is_kept_open(call.must_close_connection()),
             RecvResponseResult::Cleanup(call) => is_kept_open(call.must_close_connection()),
         };
+        self.must_close = !unsent.is_empty() || !has_clear_end(&head, &rest);
         Ok(head.map(|()| rest))
     }
 
     /// The next piece of the body, or that there is none.
     pub(super) async fn chunk(&mut self, rest: &mut Rest) -> Result<Option<Vec<u8>>, BoxError> {
+        let mut passed_over = 0;
         while let Rest::Body(call) = rest {
             let mut chunk = vec![0; self.unread.len()];
             let (taken, given) = call.read(&self.unread, &mut chunk)?;
@@ -98,13 +104,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
                 chunk.truncate(given);
                 return Ok(Some(chunk));
             }
+            passed_over += taken;
+            if passed_over + self.unread.len() > LONGEST_HEAD_BYTES {
+                return Err(io::Error::from(io::ErrorKind::InvalidData).into());
+            }
             if taken == 0 && !(has_end && is_over) {
                 match poll_fn(|context| self.poll_read(context)).await? {
                     0 if has_end => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                     0 => rest.end(),
-                    _ if self.unread.len() > LONGEST_HEAD_BYTES => {
-                        return Err(io::Error::from(io::ErrorKind::InvalidData).into());
-                    }
                     _ => {}
                 }
             }
@@ -137,15 +144,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
         }
     }
 
-    /// The head, if all of it has come. Interim ones are passed over.
+    /// The head, if all of it has come. Interim ones are passed over, and count as parts of it: they can't go on without end.
     fn head(&mut self, call: &mut Call<RecvResponse>) -> Result<Option<Response<()>>, Error> {
-        loop {
-            let (taken, head) = call.try_response(&self.unread, false)?;
-            self.unread.drain(..taken);
-            if head.is_some() || taken == 0 {
-                return Ok(head);
-            }
+        let mut unread = self.unread.as_slice();
+        while let Some(rest) = after_interim(unread) {
+            unread = rest;
         }
+        let (taken, head) = call.try_response(unread, false)?;
+        if head.is_some() {
+            self.unread.drain(..self.unread.len() - unread.len() + taken);
+        }
+        Ok(head)
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, unsent: &mut &[u8]) -> Poll<io::Result<()>> {
@@ -179,6 +188,31 @@ impl Rest {
             None => true,
         };
         *self = Self::Nothing { is_kept_open: !must_close };
+    }
+}
+
+/// What follows an interim head, if one has come whole. The library refuses a 100 with headers, which some servers send.
+fn after_interim(unread: &[u8]) -> Option<&[u8]> {
+    let is_interim = |head: &httparse::Response<'_, '_>| matches!(head.code, Some(100 | 102..=199));
+    let mut status_line = httparse::Response::new(&mut []);
+    let _ = status_line.parse(unread);
+    if !is_interim(&status_line) {
+        return None;
+    }
+    let mut headers = [httparse::EMPTY_HEADER; MOST_INTERIM_HEADERS];
+    match httparse::Response::new(&mut headers).parse(unread) {
+        Ok(httparse::Status::Complete(length)) => unread.get(length..),
+        _ => None,
+    }
+}
+
+/// Whether nobody can mistake where an answer ends: else what is left of it might be taken for the next one.
+fn has_clear_end(head: &Response<()>, rest: &Rest) -> bool {
+    let length = head.headers().get(CONTENT_LENGTH);
+    let is_encoded = head.headers().contains_key(TRANSFER_ENCODING);
+    match rest {
+        Rest::Body(_) => !is_encoded || (length.is_none() && head.version() != Version::HTTP_10),
+        Rest::Nothing { .. } => !is_encoded && length.is_none_or(|length| length == "0"),
     }
 }
 

@@ -5,6 +5,7 @@ use tokio::{
     io::{self, AsyncReadExt, AsyncWriteExt, duplex},
     join,
     runtime::Builder,
+    select,
     task::yield_now,
 };
 
@@ -62,6 +63,20 @@ const ANSWERS: &[(&str, u16, &str, bool)] = &[
         201,
         "1",
         true,
+    ),
+    (
+        "HTTP/1.1 100 Continue\r\nserver: x\r\ndate: y\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        200,
+        "{}",
+        true,
+    ),
+    ("HTTP/1.1 204 Empty\r\ncontent-length: 2\r\n\r\n", 204, "", false),
+    ("HTTP/1.1 304 Same\r\ntransfer-encoding: chunked\r\n\r\n", 304, "", false),
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        200,
+        "{}",
+        false,
     ),
     ("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}", 200, "{}", false),
     ("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}", 200, "{}", false),
@@ -157,6 +172,31 @@ async fn what_has_no_end_is_given_up() {
     assert_eq!(after([format!("HTTP/1.1 200 OK\r\nx: {line}").as_bytes(), b"\r\n\r\n"]).await, None);
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx: ";
     assert_eq!(after([chunked.as_bytes(), line.as_bytes(), b"\r\n\r\n"]).await, Some((200, None, false)));
+}
+
+/// What a peer says first, and then again and again.
+async fn flood(start: &str, again: &str) -> Outcome {
+    let (stream, mut peer) = duplex(1 << 10);
+    let mut single = Single::new(stream);
+    let flooding = async {
+        let mut written = peer.write_all(start.as_bytes()).await;
+        while written.is_ok() {
+            written = peer.write_all(again.as_bytes()).await;
+        }
+    };
+    select! {
+        outcome = outcome(&mut single, b"POST") => outcome,
+        () = flooding => panic!("the peer never ends"),
+    }
+}
+
+#[tokio::test]
+async fn what_goes_on_without_end_is_given_up() {
+    for interim in ["HTTP/1.1 102 Wait\r\n\r\n", "HTTP/1.1 100 Go on\r\nserver: x\r\n\r\n"] {
+        assert_eq!(flood("", interim).await, None);
+    }
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n";
+    assert_eq!(flood(chunked, "x: y\r\n").await, Some((200, None, false)));
 }
 
 #[tokio::test]
