@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -162,17 +163,17 @@ impl Serve for Link {
             ledger: Ledger::default(),
             before: 0,
             zeros: 0,
-
             last_ack: None,
         };
         let census = Census::new(connection, self.settings.names.commands());
-        let result = self.consume_until_stopped(&mut session, connection.events_listener(), census).await;
+        let mut events = pin!(connection.events_listener());
+        let result = self.consume_until_stopped(&mut session, &mut events, census).await;
         // From here on nothing of this session may be worked on or settled.
         self.generation.store(generation + 1, Ordering::Release);
         if !matches!(session.subscription, Subscription::None) {
             self.settings.telemetry.record(ConsumerStopped { why: "the session ended" });
         }
-        result
+        result.map_err(|problem| problem.or_cause(events))
     }
 
     fn is_flushed(&mut self) -> bool {
@@ -194,11 +195,11 @@ impl Link {
     async fn consume_until_stopped(
         &mut self,
         session: &mut Session,
-        events: impl Stream<Item = Event> + Send,
+        events: &mut (impl Stream<Item = Event> + Send + Unpin),
         census: Census<'_>,
     ) -> Result<(), SessionError> {
         let counting = census.next(true);
-        tokio::pin!(events, counting);
+        tokio::pin!(counting);
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::{
-    ErrorKind,
+    ErrorKind, Event,
     protocol::{AMQPErrorKind, AMQPHardError},
 };
 
@@ -50,11 +51,39 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// What the connection told of its end, if it did: a session that ends in the middle of something sees only that this failed.
+    pub(super) fn or_cause(self, mut events: impl Stream<Item = Event> + Unpin) -> Self {
+        while let Some(Some(event)) = events.next().now_or_never() {
+            if let Event::Error(error) = event {
+                return error.into();
+            }
+        }
+        self
+    }
+
     /// Whether a frame came that is larger than what was agreed on. The broker heeds it for bodies, and sends headers as they were
     /// published.
     pub(super) fn is_large_frame(&self) -> bool {
         let Self::Broken(error) = self else { return false };
         let ErrorKind::ProtocolError(error) = error.kind() else { return false };
         matches!(error.kind(), AMQPErrorKind::Hard(AMQPHardError::FRAMEERROR))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream::{empty, iter};
+    use lapin::protocol::AMQPError;
+
+    use super::*;
+
+    #[test]
+    fn what_the_connection_told_comes_before_what_failed_for_it() {
+        let large = AMQPError::new(AMQPHardError::FRAMEERROR.into(), "frame too large".into());
+        let told = [Event::Connected, Event::Error(ErrorKind::ProtocolError(large).into())];
+        let failed = || SessionError::Cancelled("commands".to_owned());
+        assert!(failed().or_cause(iter(told)).is_large_frame());
+        assert!(matches!(failed().or_cause(iter([Event::Connected])), SessionError::Cancelled(_)));
+        assert!(matches!(failed().or_cause(empty()), SessionError::Cancelled(_)));
     }
 }

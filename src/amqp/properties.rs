@@ -6,7 +6,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use crate::domain::properties::{HeaderValue, Headers, Properties, Text};
+use crate::domain::properties::{HeaderValue, Headers, Properties, Text, header};
 
 const PERSISTENT: u8 = 2;
 
@@ -32,9 +32,11 @@ pub(super) fn read(theirs: &BasicProperties) -> Properties {
 const MAX_HEADER_BYTES: usize = 2_048;
 pub(super) const MAX_HEADERS_BYTES: usize = 8_192;
 
-/// The allowed headers; those that are too large are not read.
+/// The allowed headers; those that are too large are not read, nor those for which no room is left.
 fn read_headers(theirs: &FieldTable) -> Headers {
     let allowed = theirs.inner().iter().filter(|(name, _)| Properties::allows_header(name.as_str()));
+    let mut allowed: Vec<_> = allowed.collect();
+    allowed.sort_by_key(|(name, _)| turn(name.as_str()));
     let mut room = MAX_HEADERS_BYTES;
     let mut headers = Headers::new();
     for (name, value) in allowed {
@@ -46,6 +48,17 @@ fn read_headers(theirs: &FieldTable) -> Headers {
         }
     }
     headers
+}
+
+/// Who takes room first: what only the headers tell of a command's past, its trace, what makes a CloudEvent a command, the rest.
+fn turn(name: &str) -> u8 {
+    let attribute = name.strip_prefix("cloudEvents").and_then(|rest| rest.strip_prefix(['_', ':']));
+    match attribute {
+        None if name.starts_with(header::OWN_PREFIX) => 0,
+        None => 1,
+        Some("id" | "specversion" | "expirytime") => 2,
+        Some(_) => 3,
+    }
 }
 
 fn read_value(value: &AMQPValue) -> Option<HeaderValue> {
@@ -141,6 +154,23 @@ mod tests {
         };
         let all: usize = written.headers().iter().flat_map(|table| table.inner()).map(bytes).sum();
         assert!((MAX_HEADERS_BYTES - 100..=MAX_HEADERS_BYTES).contains(&all), "{all}");
+    }
+
+    /// Else a command would forget how often it was tried, or not be one any more, when it comes again.
+    #[test]
+    fn what_decides_is_read_before_the_rest() {
+        let decides = ["cloudEvents:id", "cloudEvents_expirytime", "courier-replay", "traceparent"];
+        let mut headers = FieldTable::default();
+        for name in (0..100).map(|n| format!("cloudEvents_a{n}")).chain(decides.map(str::to_owned)) {
+            headers.insert(name.into(), AMQPValue::LongString("x".repeat(200).into()));
+        }
+        let came = read(&BasicProperties::default().with_headers(headers));
+        let again = read(&write(&came.copy([(header::ATTEMPT, 3.into()), (header::REASON, "rejected".into())])));
+        assert_eq!((again.int(header::ATTEMPT), again.text(header::REASON)), (Some(3), Some("rejected")));
+        for name in decides.iter().filter(|name| !name.starts_with(header::OWN_PREFIX)) {
+            assert!(again.headers.contains_key(*name), "{name}");
+        }
+        assert!(came.headers.contains_key(header::REPLAY));
     }
 
     #[test]
