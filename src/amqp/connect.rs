@@ -35,15 +35,13 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 const HEARTBEAT_S: u16 = 10;
 /// With a longer one a dead peer would hold our commands for minutes.
 const MAX_HEARTBEAT_S: u16 = 60;
-/// What RabbitMQ 4.1 asks for at least.
-const MIN_FRAME_MAX_BYTES: u32 = 8_192;
 /// RabbitMQ's own default; the library sizes its buffers by it and would take the largest if the broker named none.
 const MAX_FRAME_MAX_BYTES: u32 = 131_072;
 /// The library's buffers are 32 frames each way, and in time all of a buffer is used: so small frames where they do. A body may
 /// take several, the headers of a message must fit into one: those that we publish are bounded.
 const PUBLISH_FRAME_MAX_BYTES: u32 = 16_384;
-/// Those that others publish are seldom as large as this; see [`Broker::need_large_frames`].
-const CONSUME_FRAME_MAX_BYTES: u32 = MIN_FRAME_MAX_BYTES;
+/// What RabbitMQ 4.1 asks for at least. Headers that others publish are seldom as large; see [`Broker::need_large_frames`].
+const CONSUME_FRAME_MAX_BYTES: u32 = 8_192;
 /// Finds a peer that went away without a word, also where nobody listens for heartbeats any more.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
@@ -183,14 +181,14 @@ impl Drop for Line {
     }
 }
 
-/// Whatever the URL asks for, peers are watched and buffers are bounded: to the library, 0 means "no limit" for the
-/// frames and "never" for heartbeats.
+/// Whatever the URL asks for, peers are watched, buffers are bounded, and what we publish fits: to the library, 0 means
+/// "no limit" for the frames and "never" for heartbeats.
 fn with_our_limits(mut uri: AMQPUri) -> AMQPUri {
     let (heartbeat, frame_max) = (uri.query.heartbeat.unwrap_or(0), uri.query.frame_max.unwrap_or(0));
     let heartbeat = if heartbeat == 0 { HEARTBEAT_S } else { heartbeat.min(MAX_HEARTBEAT_S) };
     let frame_max = if frame_max == 0 { MAX_FRAME_MAX_BYTES } else { frame_max };
     uri.query.heartbeat = Some(heartbeat);
-    uri.query.frame_max = Some(frame_max.clamp(MIN_FRAME_MAX_BYTES, MAX_FRAME_MAX_BYTES));
+    uri.query.frame_max = Some(frame_max.clamp(PUBLISH_FRAME_MAX_BYTES, MAX_FRAME_MAX_BYTES));
     uri
 }
 

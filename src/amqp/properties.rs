@@ -141,19 +141,21 @@ mod tests {
 
     #[test]
     fn many_small_headers_are_no_way_around_that() {
-        let mut headers = FieldTable::default();
-        for n in 0..5_000 {
-            headers.insert(format!("cloudEvents_{n}").into(), AMQPValue::LongString(String::new().into()));
-            headers.insert(format!("cloudEvents_i{n}").into(), AMQPValue::LongLongInt(n));
+        for value in [AMQPValue::LongString(String::new().into()), AMQPValue::LongLongInt(1), AMQPValue::Boolean(true)]
+        {
+            let mut headers = FieldTable::default();
+            for n in 0..5_000 {
+                headers.insert(format!("cloudEvents_{n}").into(), value.clone());
+            }
+            let written = write(&read(&BasicProperties::default().with_headers(headers)));
+            // AMQP 0-9-1, 4.2.5.5: a length and a name, the kind, and the value, of which only texts tell their length.
+            let bytes = |(name, value): (&ShortString, &AMQPValue)| match value {
+                AMQPValue::LongString(text) => 1 + name.as_str().len() + 1 + 4 + text.as_bytes().len(),
+                _ => 1 + name.as_str().len() + 1 + 8,
+            };
+            let all: usize = written.headers().iter().flat_map(|table| table.inner()).map(bytes).sum();
+            assert!((MAX_HEADERS_BYTES - 100..=MAX_HEADERS_BYTES).contains(&all), "{value:?}: {all}");
         }
-        let written = write(&read(&BasicProperties::default().with_headers(headers)));
-        // AMQP 0-9-1, 4.2.5.5: a length and a name, the kind, and the value, of which only texts tell their length.
-        let bytes = |(name, value): (&ShortString, &AMQPValue)| match value {
-            AMQPValue::LongString(text) => 1 + name.as_str().len() + 1 + 4 + text.as_bytes().len(),
-            _ => 1 + name.as_str().len() + 1 + 8,
-        };
-        let all: usize = written.headers().iter().flat_map(|table| table.inner()).map(bytes).sum();
-        assert!((MAX_HEADERS_BYTES - 100..=MAX_HEADERS_BYTES).contains(&all), "{all}");
     }
 
     /// Else a command would forget how often it was tried, or not be one any more, when it comes again.

@@ -13,7 +13,7 @@ pub struct Settings {
     pub timeout: Duration,
     /// For DNS, TCP and TLS together; never more than half of `timeout`, so that "not sent" can be told from "no answer".
     pub connect_timeout: Duration,
-    /// How long an unused connection is used again; it closes at the next request after that. Below the server's keep-alive, else a POST meets a closing connection.
+    /// How long an unused connection waits for another request. Below the server's keep-alive, else a POST meets a closing connection.
     pub pool_idle_timeout: Duration,
     /// How many unused connections are kept; at least the most attempts in flight.
     pub pool_max_idle: usize,

@@ -170,6 +170,24 @@ async fn headers_beyond_a_frame_cost_a_connection_once_and_no_command() {
     expect_every_outcome(&stage, &daemon, 4).await;
 }
 
+/// With those that the daemon adds they are more than a frame for what is consumed may have.
+#[tokio::test]
+async fn as_many_headers_as_are_passed_on_cost_no_connection() {
+    let stage = Stage::new("passed-on-headers").await;
+    let broker = stage.queues.broker();
+    let url = format!("{}?frame_max=4096", broker.url());
+    let daemon = start_ready(&stage.setup().set("broker.url", &url)).await;
+    let headers: BTreeMap<_, _> =
+        (0..4).map(|n| (format!("cloudEvents_n{n}").into(), AMQPValue::LongString("x".repeat(2_000).into()))).collect();
+    let properties = BasicProperties::default().with_headers(headers.into());
+    stage.queues.client().publish(&stage.queues.name("commands"), "send", b"{}", properties).await;
+    let letter = stage.queues.dead_letters(1).await.remove(0);
+    let passed_on = (0..4).filter(|n| letter.headers[&format!("cloudEvents_n{n}")].as_str().unwrap().len() == 2_000);
+    assert_eq!(passed_on.count(), 4);
+    assert_eq!(reconnects(&daemon).await, [0.0, 0.0]);
+    stage.end(&daemon).await;
+}
+
 #[tokio::test]
 async fn a_broker_that_restarts_loses_nothing() {
     let broker = Broker::to_oneself().await;

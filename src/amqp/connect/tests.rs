@@ -83,7 +83,7 @@ fn what_a_url_asks_for_is_kept_within_our_limits() {
     for (query, heartbeat, frame_max) in [
         ("", 10, 131_072),
         ("?heartbeat=0&frame_max=0", 10, 131_072),
-        ("?heartbeat=1&frame_max=1", 1, 8_192),
+        ("?heartbeat=1&frame_max=1", 1, 16_384),
         ("?heartbeat=30&frame_max=65536", 30, 65_536),
         ("?heartbeat=65535&frame_max=4294967295", 60, 131_072),
     ] {

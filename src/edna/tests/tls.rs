@@ -9,7 +9,10 @@ use hyper::{Request, Response, Version, body::Incoming, server::conn, service::s
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer};
-use tokio::sync::{Barrier, Notify};
+use tokio::{
+    sync::{Barrier, Notify},
+    time::timeout,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::*;
@@ -27,7 +30,7 @@ struct Server {
     together: Arc<Barrier>,
     /// Connections are to close when they are idle.
     closing: Arc<Notify>,
-    /// One did.
+    /// One of HTTP/2 is closed.
     closed: Arc<Notify>,
 }
 
@@ -73,10 +76,12 @@ impl Server {
         if is_http2 {
             let mut serving = pin!(conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service));
             tokio::select! {
-                _ = &mut serving => return,
-                () = closing => serving.as_mut().graceful_shutdown(),
+                _ = &mut serving => {}
+                () = closing => {
+                    serving.as_mut().graceful_shutdown();
+                    drop(serving.await);
+                }
             }
-            drop(serving.await);
             self.closed.notify_one();
         } else {
             drop(conn::http1::Builder::new().serve_connection(stream, service).await);
@@ -243,6 +248,15 @@ async fn a_shared_connection_that_was_unused_for_too_long_is_not_used() {
         assert_eq!(send(&client).await, answer(200, b"{}"));
     }
     assert_eq!(server.seen(), [[Version::HTTP_2], [Version::HTTP_2]]);
+}
+
+#[tokio::test]
+async fn a_shared_connection_that_was_unused_for_too_long_is_closed_though_no_request_follows() {
+    let server = Server::start("localhost", &["h2"], 1).await;
+    let idle_timeout = Duration::from_millis(100);
+    let client = client_with(server.port, Some(&server.ca), |settings| settings.pool_idle_timeout = idle_timeout);
+    assert_eq!(send(&client).await, answer(200, b"{}"));
+    timeout(Duration::from_secs(10), server.closed.notified()).await.unwrap();
 }
 
 /// A backend that hangs keeps its connection open: with HTTP/1.1 the attempt that times out ends it.
