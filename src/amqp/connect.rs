@@ -37,11 +37,10 @@ const HEARTBEAT_S: u16 = 10;
 const MAX_HEARTBEAT_S: u16 = 60;
 /// RabbitMQ's own default; the library sizes its buffers by it and would take the largest if the broker named none.
 const MAX_FRAME_MAX_BYTES: u32 = 131_072;
-/// The library's buffers are 32 frames each way, and in time all of a buffer is used: so small frames where they do. A body may
-/// take several, the headers of a message must fit into one: those that we publish are bounded.
-const PUBLISH_FRAME_MAX_BYTES: u32 = 16_384;
-/// What RabbitMQ 4.1 asks for at least. Headers that others publish are seldom as large; see [`Broker::need_large_frames`].
-const CONSUME_FRAME_MAX_BYTES: u32 = 8_192;
+/// What RabbitMQ 4.1 asks for at least. The library's buffers are 32 frames each way, and in time all of a buffer is used: so small
+/// frames where they do. A body may take several, the headers of a message must fit into one: those that we publish are bounded,
+/// those that others publish are seldom as large; see [`Broker::need_large_frames`].
+const MIN_FRAME_MAX_BYTES: u32 = 8_192;
 /// Finds a peer that went away without a word, also where nobody listens for heartbeats any more.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
@@ -91,7 +90,7 @@ impl Broker {
     /// # Errors
     /// As [`Self::connect`].
     pub(super) async fn connect_to_publish(&self, name: &str) -> Result<Connection, SessionError> {
-        self.connect_with(name, PUBLISH_FRAME_MAX_BYTES).await
+        self.connect_with(name, MIN_FRAME_MAX_BYTES).await
     }
 
     /// As [`Self::connect`], for what others publish: in small frames, until [told](Self::need_large_frames) that they do not do.
@@ -100,7 +99,7 @@ impl Broker {
     /// As [`Self::connect`].
     pub(super) async fn connect_to_consume(&self, name: &str) -> Result<Connection, SessionError> {
         let is_large = self.needs_large_frames.load(Ordering::Relaxed);
-        self.connect_with(name, if is_large { MAX_FRAME_MAX_BYTES } else { CONSUME_FRAME_MAX_BYTES }).await
+        self.connect_with(name, if is_large { MAX_FRAME_MAX_BYTES } else { MIN_FRAME_MAX_BYTES }).await
     }
 
     /// From now on for what is consumed, too.
@@ -188,7 +187,7 @@ fn with_our_limits(mut uri: AMQPUri) -> AMQPUri {
     let heartbeat = if heartbeat == 0 { HEARTBEAT_S } else { heartbeat.min(MAX_HEARTBEAT_S) };
     let frame_max = if frame_max == 0 { MAX_FRAME_MAX_BYTES } else { frame_max };
     uri.query.heartbeat = Some(heartbeat);
-    uri.query.frame_max = Some(frame_max.clamp(PUBLISH_FRAME_MAX_BYTES, MAX_FRAME_MAX_BYTES));
+    uri.query.frame_max = Some(frame_max.clamp(MIN_FRAME_MAX_BYTES, MAX_FRAME_MAX_BYTES));
     uri
 }
 

@@ -33,6 +33,9 @@ use crate::{
 /// After so many publishes that left together, more are awaited for a moment: each departure wakes the library's own thread,
 /// and the broker's.
 const BUSY: usize = 4;
+/// No more than this leave together: until its thread has written them, the library keeps each in three frames of half a KiB, in
+/// a list that grows and never shrinks.
+const MOST_TOGETHER: usize = 64;
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// Publishes; clones share the one session. A publish waits while there is no session.
@@ -167,7 +170,9 @@ impl Owner {
                     let before = flight.outstanding();
                     flight.take_off(|number| publish(job, number));
                     // What waits together leaves together: a turn costs more than a message.
-                    while flight.has_room() && let Ok(job) = self.jobs.try_recv() {
+                    while flight.outstanding() < before + MOST_TOGETHER
+                        && flight.has_room()
+                        && let Ok(job) = self.jobs.try_recv() {
                         flight.take_off(|number| publish(job, number));
                     }
                     if flight.outstanding() >= before + BUSY {

@@ -86,7 +86,7 @@ mod tests {
             app_id: Some("shop".into()),
             timestamp_s: Some(1),
             priority: Some(4),
-            headers: headers.map(|(name, value)| (name.into(), value.into())).into(),
+            headers: headers.map(|(name, value)| (name.into(), value.into())).into_iter().collect(),
         }
     }
 
@@ -110,7 +110,10 @@ mod tests {
             ("traceparent", "00-1-2-01".into()),
             ("tracestate", "a=b".into()),
         ];
-        assert_eq!(message.properties.headers, expected.map(|(name, value)| (name.into(), value)).into());
+        assert_eq!(
+            message.properties.headers,
+            expected.map(|(name, value)| (name.into(), value)).into_iter().collect()
+        );
     }
 
     #[test]

@@ -74,7 +74,7 @@ mod tests {
     fn message(parked: &Parked, key: &str) -> Message {
         let headers =
             [("traceparent", "00-1"), ("courier-reason", "old"), ("courier-detail", "old"), ("x-death", "no")];
-        let headers = headers.map(|(name, value)| (name.into(), HeaderValue::from(value))).into();
+        let headers = headers.map(|(name, value)| (name.into(), HeaderValue::from(value))).into_iter().collect();
         let original = Properties { message_id: Some("m".to_owned()), headers, ..Properties::default() };
         let tier = Tier { length: Duration::from_secs(5), name: "5s".to_owned() };
         parked.to_message(&tier, key, Bytes::from_static(b"body"), &original)

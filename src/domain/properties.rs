@@ -3,7 +3,9 @@
 //! This is an allow-list by construction: what has no field here (`expiration`, `user_id`, `delivery_mode`,
 //! `CC`, `BCC`, every `x-*` header, …) is never read and so can never be copied into a message of ours.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
+
+use litemap::LiteMap;
 
 /// Header names that the daemon writes on what it publishes. Never `x-`: RabbitMQ 4 ignores client-sent `x-` headers.
 pub mod header {
@@ -88,8 +90,8 @@ impl From<u32> for HeaderValue {
     }
 }
 
-/// The headers, by name.
-pub type Headers = BTreeMap<Text, HeaderValue>;
+/// The headers, by name. There are few, and every message in hand has some: a list takes a fifth of what a tree takes.
+pub type Headers = LiteMap<Text, HeaderValue>;
 
 /// The properties of a message, as far as they may be read or copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -40,8 +40,8 @@ pub(super) struct Taken {
 
 impl<P: Ports> Pipeline<P> {
     /// Works on a command in hand until it is settled or released.
-    pub(super) async fn handle(self, taken: Box<Taken>, mut place: Place) {
-        let Taken { delivery, command } = &*taken;
+    pub(super) async fn handle(self, mut taken: Box<Taken>, mut place: Place) {
+        let Taken { delivery, command } = &mut *taken;
         let (in_hand, mut journey) = self.receive(delivery);
         let end = self.attempt(delivery, command, &mut journey, &mut place).await;
         match end {
@@ -85,7 +85,7 @@ impl<P: Ports> Pipeline<P> {
     }
 
     /// Settles a command that reached an ending.
-    async fn settle(&self, delivery: &Delivery, command: &Command, journey: &Journey, ending: Ending) {
+    async fn settle(&self, delivery: &mut Delivery, command: &mut Command, journey: &Journey, ending: Ending) {
         let (shared, send) = (&self.shared, journey.send(&command.id));
         let circumstances = journey.circumstances(shared.ports.clock().now(), ending.reason());
         let (message, json, failure) = {
@@ -97,6 +97,10 @@ impl<P: Ports> Pipeline<P> {
         let teller = failure.as_ref().and_then(|_| shared.telling.begin(&send));
         // Before anybody is told: else a crash now could end it in another way than it was told.
         let ended = Ended { event: json, owes_letter: failure.is_some() };
+        if failure.is_none() {
+            // Nobody asks for it again, and a broker that takes its time has all that are in hand wait for it.
+            (delivery.body, command.text) = (Bytes::new(), None);
+        }
         shared.remember(&send, Fact::Ended(ended)).await;
         shared.tell(delivery, journey, Some(message), failure.as_ref(), Some(&send)).await;
         drop(teller);
@@ -106,7 +110,7 @@ impl<P: Ports> Pipeline<P> {
 
     /// Settles a command whose end the journal knows: its event is told again, and its dead letter only if that is not
     /// known to be stored.
-    async fn settle_known(&self, delivery: &Delivery, command: &Command, journey: &mut Journey, ended: Ended) {
+    async fn settle_known(&self, delivery: &mut Delivery, command: &mut Command, journey: &mut Journey, ended: Ended) {
         let Some(event) = Event::repeated(&ended.event) else {
             let detail = "the journal knows of an end, and what it was cannot be read".into();
             let failure = Failure { reason: Reason::Uncertain, http_status: None, detail };

@@ -170,9 +170,9 @@ async fn headers_beyond_a_frame_cost_a_connection_once_and_no_command() {
     expect_every_outcome(&stage, &daemon, 4).await;
 }
 
-/// With those that the daemon adds they are more than a frame for what is consumed may have.
+/// All of them, with those that the daemon adds, would not fit into a frame.
 #[tokio::test]
-async fn as_many_headers_as_are_passed_on_cost_no_connection() {
+async fn as_many_headers_as_a_frame_holds_cost_no_connection() {
     let stage = Stage::new("passed-on-headers").await;
     let broker = stage.queues.broker();
     let url = format!("{}?frame_max=4096", broker.url());
@@ -182,8 +182,8 @@ async fn as_many_headers_as_are_passed_on_cost_no_connection() {
     let properties = BasicProperties::default().with_headers(headers.into());
     stage.queues.client().publish(&stage.queues.name("commands"), "send", b"{}", properties).await;
     let letter = stage.queues.dead_letters(1).await.remove(0);
-    let passed_on = (0..4).filter(|n| letter.headers[&format!("cloudEvents_n{n}")].as_str().unwrap().len() == 2_000);
-    assert_eq!(passed_on.count(), 4);
+    let passed_on = letter.headers.keys().filter(|name| name.starts_with("cloudEvents_"));
+    assert_eq!(passed_on.count(), 2);
     assert_eq!(reconnects(&daemon).await, [0.0, 0.0]);
     stage.end(&daemon).await;
 }

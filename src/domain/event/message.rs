@@ -41,7 +41,7 @@ impl Event {
     /// `courier-replay`. For the queue of `reply_to` see [`Message::redirected`].
     #[must_use]
     pub fn to_message(&self, json: Bytes, format: EventFormat, replay: u32, original: &Properties) -> Message {
-        let mut headers = Headers::from([
+        let mut headers = Headers::from_iter([
             (header::VERSION.into(), header::VERSION_VALUE.into()),
             (header::REPLAY.into(), replay.into()),
         ]);

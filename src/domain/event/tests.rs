@@ -91,7 +91,7 @@ fn expected_properties(event: &Event, content_type: &'static str) -> Properties 
         kind: Some("send.succeeded".into()),
         app_id: Some("edna-courier".into()),
         timestamp_s: Some(1_795_341_600),
-        headers: headers.map(|(name, value)| (name.into(), value)).into(),
+        headers: headers.map(|(name, value)| (name.into(), value)).into_iter().collect(),
         ..Properties::default()
     }
 }

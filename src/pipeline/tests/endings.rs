@@ -9,7 +9,7 @@ use crate::{
     domain::{
         evidence::{Evidence, NoAnswer, NotSent},
         message::Target,
-        properties::{HeaderValue, header},
+        properties::header,
         reason::Reason,
     },
     gate::GateReason,
@@ -75,8 +75,8 @@ async fn a_rejected_command_becomes_an_event_and_a_dead_letter_with_the_reason()
     let letters = daemon.world.dead_letters();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].target, Target::Dead(Reason::Rejected));
-    assert_eq!(letters[0].properties.headers[header::HTTP_STATUS], HeaderValue::Int(422));
-    assert_eq!(letters[0].properties.headers[header::SOURCE], HeaderValue::from("edna.commands/send"));
+    assert_eq!(letters[0].properties.int(header::HTTP_STATUS), Some(422));
+    assert_eq!(letters[0].properties.text(header::SOURCE), Some("edna.commands/send"));
 }
 
 #[tokio::test(start_paused = true)]
