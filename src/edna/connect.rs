@@ -11,13 +11,15 @@ use std::{
     time::Duration,
 };
 
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper::Uri;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{
     HttpConnector,
     dns::{GaiAddrs, GaiResolver, Name},
 };
 use rustls::{ClientConfig, crypto::aws_lc_rs, pki_types::CertificateDer};
 use rustls_platform_verifier::Verifier;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 /// A peer that is gone without a word is noticed after this and as many probes: for connections in use and idle ones.
@@ -31,6 +33,23 @@ pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// HTTP or HTTPS, as the address says; over TLS, HTTP/2 where the API offers it.
 pub(super) type Connector = HttpsConnector<HttpConnector<Resolver>>;
+/// What it makes.
+type Connection = <Connector as Service<Uri>>::Response;
+
+/// A connection for one request at a time. Boxed by what it is: what TLS needs takes a kilobyte.
+pub(super) type Stream = Box<dyn Io>;
+
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// For one request at a time.
+pub(super) fn stream(connection: Connection) -> Stream {
+    match connection {
+        MaybeHttpsStream::Http(tcp) => Box::new(tcp.into_inner()),
+        MaybeHttpsStream::Https(tls) => Box::new(tls.into_inner()),
+    }
+}
 
 /// Trusts the system's certificates and `extra` ones; each of several addresses gets its share of `patience`.
 pub(super) fn connector(extra: Vec<CertificateDer<'static>>, patience: Duration) -> Result<Connector, rustls::Error> {

@@ -4,22 +4,17 @@ use std::{error::Error, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, Uri, body::Incoming, client::conn::http2};
-use hyper_util::rt::TokioIo;
-use tower_service::Service;
+use hyper::{Request, Response, body::Incoming, client::conn::http2};
 
 use super::{
-    connect::{BoxError, Connector},
+    connect::{BoxError, Stream},
     post::Post,
     single::{self, Single},
 };
 
-/// What connecting makes.
-pub(super) type Stream = TokioIo<<Connector as Service<Uri>>::Response>;
-
 /// A connection.
 pub(super) enum Link {
-    Single(Box<Single<Stream>>),
+    Single(Single<Stream>),
     Shared(Shared),
 }
 

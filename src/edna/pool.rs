@@ -12,14 +12,14 @@ use std::{
 use hyper::{Response, Uri, client::conn::http2};
 use hyper_util::{
     client::legacy::connect::Connection,
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioTimer},
 };
 use tokio::time::{Instant, sleep, timeout_at};
 use tower_service::Service;
 
 use super::{
-    connect::{BoxError, Connector},
-    link::{Link, Rest, Shared, Stream, Unanswered},
+    connect::{BoxError, Connector, Stream, stream},
+    link::{Link, Rest, Shared, Unanswered},
     post::Post,
     single::Single,
 };
@@ -57,7 +57,7 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct State {
     /// The longest unused first.
-    idle: Vec<(Instant, Box<Single<Stream>>)>,
+    idle: Vec<(Instant, Single<Stream>)>,
     /// Since when each was last taken.
     shared: Vec<(Instant, Shared)>,
     /// The API has been seen to speak HTTP/1.1.
@@ -131,16 +131,16 @@ impl Pool {
         }
         // What it is was found out meanwhile.
         alone.take_if(|_| self.state().is_single);
-        let stream = self.connector.clone().call(self.origin.clone()).await?;
-        let is_shared = stream.connected().is_negotiated_h2();
+        let connection = self.connector.clone().call(self.origin.clone()).await?;
+        let is_shared = connection.connected().is_negotiated_h2();
         self.state().is_single = !is_shared;
         if !is_shared {
-            return Ok((Link::Single(Box::new(Single::new(TokioIo::new(stream)))), true));
+            return Ok((Link::Single(Single::new(stream(connection))), true));
         }
         let alive_within = self.bounds.alive_within;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(alive_within).keep_alive_timeout(alive_within);
-        let (sender, connection) = builder.handshake(stream).await?;
+        let (sender, connection) = builder.handshake(connection).await?;
         // Its errors are its requests' errors, too.
         tokio::spawn(async move { drop(connection.await) });
         let (shared, mut state) = (Shared::new(sender), self.state());
