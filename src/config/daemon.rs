@@ -132,13 +132,13 @@ impl Limits {
         reader.finish(limits)
     }
 
-    /// How many commands may be in hand: a quarter more than attempts, so that slots never wait for the broker while
+    /// How many commands may be in hand: half as many again as attempts, so that slots never wait for the broker while
     /// outcomes are being published. One consumer of a quorum queue gets as many as it asks for; only 0, which this never is,
     /// would be 2,000.
     #[must_use]
     pub const fn prefetch(&self) -> u16 {
         let most = self.concurrency.most();
-        most + most.div_ceil(4)
+        most + most.div_ceil(2)
     }
 }
 

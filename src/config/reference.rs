@@ -157,7 +157,7 @@ const SETTINGS: &[Setting] = &[
         "limits.max_in_flight",
         "number",
         Some("64"),
-        "how many attempts may be under way at once, each on a connection of its own, or over HTTP/2 a hundred on one; at most 10000. The prefetch is a quarter more",
+        "how many attempts may be under way at once, each on a connection of its own, or over HTTP/2 a hundred on one; at most 10000. The prefetch is half as much again",
     ),
     plain("limits.per_second", "rate", None, "how many attempts may start in a second"),
     plain(

@@ -1,4 +1,4 @@
-//! How many commands are worth having in hand: a quarter more than attempts may be under way, so that none waits for the
+//! How many commands are worth having in hand: half as many again as attempts may be under way, so that none waits for the
 //! broker, and no more bytes than a bound.
 
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 /// Bodies in hand, together, as far as the sizes of the last ones tell.
 const BYTES_MOST: f64 = 64.0 * 1024.0 * 1024.0;
 /// Where more than this is wanted, a daemon starts with a fifth: a queue full of large bodies must not fill the memory at each
-/// start, before the size of one is known. The fifth is what is in hand beside the attempts, so what was taken of it leaves
-/// room for all of them.
+/// start, before the size of one is known. The fifth is less than what is in hand beside the attempts, so what was taken of it
+/// leaves room for all of them.
 const UNSEEN_MOST: u16 = 2_000;
 /// Even a limit that has learned to be small leaves as much of the most: what waits for its next attempt, or behind another
 /// of its device, is in hand, too, and must not keep the others out.
@@ -53,7 +53,7 @@ impl Prefetch {
             return None;
         }
         let limit = f64::from(u32::try_from(limit).unwrap_or(u32::MAX));
-        let wanted = (limit * 1.25).max(self.most * LEAST).min(BYTES_MOST / self.mean_bytes.max(1.0));
+        let wanted = (limit * 1.5).max(self.most * LEAST).min(BYTES_MOST / self.mean_bytes.max(1.0));
         let wanted = wanted.clamp(1.0, self.most);
         let is_little = (wanted - self.current).abs() < self.current * LITTLE && wanted < self.most;
         if is_little || (wanted - self.current).abs() < 1.0 {
@@ -76,15 +76,15 @@ mod tests {
 
     #[test]
     fn it_follows_the_limit_but_not_at_once_and_not_for_little() {
-        let mut prefetch = Prefetch::new(80);
+        let mut prefetch = Prefetch::new(96);
         prefetch.took(150);
         assert_eq!(prefetch.change(64, s(10)), None, "it is that already");
         assert_eq!(prefetch.change(60, s(11)), None, "a little");
-        assert_eq!(prefetch.change(40, s(12)), Some(50));
+        assert_eq!(prefetch.change(40, s(12)), Some(60));
         assert_eq!(prefetch.change(64, s(13)), None, "just changed");
-        assert_eq!(prefetch.change(64, s(17)), Some(80));
-        assert_eq!(prefetch.change(1, s(30)), Some(40), "half of it at least");
-        assert_eq!(prefetch.change(1_000, s(40)), Some(80), "never more than the most");
+        assert_eq!(prefetch.change(64, s(17)), Some(96));
+        assert_eq!(prefetch.change(1, s(30)), Some(48), "half of it at least");
+        assert_eq!(prefetch.change(1_000, s(40)), Some(96), "never more than the most");
     }
 
     #[test]
@@ -99,12 +99,12 @@ mod tests {
 
     #[test]
     fn a_large_one_starts_with_a_fifth_until_a_body_has_been_seen() {
-        assert_eq!([80, 2_000, 2_001, 12_500].map(first_prefetch), [80, 2_000, 400, 2_500]);
-        let [mut small, mut large] = [Prefetch::new(6_250), Prefetch::new(6_250)];
+        assert_eq!([96, 2_000, 2_001, 15_000].map(first_prefetch), [96, 2_000, 400, 3_000]);
+        let [mut small, mut large] = [Prefetch::new(7_500), Prefetch::new(7_500)];
         assert_eq!(small.change(5_000, s(3_600)), None, "nobody knows how large they are");
         small.took(150);
-        assert_eq!(small.change(5_000, s(3_601)), Some(6_250));
-        (0..first_prefetch(6_250)).for_each(|_| large.took(256 * 1024));
+        assert_eq!(small.change(5_000, s(3_601)), Some(7_500));
+        (0..first_prefetch(7_500)).for_each(|_| large.took(256 * 1024));
         assert_eq!(large.change(5_000, s(10)), Some(256), "64 MiB of 256 KiB each");
     }
 }

@@ -118,7 +118,7 @@ async fn the_status_tells_gate_links_limits_and_work() {
     assert_eq!(report["gate"], json!({"open": true, "reasons": [], "problems": {}}));
     assert!(report["links"]["consume"]["connected_since"].is_string(), "{report}");
     assert!(report["links"]["publish"]["connected_since"].is_string(), "{report}");
-    assert_eq!(report["limits"], json!({"max_in_flight": 8, "prefetch": 10}));
+    assert_eq!(report["limits"], json!({"max_in_flight": 8, "prefetch": 12}));
     assert_eq!((&report["consumer_active"], &report["topology_problem"]), (&json!(true), &Value::Null));
     assert_eq!((&report["in_hand"], &report["last_success"]), (&json!(0), &Value::Null));
 

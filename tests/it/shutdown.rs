@@ -16,7 +16,7 @@ use crate::support::{
 /// Well before any deadline of the daemon's own.
 const PROMPTLY: Duration = Duration::from_secs(10);
 
-/// Attempts at once; the prefetch is one more.
+/// Attempts at once; the prefetch is two more.
 const IN_FLIGHT: u16 = 4;
 const SENT: u16 = 20;
 

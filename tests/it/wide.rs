@@ -18,7 +18,7 @@ use crate::{
 };
 
 const IN_FLIGHT: u16 = 3_000;
-const COMMANDS: u16 = 6_000;
+const COMMANDS: u16 = 9_000;
 /// Handed to the client library at once.
 const BATCH: usize = 500;
 
@@ -47,7 +47,7 @@ async fn thousands_are_in_hand_while_the_gate_closes_and_opens() {
     stage.sandbox.script([Rule::new(Action::delay(Duration::from_secs(1))).forever()]).expect("room");
     send_all(&stage).await;
     let in_hand = async || daemon.metric("courier_in_hand", &[]).await;
-    // A quarter more fit; those of the first seconds, when less fits, may be told already.
+    // Half as many again fit; those of the first seconds, when less fits, may be told already.
     eventually!(SOON, in_hand().await > f64::from(IN_FLIGHT), "a full hand");
 
     assert_eq!(daemon.post("/pause", Some("s3cret")).await.0, 200);

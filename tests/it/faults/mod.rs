@@ -30,9 +30,9 @@ const BACK: Duration = Duration::from_secs(15);
 /// Long enough for what must not happen to happen.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Attempts at once; the prefetch is a quarter more.
+/// Attempts at once; the prefetch is half as much again.
 const IN_FLIGHT: u64 = 4;
-const PREFETCH: u64 = 5;
+const PREFETCH: u64 = 6;
 
 /// Slow enough that a fault meets attempts under way.
 fn slowish() -> Options {
