@@ -57,7 +57,11 @@ pub(crate) const USUAL: usize = 3;
 
 pub(crate) const CASES: &[Case] = &[
     backlog("api-0ms", "30,000 commands of 150 B to 10,000 devices, 500 in flight, the API answers at once", BASE),
-    backlog("api-50ms", "the same, the API takes 50 ms", Load { latency: Duration::from_millis(50), ..BASE }),
+    backlog(
+        "api-50ms",
+        "the same, 512 in flight, the API takes 50 ms",
+        Load { in_flight: 512, latency: Duration::from_millis(50), ..BASE },
+    ),
     steady("latency", "from a command's time to its event, 500/s for 20 s, the API takes 20 ms", 500, 10_000),
     steady("latency-1000", "the same at 1,000/s", 1_000, 20_000),
     backlog("ten-devices", "as api-0ms, to 10 devices", Load { keys: 10, ..BASE }),
