@@ -4,7 +4,10 @@ use std::{collections::VecDeque, future::Future, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use lapin::{Channel, Confirmation, message::BasicReturnMessage, options::BasicPublishOptions, types::ShortString};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 
 use super::{
     properties,
@@ -17,7 +20,7 @@ use crate::{
 };
 
 /// How many publishes may await their confirm; the library scans all of them for a multiple confirm.
-pub(super) const MAX_UNCONFIRMED: usize = 1_024;
+const MAX_UNCONFIRMED: usize = 1_024;
 /// With a publish that is not confirmed for this long, the session is given up, however many others are.
 pub(super) const CONFIRM_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -142,12 +145,13 @@ impl Waits {
     }
 }
 
-/// Sends a message, persistent and mandatory, and waits for its confirm.
+/// Sends a message, persistent and mandatory, and waits for its confirm. It `leaves` until it is written.
 pub(super) fn publish<'a>(
     channel: &'a Channel,
     names: &Names,
     Job { message, reply }: Job,
     number: u64,
+    leaves: OwnedSemaphorePermit,
 ) -> impl Publish + Send + use<'a> {
     let Address { exchange, key } = address(names, &message.target);
     async move {
@@ -156,6 +160,7 @@ pub(super) fn publish<'a>(
         let properties = properties::write(&message.properties);
         // Boxed, as a thousand may wait for their confirms, for which less is needed.
         let sent = Box::pin(channel.basic_publish(exchange, key, options, &message.body, properties)).await?;
+        drop(leaves);
         let confirm = sent.await?;
         let (accepted, returned) = match confirm {
             Confirmation::Ack(returned) => (true, returned),

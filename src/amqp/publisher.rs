@@ -5,10 +5,10 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::{Channel, Connection, Event, options::ConfirmSelectOptions};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     connect::{Broker, OPERATION_DEADLINE, timed, until},
     error::SessionError,
-    flight::{self, CONFIRM_DEADLINE, Flight, Job, MAX_UNCONFIRMED, Publish},
+    flight::{self, CONFIRM_DEADLINE, Flight, Job, Publish},
     supervise::{Serve, Supervisor},
     topology::{Asker, Names, refusal},
 };
@@ -33,15 +33,15 @@ use crate::{
 /// After so many publishes that left together, more are awaited for a moment: each departure wakes the library's own thread,
 /// and the broker's.
 const BUSY: usize = 4;
-/// No more than this leave together: until its thread has written them, the library keeps each in three frames of half a KiB, in
+/// No more than this are leaving at once: until its thread has written them, the library takes four KiB for each, some of it in
 /// a list that grows and never shrinks.
-const MOST_TOGETHER: usize = 64;
+const MOST_LEAVING: usize = 64;
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// Publishes; clones share the one session. A publish waits while there is no session.
 #[derive(Clone)]
 pub struct Publisher {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::UnboundedSender<Job>,
     telemetry: Telemetry,
 }
 
@@ -71,7 +71,8 @@ impl Publisher {
         random: R,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = bool> + Send) {
-        let (sender, jobs) = mpsc::channel(MAX_UNCONFIRMED);
+        // Unbounded, yet never longer than what is in hand: who asks waits for the answer.
+        let (sender, jobs) = mpsc::unbounded_channel();
         let supervisor =
             Supervisor { broker, role: Role::Publish, telemetry: telemetry.clone(), random, stop: stop.clone() };
         let hold = Held::unconnected(&gate);
@@ -82,7 +83,7 @@ impl Publisher {
 
     async fn hand_over(&self, message: Arc<Message>) -> Result<(), PublishError> {
         let (reply, told) = oneshot::channel();
-        self.jobs.send(Job { message, reply }).await.map_err(|_| PublishError::Unconfirmed)?;
+        self.jobs.send(Job { message, reply }).map_err(|_| PublishError::Unconfirmed)?;
         // A dropped reply: the session that had the message ended before its confirm came.
         told.await.unwrap_or(Err(PublishError::Unconfirmed))
     }
@@ -94,7 +95,7 @@ struct Owner {
     gate: Gate,
     telemetry: Telemetry,
     stop: CancellationToken,
-    jobs: mpsc::Receiver<Job>,
+    jobs: mpsc::UnboundedReceiver<Job>,
     /// Held while nothing can be published.
     hold: Option<Held>,
     /// The broker said on this connection that it blocks it.
@@ -146,6 +147,7 @@ impl Owner {
         tokio::pin!(proof, events);
         let (mut is_proven, proof_due) = (false, Instant::now() + OPERATION_DEADLINE);
         let (mut flight, mut not_before) = (Flight::new(&self.names), Instant::now());
+        let leaving = Arc::new(Semaphore::new(MOST_LEAVING));
         loop {
             let deadline = flight.deadline();
             let has_room = self.hold.is_none() && flight.has_room();
@@ -164,16 +166,13 @@ impl Owner {
                 () = until(deadline), if self.hold.is_none() => {
                     return Err(SessionError::Deadline { operation: "a publish", deadline: CONFIRM_DEADLINE });
                 }
-                Some(job) = self.jobs.recv(), if has_room => {
+                Some(first) = next(&mut self.jobs, &leaving), if has_room => {
                     tokio::time::sleep_until(not_before).await;
-                    let publish = |job, number| flight::publish(channel, &self.names, job, number);
-                    let before = flight.outstanding();
-                    flight.take_off(|number| publish(job, number));
+                    let (before, mut ready) = (flight.outstanding(), Some(first));
                     // What waits together leaves together: a turn costs more than a message.
-                    while flight.outstanding() < before + MOST_TOGETHER
-                        && flight.has_room()
-                        && let Ok(job) = self.jobs.try_recv() {
-                        flight.take_off(|number| publish(job, number));
+                    while let Some((job, leaves)) = ready {
+                        flight.take_off(|number| flight::publish(channel, &self.names, job, number, leaves));
+                        ready = flight.has_room().then(|| next(&mut self.jobs, &leaving).now_or_never()).flatten().flatten();
                     }
                     if flight.outstanding() >= before + BUSY {
                         not_before = Instant::now() + MOMENT;
@@ -215,5 +214,40 @@ impl Owner {
             None => return Err(SessionError::Ended),
         }
         Ok(())
+    }
+}
+
+/// The next message to publish, once another may leave, and its right to.
+async fn next(
+    jobs: &mut mpsc::UnboundedReceiver<Job>,
+    leaving: &Arc<Semaphore>,
+) -> Option<(Job, OwnedSemaphorePermit)> {
+    let leaves = leaving.clone().acquire_owned().await.ok()?;
+    Some((jobs.recv().await?, leaves))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::domain::{message::Target, properties::Properties};
+
+    #[tokio::test]
+    async fn one_more_may_leave_when_one_has_left() {
+        let (sender, mut jobs) = mpsc::unbounded_channel();
+        for _ in 0..=MOST_LEAVING {
+            let target = Target::Reply("queue".to_owned());
+            let message = Arc::new(Message { target, properties: Properties::default(), body: Bytes::new() });
+            assert!(sender.send(Job { message, reply: oneshot::channel().0 }).is_ok());
+        }
+        let leaving = Arc::new(Semaphore::new(MOST_LEAVING));
+        let mut under_way = Vec::new();
+        for _ in 0..MOST_LEAVING {
+            under_way.push(next(&mut jobs, &leaving).await.unwrap());
+        }
+        assert!(next(&mut jobs, &leaving).now_or_never().is_none(), "all places are taken");
+        under_way.pop();
+        assert!(next(&mut jobs, &leaving).now_or_never().flatten().is_some());
     }
 }

@@ -34,7 +34,7 @@ pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 /// HTTP or HTTPS, as the address says; over TLS, HTTP/2 where the API offers it.
 pub(super) type Connector = HttpsConnector<HttpConnector<Resolver>>;
 /// What it makes.
-type Connection = <Connector as Service<Uri>>::Response;
+pub(super) type Connection = <Connector as Service<Uri>>::Response;
 
 /// A connection for one request at a time. Boxed by what it is: what TLS needs takes a kilobyte.
 pub(super) type Stream = Box<dyn Io>;

@@ -81,14 +81,13 @@ impl Http {
         let post = Post { endpoint, authorization, body };
         // One timer for all of it: each costs as much as reading the answer.
         let mut deadline = pin!(sleep(self.timeout));
-        let answered = tokio::select! {
+        let (mut response, mut link) = tokio::select! {
             biased;
-            answered = self.pool.send(&post) => answered,
+            answered = self.pool.send(&post) => match answered {
+                Ok(answered) => answered,
+                Err(unanswered) => return (failure(&unanswered), None),
+            },
             () = &mut deadline => return (Evidence::NoAnswer(NoAnswer::Timeout), None),
-        };
-        let (mut response, mut link) = match answered {
-            Ok(answered) => answered,
-            Err(unanswered) => return (failure(&unanswered), None),
         };
         let authorization = response.headers_mut().remove(AUTHORIZATION);
         let answer = answer(&mut link, &mut response, deadline).await;
@@ -124,7 +123,7 @@ async fn read(link: &mut Link, rest: &mut Rest) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = link.chunk(rest).await? {
         if body.len() + chunk.len() > LONGEST_BODY_BYTES {
-            drop(timeout(LONGEST_REST, Box::pin(skip(link, rest))).await);
+            drop(Box::pin(timeout(LONGEST_REST, skip(link, rest))).await);
             return None;
         }
         body.extend_from_slice(&chunk);

@@ -44,7 +44,8 @@ impl Link {
     pub(super) async fn send(&mut self, post: &Post<'_>) -> Result<Response<Rest>, Unanswered> {
         match self {
             Self::Single(single) => single.send(&post.bytes()).await.map(|answer| answer.map(Rest::Single)),
-            Self::Shared(shared) => shared.send(post.request()).await.map(|answer| answer.map(Rest::Shared)),
+            // Boxed, for the sake of those that do not need it.
+            Self::Shared(shared) => Box::pin(shared.send(post.request())).await.map(|answer| answer.map(Rest::Shared)),
         }
     }
 

@@ -11,14 +11,14 @@ use std::{
 
 use hyper::{Response, Uri, client::conn::http2};
 use hyper_util::{
-    client::legacy::connect::Connection,
+    client::legacy::connect::Connection as _,
     rt::{TokioExecutor, TokioTimer},
 };
 use tokio::time::{Instant, sleep, timeout_at};
 use tower_service::Service;
 
 use super::{
-    connect::{BoxError, Connector, Stream, stream},
+    connect::{BoxError, Connection, Connector, Stream, stream},
     link::{Link, Rest, Shared, Unanswered},
     post::Post,
     single::Single,
@@ -131,12 +131,19 @@ impl Pool {
         }
         // What it is was found out meanwhile.
         alone.take_if(|_| self.state().is_single);
-        let connection = self.connector.clone().call(self.origin.clone()).await?;
+        // Boxed, as is what only HTTP/2 needs: hundreds may connect at once.
+        let connection = Box::new(self.connector.clone().call(self.origin.clone()).await?);
         let is_shared = connection.connected().is_negotiated_h2();
         self.state().is_single = !is_shared;
-        if !is_shared {
-            return Ok((Link::Single(Single::new(stream(connection))), true));
-        }
+        let link = match is_shared {
+            true => Link::Shared(Box::pin(self.share(*connection)).await?),
+            false => Link::Single(Single::new(stream(*connection))),
+        };
+        Ok((link, true))
+    }
+
+    /// Makes a connection of HTTP/2 one that all may use.
+    async fn share(&self, connection: Connection) -> Result<Shared, BoxError> {
         let alive_within = self.bounds.alive_within;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(alive_within).keep_alive_timeout(alive_within);
@@ -146,7 +153,7 @@ impl Pool {
         let (shared, mut state) = (Shared::new(sender), self.state());
         state.shared.push((Instant::now(), shared.clone()));
         self.look_after(&mut state);
-        Ok((Link::Shared(shared), true))
+        Ok(shared)
     }
 
     /// As long as there are any.

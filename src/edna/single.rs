@@ -21,7 +21,7 @@ use tokio::{
     task::unconstrained,
 };
 use ureq_proto::{
-    BodyMode, Error,
+    BodyMode,
     client::{
         Call, RecvBodyResult, RecvResponseResult, SendRequestResult,
         state::{RecvBody, RecvResponse},
@@ -75,10 +75,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
 
     /// Sends a POST, and reads the head of its answer.
     pub(super) async fn send(&mut self, post: &[u8]) -> Result<Response<Rest>, Unanswered> {
-        let mut call = expect().map_err(Unanswered::NotSent)?;
         let mut unsent = post;
-        let head = poll_fn(|context| self.poll_head(context, &mut unsent, &mut call)).await;
-        let head = head.ok_or(Unanswered::Broken)?;
+        let answer = poll_fn(|context| self.poll_head(context, &mut unsent)).await;
+        let (head, call) = answer.ok_or(Unanswered::Broken)?;
         let is_kept_open = |must_close: bool| Rest::Nothing { is_kept_open: !must_close };
         let rest = match call.proceed().ok_or(Unanswered::Broken)? {
             RecvResponseResult::RecvBody(call) => Rest::Body(Box::new(call)),
@@ -127,8 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
         &mut self,
         context: &mut Context<'_>,
         unsent: &mut &[u8],
-        call: &mut Call<RecvResponse>,
-    ) -> Poll<Option<Response<()>>> {
+    ) -> Poll<Option<(Response<()>, Call<RecvResponse>)>> {
         let can_write = !matches!(self.poll_write(context, unsent), Poll::Ready(Err(_)));
         loop {
             match self.poll_read(context) {
@@ -136,8 +134,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
                 Poll::Pending if can_write => return Poll::Pending,
                 _ => return Poll::Ready(None),
             }
-            match self.head(call) {
-                Ok(Some(head)) => return Poll::Ready(Some(head)),
+            match self.head() {
+                Ok(Some(answer)) => return Poll::Ready(Some(answer)),
                 Ok(None) if self.unread.len() <= LONGEST_HEAD_BYTES => {}
                 _ => return Poll::Ready(None),
             }
@@ -145,16 +143,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
     }
 
     /// The head, if all of it has come. Interim ones are passed over, and count as parts of it: they can't go on without end.
-    fn head(&mut self, call: &mut Call<RecvResponse>) -> Result<Option<Response<()>>, Error> {
+    fn head(&mut self) -> Result<Option<(Response<()>, Call<RecvResponse>)>, BoxError> {
         let mut unread = self.unread.as_slice();
         while let Some(rest) = after_interim(unread) {
             unread = rest;
         }
+        // Made anew for each piece that comes: it is large, and most heads come in one.
+        let mut call = expect()?;
         let (taken, head) = call.try_response(unread, false)?;
         if head.is_some() {
             self.unread.drain(..self.unread.len() - unread.len() + taken);
         }
-        Ok(head)
+        Ok(head.map(|head| (head, call)))
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, unsent: &mut &[u8]) -> Poll<io::Result<()>> {

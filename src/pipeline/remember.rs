@@ -26,12 +26,20 @@ pub(super) enum Fact {
 impl<P: Ports> Shared<P> {
     /// Until it is durable. Whoever owns the journal keeps the gate closed while it cannot be written.
     pub(super) async fn remember(&self, send: &SendKey, fact: Fact) {
-        let mut failures = 0;
-        while self.write(send, &fact).await.is_err() {
-            failures += 1;
+        if self.write(send, &fact).await.is_err() {
+            // Boxed, for the sake of the many that never need it.
+            Box::pin(self.write_at_last(send, &fact)).await;
+        }
+    }
+
+    async fn write_at_last(&self, send: &SendKey, fact: &Fact) {
+        for failures in 1.. {
             self.gate.until(|gate| !gate.is_closed_by(GateReason::Journal)).await;
             // It may have failed again meanwhile, or not have closed the gate yet.
             tokio::time::sleep(retry::back_off(failures, self.ports.random().dice())).await;
+            if self.write(send, fact).await.is_ok() {
+                return;
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The only file that acknowledges. Once a command has an ending, only the publishing is tried again, never the POST.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 
@@ -25,7 +25,7 @@ use crate::{
         retry,
     },
     gate::GateReason,
-    ports::{Clock, Delivery, Outbox, Ports, Random, Settler},
+    ports::{Clock, Delivery, Outbox, Ports, PublishError, Random, Settler},
     telemetry::{
         Counted,
         events::{CommandFinished, CommandParked, CommandReceived, CommandRepeated},
@@ -43,7 +43,8 @@ impl<P: Ports> Pipeline<P> {
     pub(super) async fn handle(self, mut taken: Box<Taken>, mut place: Place) {
         let Taken { delivery, command } = &mut *taken;
         let (in_hand, mut journey) = self.receive(delivery);
-        let end = self.attempt(delivery, command, &mut journey, &mut place).await;
+        // Boxed, for it is most of what a command needs, and over when it waits for the broker.
+        let end = Box::pin(self.attempt(delivery, command, &mut journey, &mut place)).await;
         match end {
             End::Parked(parking) => {
                 if Box::pin(self.settle_parked(delivery, command, &journey, parking)).await {
@@ -84,8 +85,15 @@ impl<P: Ports> Pipeline<P> {
         (telemetry.in_hand(), journey)
     }
 
-    /// Settles a command that reached an ending.
-    async fn settle(&self, delivery: &mut Delivery, command: &mut Command, journey: &Journey, ending: Ending) {
+    /// Settles a command that reached an ending. What is made of that is made at once: it would be kept as long as the future
+    /// that is told of it.
+    fn settle<'a>(
+        &'a self,
+        delivery: &'a mut Delivery,
+        command: &'a mut Command,
+        journey: &'a Journey,
+        ending: Ending,
+    ) -> impl Future<Output = ()> + Send + 'a {
         let (shared, send) = (&self.shared, journey.send(&command.id));
         let circumstances = journey.circumstances(shared.ports.clock().now(), ending.reason());
         let (message, json, failure) = {
@@ -101,11 +109,13 @@ impl<P: Ports> Pipeline<P> {
             // Nobody asks for it again, and a broker that takes its time has all that are in hand wait for it.
             (delivery.body, command.text) = (Bytes::new(), None);
         }
-        shared.remember(&send, Fact::Ended(ended)).await;
-        shared.tell(delivery, journey, Some(message), failure.as_ref(), Some(&send)).await;
-        drop(teller);
-        shared.ports.settler().ack(delivery.tag);
-        shared.finished(Some(&command.id), journey, failure.as_ref());
+        async move {
+            shared.remember(&send, Fact::Ended(ended)).await;
+            shared.tell(delivery, journey, Some(message), failure.as_ref(), Some(&send)).await;
+            drop(teller);
+            shared.ports.settler().ack(delivery.tag);
+            shared.finished(Some(&command.id), journey, failure.as_ref());
+        }
     }
 
     /// Settles a command whose end the journal knows: its event is told again, and its dead letter only if that is not
@@ -179,7 +189,7 @@ impl<P: Ports> Shared<P> {
     ) {
         let reply_to = delivery.properties.reply_to.as_ref().filter(|_| self.rules.replies);
         let reply = event.as_ref().zip(reply_to);
-        let reply = reply.map(|(event, queue)| event.redirected(Target::Reply(queue.clone())));
+        let reply = reply.map(|(event, queue)| Arc::new(event.redirected(Target::Reply(queue.clone()))));
         let dead_letter = failure.map(|failure| Arc::new(dead_letter(delivery, journey, failure)));
         if reply.is_none() && dead_letter.is_none() {
             return self.store(event).await;
@@ -193,7 +203,7 @@ impl<P: Ports> Shared<P> {
         };
         let courtesy = async {
             if let Some(reply) = reply {
-                let _ = self.ports.outbox().publish(Arc::new(reply)).await;
+                let _ = self.ports.outbox().publish(reply).await;
             }
         };
         // Most commands succeed and want no reply: theirs is the small future.
@@ -204,13 +214,21 @@ impl<P: Ports> Shared<P> {
     /// recorded must not be created.
     async fn store(&self, message: Option<Arc<Message>>) {
         let Some(message) = message else { return };
-        let mut gate = None;
-        let mut failures = 0;
-        while let Err(error) = self.ports.outbox().publish(message.clone()).await {
-            failures += 1;
-            gate.get_or_insert_with(|| self.telemetry.close_gate(GateReason::Blocked, &error.to_string()));
-            tokio::time::sleep(retry::back_off(failures, self.ports.random().dice())).await;
+        if let Err(error) = self.ports.outbox().publish(message.clone()).await {
+            // Boxed, for the sake of the many that never need it.
+            Box::pin(self.store_at_last(message, error)).await;
         }
+    }
+
+    async fn store_at_last(&self, message: Arc<Message>, error: PublishError) {
+        let gate = self.telemetry.close_gate(GateReason::Blocked, &error.to_string());
+        for failures in 1.. {
+            tokio::time::sleep(retry::back_off(failures, self.ports.random().dice())).await;
+            if self.ports.outbox().publish(message.clone()).await.is_ok() {
+                break;
+            }
+        }
+        drop(gate);
     }
 
     fn finished(&self, command_id: Option<&CommandId>, journey: &Journey, failure: Option<&Failure>) {

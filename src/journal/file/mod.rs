@@ -68,8 +68,6 @@ use crate::{
 
 /// What nobody has written down was handed out again by then: so long a journal that knows nothing of it is in doubt.
 const DOUBT_MS: i64 = 3_600_000;
-/// Asks that wait for the writer; more wait outside.
-const BACKLOG: usize = 4_096;
 
 /// What the user sets.
 #[derive(Clone, Debug)]
@@ -121,7 +119,7 @@ type Elapsed = dyn Fn() -> Duration + Send + Sync;
 /// The embedded journal; clones share it.
 #[derive(Clone)]
 pub struct FileJournal {
-    messages: mpsc::Sender<Message>,
+    messages: mpsc::UnboundedSender<Message>,
     shared: Arc<Shared>,
 }
 
@@ -194,7 +192,8 @@ impl FileJournal {
         let retention_ms = i64::try_from(settings.retention.as_millis()).unwrap_or(i64::MAX);
         let limits = Limits { retention_ms, max_bytes: settings.max_bytes };
         let writer = Writer::new(opened.store, limits, Arc::clone(&shared), tell);
-        let (sender, receiver) = mpsc::channel(BACKLOG);
+        // Unbounded, yet never longer than what is in hand: who asks waits for the answer.
+        let (sender, receiver) = mpsc::unbounded_channel();
         let of_thread = Fault::io("start the writer's thread for", &settings.dir);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let spawned = runtime.and_then(|runtime| {
@@ -213,7 +212,7 @@ impl FileJournal {
     /// Answers what was asked before, then closes the directory; whoever asks afterwards is told that it is unavailable.
     pub async fn close(&self) {
         let (closed, answer) = oneshot::channel();
-        if self.messages.send(Message::Close(closed)).await.is_ok() {
+        if self.messages.send(Message::Close(closed)).is_ok() {
             // An error means that the writer has ended already.
             let _ = answer.await;
         }
@@ -223,7 +222,7 @@ impl FileJournal {
         let closed = || JournalUnavailable("it has been closed".to_owned());
         let hash = KeyHash::of(key, &self.shared.secret);
         let (reply, answer) = oneshot::channel();
-        self.messages.send(Message::Ask { hash, ask, reply }).await.map_err(|_| closed())?;
+        self.messages.send(Message::Ask { hash, ask, reply }).map_err(|_| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 }

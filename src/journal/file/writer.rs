@@ -69,7 +69,7 @@ impl Writer {
     }
 
     /// Works until everybody has let go of the journal, or somebody closes it.
-    pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+    pub(super) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         let tick = self.store.tuning.tick;
         let mut next_upkeep = Instant::now();
