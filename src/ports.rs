@@ -81,7 +81,7 @@ pub trait Outbox: Clone + Send + Sync + 'static {
 /// Posts to the API.
 pub trait Sender: Clone + Send + Sync + 'static {
     /// Makes one attempt with this request body and tells what is known afterwards and how long it took.
-    fn send(&self, body: Bytes) -> impl Future<Output = (Evidence, Duration)> + Send;
+    fn send(&self, body: &Bytes) -> impl Future<Output = (Evidence, Duration)> + Send;
 
     /// Resolves when the credential differs from the one that was used last; never, if nobody can change it.
     fn credential_changed(&self) -> impl Future<Output = ()> + Send;

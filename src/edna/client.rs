@@ -58,14 +58,14 @@ impl Client {
 
 impl Sender for Client {
     /// The time is the POST's own, without a login before it; zero when there was no POST.
-    async fn send(&self, body: Bytes) -> (Evidence, Duration) {
+    async fn send(&self, body: &Bytes) -> (Evidence, Duration) {
         let inner = &self.inner;
         let token = match inner.credential.token().await {
             Ok(token) => token,
             Err(evidence) => return (evidence, Duration::ZERO),
         };
         let started = Instant::now();
-        let evidence = inner.http.post(&inner.endpoint, token.header(), &body).await;
+        let evidence = inner.http.post(&inner.endpoint, token.header(), body).await;
         let took = started.elapsed();
         if evidence.status().is_some_and(|status| inner.unauthorized_statuses.contains(&status)) {
             inner.credential.refused(&token).await;

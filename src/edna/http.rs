@@ -2,18 +2,20 @@
 
 use std::{
     error::Error,
+    future::Future,
     io,
-    pin::{Pin, pin},
+    pin::pin,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hyper::{
     Response,
     header::{AUTHORIZATION, HeaderValue, RETRY_AFTER},
 };
 use rustls::pki_types::CertificateDer;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::{
     certificates,
@@ -38,6 +40,14 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 const LARGEST_CA_BYTES: u32 = 1 << 20;
 /// More patience than this is none, and keeps deadlines within what a clock can hold.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What we read of an answer's head.
+struct Head {
+    status: u16,
+    retry_after: Option<Duration>,
+    authorization: Option<HeaderValue>,
+}
+
 /// The connections to the API, shared by attempts and logins.
 #[derive(Clone)]
 pub(super) struct Http {
@@ -62,8 +72,13 @@ impl Http {
     }
 
     /// Posts once.
-    pub(super) async fn post(&self, endpoint: &Endpoint, authorization: &HeaderValue, body: &Bytes) -> Evidence {
-        self.exchange(endpoint, Some(authorization), body).await.0
+    pub(super) fn post<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        authorization: &'a HeaderValue,
+        body: &'a Bytes,
+    ) -> impl Future<Output = Evidence> + Send + 'a {
+        self.exchange(endpoint, Some(authorization), body).map(|(evidence, _)| evidence)
     }
 
     /// Posts once, without credential; tells the answer's header `Authorization`, too, where a login may give the token.
@@ -81,18 +96,22 @@ impl Http {
         let post = Post { endpoint, authorization, body };
         // One timer for all of it: each costs as much as reading the answer.
         let mut deadline = pin!(sleep(self.timeout));
-        let (mut response, mut link) = tokio::select! {
+        let (Head { status, retry_after, authorization }, mut rest, mut link) = tokio::select! {
             biased;
             answered = self.pool.send(&post) => match answered {
-                Ok(answered) => answered,
+                Ok((response, link)) => (Head::of(&response), response.into_body(), link),
                 Err(unanswered) => return (failure(&unanswered), None),
             },
             () = &mut deadline => return (Evidence::NoAnswer(NoAnswer::Timeout), None),
         };
-        let authorization = response.headers_mut().remove(AUTHORIZATION);
-        let answer = answer(&mut link, &mut response, deadline).await;
-        self.pool.keep(link, response.body());
-        (Evidence::Answer(answer), authorization)
+        // Once there is a status, nothing that happens to the body makes it unknown again.
+        let body = tokio::select! {
+            biased;
+            body = read(&mut link, &mut rest) => body,
+            () = deadline => None,
+        };
+        self.pool.keep(link, &rest);
+        (Evidence::Answer(Answer { status, retry_after, body }), authorization)
     }
 }
 
@@ -105,17 +124,13 @@ fn trusted(settings: &Settings) -> Result<Vec<CertificateDer<'static>>, BuildErr
     certificates::parse(pem.as_bytes()).ok_or(BuildError::CaInvalid { path })
 }
 
-/// Once there is a status, nothing that happens to the body makes it unknown again.
-async fn answer(link: &mut Link, response: &mut Response<Rest>, deadline: Pin<&mut Sleep>) -> Answer {
-    let status = response.status().as_u16();
-    let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = header.and_then(|value| retry_after::parse(value, SystemTime::now()));
-    let body = tokio::select! {
-        biased;
-        body = read(link, response.body_mut()) => body,
-        () = deadline => None,
-    };
-    Answer { status, retry_after, body }
+impl Head {
+    fn of(response: &Response<Rest>) -> Self {
+        let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = header.and_then(|value| retry_after::parse(value, SystemTime::now()));
+        let authorization = response.headers().get(AUTHORIZATION).cloned();
+        Self { status: response.status().as_u16(), retry_after, authorization }
+    }
 }
 
 /// The body, or `None` when it was too long or broke off.

@@ -46,6 +46,9 @@ pub(super) struct Single<S> {
     must_close: bool,
 }
 
+/// The head of an answer, and what the library knows of the rest.
+type Head = (Response<()>, Call<RecvResponse>);
+
 /// What of an answer is still to be read.
 pub(super) enum Rest {
     /// A body, or the end of it.
@@ -122,11 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
 
     /// Reads while the request is still being written, too: an answer may come early, and the peer may then take no more.
     /// There is none if the connection broke, or what came is no answer.
-    fn poll_head(
-        &mut self,
-        context: &mut Context<'_>,
-        unsent: &mut &[u8],
-    ) -> Poll<Option<(Response<()>, Call<RecvResponse>)>> {
+    fn poll_head(&mut self, context: &mut Context<'_>, unsent: &mut &[u8]) -> Poll<Option<Head>> {
         let can_write = !matches!(self.poll_write(context, unsent), Poll::Ready(Err(_)));
         loop {
             match self.poll_read(context) {
@@ -143,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Single<S> {
     }
 
     /// The head, if all of it has come. Interim ones are passed over, and count as parts of it: they can't go on without end.
-    fn head(&mut self) -> Result<Option<(Response<()>, Call<RecvResponse>)>, BoxError> {
+    fn head(&mut self) -> Result<Option<Head>, BoxError> {
         let mut unread = self.unread.as_slice();
         while let Some(rest) = after_interim(unread) {
             unread = rest;

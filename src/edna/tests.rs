@@ -98,7 +98,7 @@ fn client(address: SocketAddr) -> Client {
 }
 
 async fn send(client: &Client) -> Evidence {
-    client.send(Bytes::from_static(b"{\"text\":\"private\"}")).await.0
+    client.send(&Bytes::from_static(b"{\"text\":\"private\"}")).await.0
 }
 
 fn answer(status: u16, body: &[u8]) -> Evidence {

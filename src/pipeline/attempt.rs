@@ -1,6 +1,6 @@
 //! Posts one command until there is an end: the loop around the decision table.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::Future, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -104,13 +104,13 @@ struct Work<'a, P: Ports> {
 
 impl<P: Ports> Pipeline<P> {
     /// Works on a command until there is an end.
-    pub(super) async fn attempt(
-        &self,
-        delivery: &Delivery,
-        command: &Command,
-        journey: &mut Journey,
-        place: &mut Place,
-    ) -> End {
+    pub(super) fn attempt<'a>(
+        &'a self,
+        delivery: &'a Delivery,
+        command: &'a Command,
+        journey: &'a mut Journey,
+        place: &'a mut Place,
+    ) -> impl Future<Output = End> + Send + 'a {
         let shared = &*self.shared;
         let mut work = Work {
             shared,
@@ -123,13 +123,12 @@ impl<P: Ports> Pipeline<P> {
             journey,
             place,
         };
-        let Err(mut stop) = work.attempts().await;
-        loop {
-            stop = match stop {
-                Stop::End(end) => return end,
-                Stop::TooLate => Box::pin(work.too_late()).await,
-                Stop::Away(parking) => Box::pin(work.go_away(parking)).await.into(),
-            }
+        async move {
+            let winding_up = match work.attempts().await {
+                Err(Stop::End(end)) => return end,
+                Err(stop) => Box::pin(work.wind_up(stop)),
+            };
+            winding_up.await
         }
     }
 }
@@ -142,7 +141,8 @@ impl<P: Ports> Work<'_, P> {
         }
         loop {
             let mut permission = self.permission().await?;
-            let made = match self.claim().await? {
+            let claim = self.claim().await?;
+            let made = match claim {
                 Claim::Ours if !self.may_post(&permission) => {
                     Box::pin(self.withdraw()).await?;
                     None
@@ -154,14 +154,26 @@ impl<P: Ports> Work<'_, P> {
             // Not before the gate is closed: whoever is next must find it so.
             drop(permission);
             // Most end here. What else follows is boxed, for the sake of the many tasks that never need it.
-            match made.map(|(evidence, verdict, braked)| self.follow(&evidence, verdict, braked)) {
-                Some(follows) => {
-                    let pause = follows?;
-                    Box::pin(self.pause(pause)).await?;
-                }
+            let pause = match made {
+                Some((evidence, verdict, braked)) => Some(self.follow(&evidence, verdict, braked)?),
+                None => None,
+            };
+            match pause {
+                Some(pause) => Box::pin(self.pause(pause)).await?,
                 None => Box::pin(self.shared.journal_is_back()).await?,
             }
             self.place.again();
+        }
+    }
+
+    /// From what stopped them to the end.
+    async fn wind_up(&mut self, mut stop: Stop) -> End {
+        loop {
+            stop = match stop {
+                Stop::End(end) => return end,
+                Stop::TooLate => self.too_late().await,
+                Stop::Away(parking) => self.go_away(parking).await.into(),
+            }
         }
     }
 
@@ -214,7 +226,7 @@ impl<P: Ports> Work<'_, P> {
     /// Every attempt so far is accounted for, and more may follow.
     async fn release(&self) {
         let uncertain = self.journey.may_have_arrived();
-        self.shared.remember(&self.send, Fact::Released { uncertain }).await;
+        self.shared.remember(&self.send, &Fact::Released { uncertain }).await;
     }
 
     /// Makes one attempt, and tells whether the brake makes its rejection void.
@@ -222,7 +234,7 @@ impl<P: Ports> Work<'_, P> {
         let shared = self.shared;
         let in_flight = shared.telemetry.in_flight();
         self.journey.attempt_started(shared.ports.clock().now());
-        let (evidence, took) = shared.ports.sender().send(self.request.clone()).await;
+        let (evidence, took) = shared.ports.sender().send(&self.request).await;
         drop(in_flight);
         let verdict = shared.rules.statuses.judge(&evidence);
         self.journey.attempt_ended(verdict, took);

@@ -25,10 +25,10 @@ pub(super) enum Fact {
 
 impl<P: Ports> Shared<P> {
     /// Until it is durable. Whoever owns the journal keeps the gate closed while it cannot be written.
-    pub(super) async fn remember(&self, send: &SendKey, fact: Fact) {
-        if self.write(send, &fact).await.is_err() {
+    pub(super) async fn remember(&self, send: &SendKey, fact: &Fact) {
+        if self.write(send, fact).await.is_err() {
             // Boxed, for the sake of the many that never need it.
-            Box::pin(self.write_at_last(send, &fact)).await;
+            Box::pin(self.write_at_last(send, fact)).await;
         }
     }
 

@@ -104,13 +104,13 @@ impl<P: Ports> Pipeline<P> {
         // Before the journal knows of the end: a copy of the delivery must not write the letter, too.
         let teller = failure.as_ref().and_then(|_| shared.telling.begin(&send));
         // Before anybody is told: else a crash now could end it in another way than it was told.
-        let ended = Ended { event: json, owes_letter: failure.is_some() };
+        let ended = Fact::Ended(Ended { event: json, owes_letter: failure.is_some() });
         if failure.is_none() {
             // Nobody asks for it again, and a broker that takes its time has all that are in hand wait for it.
             (delivery.body, command.text) = (Bytes::new(), None);
         }
         async move {
-            shared.remember(&send, Fact::Ended(ended)).await;
+            shared.remember(&send, &ended).await;
             shared.tell(delivery, journey, Some(message), failure.as_ref(), Some(&send)).await;
             drop(teller);
             shared.ports.settler().ack(delivery.tag);
@@ -198,7 +198,7 @@ impl<P: Ports> Shared<P> {
             self.store(dead_letter).await;
             // At once: so that it is not written again when the delivery comes again before its event is stored.
             if let Some(send) = send.filter(|_| failure.is_some()) {
-                self.remember(send, Fact::LetterStored).await;
+                self.remember(send, &Fact::LetterStored).await;
             }
         };
         let courtesy = async {

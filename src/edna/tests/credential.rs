@@ -141,7 +141,7 @@ async fn no_second_login_within_ten_seconds_and_no_post_without_a_token() {
     assert_eq!(send(&client).await, answer(200, b""));
     api.expire();
     assert_eq!(send(&client).await, answer(401, b""));
-    assert_eq!(client.send(Bytes::new()).await, (without_body(401), Duration::ZERO));
+    assert_eq!(client.send(&Bytes::new()).await, (without_body(401), Duration::ZERO));
     assert_eq!((api.logins.load(Ordering::SeqCst), api.posts.load(Ordering::SeqCst)), (1, 2));
     skip(Duration::from_secs(10)).await;
     assert_eq!(send(&client).await, answer(200, b""));

@@ -14,7 +14,7 @@ fn hasty(base_url: String) -> Client {
 #[tokio::test]
 async fn an_api_that_takes_the_request_and_says_nothing_is_a_time_out() {
     let (address, seen) = scripted(Then::Hang(Vec::new())).await;
-    let (evidence, took) = hasty(format!("http://{address}")).send(Bytes::from_static(b"{}")).await;
+    let (evidence, took) = hasty(format!("http://{address}")).send(&Bytes::from_static(b"{}")).await;
     assert_eq!(evidence, Evidence::NoAnswer(NoAnswer::Timeout));
     assert!(took >= SHORT && took < SHORT * 20, "{took:?}");
     assert_eq!(seen.requests().len(), 1, "no retry");
@@ -96,7 +96,7 @@ async fn the_rest_of_a_body_that_is_too_long_is_not_waited_for() {
     bytes.resize(bytes.len() + 70_000, b'x');
     let (address, _) = scripted(Then::Hang(bytes)).await;
     let settings = Settings { timeout: Duration::from_secs(60), ..settings(format!("http://{address}")) };
-    let (evidence, took) = Client::new(&settings, token("t")).unwrap().send(Bytes::from_static(b"{}")).await;
+    let (evidence, took) = Client::new(&settings, token("t")).unwrap().send(&Bytes::from_static(b"{}")).await;
     assert_eq!(evidence, without_body(200));
     assert!(took < Duration::from_secs(30), "{took:?}");
 }

@@ -257,11 +257,11 @@ impl World {
 }
 
 impl Sender for World {
-    async fn send(&self, body: Bytes) -> (Evidence, Duration) {
+    async fn send(&self, body: &Bytes) -> (Evidence, Duration) {
         self.step().await;
         let (text, evidence) = {
             let mut state = self.state();
-            let request: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let request: serde_json::Value = serde_json::from_slice(body).unwrap();
             let text = request["text"].as_str().unwrap_or_default().to_owned();
             let evidence = state.script.pop_front().unwrap_or_else(ok);
             state.begin(text.clone(), evidence.status() == Some(200));
