@@ -1,6 +1,6 @@
 //! The one switch between "take commands" and "leave them in the queue".
 //!
-//! Whoever cannot go on closes the gate for a reason and holds it closed by a [`Hold`]; dropping the hold opens it
+//! Whoever cannot go on closes the gate for a reason and holds it closed by a [`GateHold`]; dropping the hold opens it
 //! again. The gate is open when nobody holds it. Nobody else can open it, so no reason can be forgotten or overruled.
 
 use std::fmt;
@@ -74,7 +74,7 @@ impl fmt::Display for GateReason {
 pub struct GateState {
     holds: [u32; GateReason::ALL.len()],
     /// The gate is closed, and one command is wanted to try whether it must be.
-    wants_probe: bool,
+    probe_requested: bool,
 }
 
 impl GateState {
@@ -86,8 +86,8 @@ impl GateState {
 
     /// Whether one command is wanted although the gate is closed.
     #[must_use]
-    pub fn wants_probe(&self) -> bool {
-        self.wants_probe && !self.is_open()
+    pub fn probe_requested(&self) -> bool {
+        self.probe_requested && !self.is_open()
     }
 
     /// Whether this reason holds the gate closed.
@@ -117,14 +117,14 @@ impl Default for Gate {
 impl Gate {
     /// Closes the gate until the hold is dropped. Holds of one reason add up.
     #[must_use = "the gate opens again when the hold is dropped"]
-    pub fn close(&self, reason: GateReason) -> Hold {
+    pub fn close(&self, reason: GateReason) -> GateHold {
         self.state.send_modify(|state| add(state, reason));
-        Hold { gate: self.clone(), reason }
+        GateHold { gate: self.clone(), reason }
     }
 
     /// Asks whoever takes commands for one, though the gate is closed; or no longer.
-    pub fn want_probe(&self, wanted: bool) {
-        self.state.send_if_modified(|state| std::mem::replace(&mut state.wants_probe, wanted) != wanted);
+    pub fn request_probe(&self, wanted: bool) {
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.probe_requested, wanted) != wanted);
     }
 
     /// The state now.
@@ -154,12 +154,12 @@ fn add(state: &mut GateState, reason: GateReason) {
 
 /// Keeps the gate closed for its reason; the gate counts it out when it is dropped.
 #[derive(Debug)]
-pub struct Hold {
+pub struct GateHold {
     gate: Gate,
     reason: GateReason,
 }
 
-impl Hold {
+impl GateHold {
     /// What it is held for.
     #[must_use]
     pub const fn reason(&self) -> GateReason {
@@ -167,7 +167,7 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for GateHold {
     fn drop(&mut self) {
         self.gate.state.send_modify(|state| {
             if let Some(holds) = state.holds.get_mut(self.reason as usize) {
@@ -198,12 +198,12 @@ mod tests {
     #[test]
     fn a_probe_is_wanted_only_of_a_closed_gate() {
         let gate = Gate::default();
-        gate.want_probe(true);
-        assert!(!gate.state().wants_probe());
+        gate.request_probe(true);
+        assert!(!gate.state().probe_requested());
         let hold = gate.close(GateReason::Auth);
-        assert!(gate.state().wants_probe());
-        gate.want_probe(false);
-        assert!(!gate.state().wants_probe());
+        assert!(gate.state().probe_requested());
+        gate.request_probe(false);
+        assert!(!gate.state().probe_requested());
         drop(hold);
     }
 

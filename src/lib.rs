@@ -17,7 +17,7 @@
 //! 3. The task waits for its turn: those before it of the same device, the rates, the limit, an open gate.
 //! 4. The [`journal`] is asked for the attempt. If it knows the end, that is told again (6). An attempt whose owner is gone
 //!    is uncertain. Otherwise the attempt is on record as started, durably, before anything is sent.
-//! 5. [`edna::Client`] posts it once and returns *evidence*; [`domain::verdict`], the one decision table, says what that
+//! 5. [`edna::ApiClient`] posts it once and returns *evidence*; [`domain::verdict`], the one decision table, says what that
 //!    proves and what follows. Before another attempt, the journal knows that this one is accounted for. A command that must
 //!    wait for long is copied to a tier, a delay queue, with all that the next attempt must know in its headers; when the
 //!    copy is confirmed, the delivery is acknowledged. The broker brings it back to its place.
@@ -34,7 +34,7 @@
 //! - An acknowledgement carries its session's generation; one for an old session is dropped, as the broker has handed the
 //!   delivery out again. For the same reason no attempt starts for a delivery of an old session.
 //! - Only the dispatcher decides whose turn it is: one task owns the schedule and the limit, so nothing of it has a lock.
-//! - [`domain`] does no I/O and asks no clock and no dice, so it cannot fail and needs no fakes.
+//! - [`domain`] does no I/O and asks no clock and no random_unit, so it cannot fail and needs no fakes.
 //! - No log line, metric label, error, header or event holds a text, an address, an attachment URL or a secret: the types
 //!   that carry them do not show them.
 //! - Everything in memory is bounded: deliveries by the prefetch, lanes by the schedule, bodies and answers by their limits,

@@ -14,7 +14,7 @@ use crate::domain::{
 
 /// Names one delivery: its number is only valid within the session (generation) that brought it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tag {
+pub struct DeliveryTag {
     /// Which session; a settle for an old one is dropped, as the broker has requeued the delivery.
     pub generation: u64,
     /// The broker's delivery tag.
@@ -25,7 +25,7 @@ pub struct Tag {
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// What to settle it by.
-    pub tag: Tag,
+    pub tag: DeliveryTag,
     /// The payload, untouched.
     pub body: Bytes,
     /// The readable properties.
@@ -51,11 +51,11 @@ pub trait Inbox: Send {
 /// Where deliveries are settled.
 pub trait Settler: Clone + Send + Sync + 'static {
     /// Acknowledges; never fails: if the session is gone, the broker has requeued the delivery.
-    fn ack(&self, tag: Tag);
+    fn ack(&self, tag: DeliveryTag);
 
     /// Whether the session that brought this delivery still lives; if not, the broker hands it out again
     /// and starting work on this copy would do it twice.
-    fn is_current(&self, tag: Tag) -> bool;
+    fn is_current(&self, tag: DeliveryTag) -> bool;
 }
 
 /// Why a message is not known to be stored.
@@ -94,7 +94,7 @@ pub trait Sender: Clone + Send + Sync + 'static {
 pub struct JournalUnavailable(pub String);
 
 /// What of a journal's answers a caller can wait for.
-pub type Journaled<T> = Result<T, JournalUnavailable>;
+pub type JournalResult<T> = Result<T, JournalUnavailable>;
 
 /// The durable record of what was started and how it ended. What a call tells or changes is durable when it resolves
 /// with `Ok`; after an `Err` nothing has changed.
@@ -102,21 +102,21 @@ pub type Journaled<T> = Result<T, JournalUnavailable>;
 /// Of one send: `start`, then exactly one of `release` and `end`; again and again, until `end`.
 pub trait Journal: Clone + Send + Sync + 'static {
     /// What is on record; changes nothing.
-    fn look(&self, key: &SendKey) -> impl Future<Output = Journaled<Record>> + Send;
+    fn lookup(&self, key: &SendKey) -> impl Future<Output = JournalResult<Record>> + Send;
 
     /// Records that an attempt starts, unless somebody is at it or it has ended; tells what was on record before. Only when
     /// that [is free](Record::is_free) is the attempt ours to make.
-    fn start(&self, key: &SendKey) -> impl Future<Output = Journaled<Record>> + Send;
+    fn start(&self, key: &SendKey) -> impl Future<Output = JournalResult<Record>> + Send;
 
     /// Records that the attempt that we started is accounted for and more may follow, from here or from elsewhere;
     /// `uncertain` if this or an earlier one may have reached the API.
-    fn release(&self, key: &SendKey, uncertain: bool) -> impl Future<Output = Journaled<()>> + Send;
+    fn release(&self, key: &SendKey, uncertain: bool) -> impl Future<Output = JournalResult<()>> + Send;
 
     /// Records the end, whether or not an attempt was started.
-    fn end(&self, key: &SendKey, ended: Ended) -> impl Future<Output = Journaled<()>> + Send;
+    fn end(&self, key: &SendKey, ended: Ended) -> impl Future<Output = JournalResult<()>> + Send;
 
     /// Records that the dead letter of an end is stored.
-    fn letter_stored(&self, key: &SendKey) -> impl Future<Output = Journaled<()>> + Send;
+    fn letter_stored(&self, key: &SendKey) -> impl Future<Output = JournalResult<()>> + Send;
 
     /// Whether a send without a record was never started: not when the journal has just been made, when other daemons
     /// take commands that it does not know of, or when there is none.
@@ -137,7 +137,7 @@ pub trait Clock: Clone + Send + Sync + 'static {
 /// Randomness for jitter.
 pub trait Random: Clone + Send + Sync + 'static {
     /// A number `n` with 0 ≤ n < 1.
-    fn dice(&self) -> f64;
+    fn random_unit(&self) -> f64;
 }
 
 /// All ports that the pipeline uses besides its [`Inbox`], in one bundle.

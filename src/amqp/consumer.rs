@@ -36,7 +36,7 @@ use super::{
 use crate::{
     domain::tier::Tiers,
     gate::{Gate, GateState},
-    ports::{Delivery, Inbox, Random, Settler, Tag},
+    ports::{Delivery, DeliveryTag, Inbox, Random, Settler},
     telemetry::{
         Role, Telemetry,
         events::{Connected, ConsumerStarted, ConsumerStopped, ConsumersCounted, TopologyVerified},
@@ -75,17 +75,17 @@ impl Inbox for Deliveries {
 /// Where the pipeline settles them.
 #[derive(Clone)]
 pub struct Acks {
-    tags: mpsc::UnboundedSender<Tag>,
+    tags: mpsc::UnboundedSender<DeliveryTag>,
     generation: Arc<AtomicU64>,
 }
 
 impl Settler for Acks {
-    fn ack(&self, tag: Tag) {
+    fn ack(&self, tag: DeliveryTag) {
         // The session's task is gone only at the very end, and then the broker requeues the delivery.
         let _ = self.tags.send(tag);
     }
 
-    fn is_current(&self, tag: Tag) -> bool {
+    fn is_current(&self, tag: DeliveryTag) -> bool {
         self.generation.load(Ordering::Acquire) == tag.generation
     }
 }
@@ -140,7 +140,7 @@ impl Consumer {
 struct Link {
     settings: Consumer,
     deliveries: mpsc::UnboundedSender<Delivery>,
-    acked: mpsc::UnboundedReceiver<Tag>,
+    acked: mpsc::UnboundedReceiver<DeliveryTag>,
     generation: Arc<AtomicU64>,
     gate: watch::Receiver<GateState>,
     /// How many deliveries are wanted in hand.
@@ -212,8 +212,8 @@ impl Link {
                 delivery = session.subscription.next() => self.hand_over(session, delivery)?,
                 Ok(()) = self.gate.changed() => {}
                 Ok(()) = self.prefetches.changed() => {}
-                _ = looks.tick(), if gate.wants_probe() || session.subscription.is_cramped() => {
-                    if gate.wants_probe()
+                _ = looks.tick(), if gate.probe_requested() || session.subscription.is_cramped() => {
+                    if gate.probe_requested()
                         && let Some(delivery) = session.fetch(&self.settings.names.commands()).await? {
                         drop(self.deliveries.send(delivery));
                     }
@@ -246,7 +246,7 @@ impl Link {
         Ok(())
     }
 
-    fn settle(&mut self, session: &mut Session, first: Tag) {
+    fn settle(&mut self, session: &mut Session, first: DeliveryTag) {
         session.settle(first);
         while let Ok(tag) = self.acked.try_recv() {
             session.settle(tag);
@@ -363,7 +363,7 @@ impl Session {
         self.ledger.delivered(theirs.delivery_tag);
         self.zeros = 0;
         Delivery {
-            tag: Tag { generation: self.generation, number: theirs.delivery_tag },
+            tag: DeliveryTag { generation: self.generation, number: theirs.delivery_tag },
             properties: properties::read(&theirs.properties),
             redelivered: theirs.redelivered,
             source: [theirs.exchange.as_str(), "/", theirs.routing_key.as_str()].concat(),
@@ -371,7 +371,7 @@ impl Session {
         }
     }
 
-    fn settle(&mut self, tag: Tag) {
+    fn settle(&mut self, tag: DeliveryTag) {
         if tag.generation == self.generation {
             self.ledger.settle(tag.number);
         }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     domain::message::Message,
-    gate::{Gate, GateReason, Hold},
+    gate::{Gate, GateHold, GateReason},
     ports::{Outbox, PublishError, Random},
     telemetry::{
         ClosedGate, Role, Telemetry,
@@ -105,7 +105,7 @@ struct Owner {
 /// Keeps the gate closed until it is dropped.
 enum Held {
     /// For want of a session that may publish, which is told as such.
-    Unconnected(Hold),
+    Unconnected(GateHold),
     /// Because the broker blocks us.
     Blocked(#[expect(dead_code, reason = "held only to be dropped")] ClosedGate),
 }
@@ -196,7 +196,7 @@ impl Owner {
             Some(Event::ConnectionBlocked(why)) => {
                 let problem = format!("the broker blocks publishing: {why}");
                 let gate = match self.hold.take() {
-                    Some(Held::Unconnected(hold)) => self.telemetry.tell_hold(hold, &problem),
+                    Some(Held::Unconnected(hold)) => self.telemetry.adopt_hold(hold, &problem),
                     Some(Held::Blocked(_)) | None => self.telemetry.close_gate(GateReason::Blocked, &problem),
                 };
                 self.hold = Some(Held::Blocked(gate));

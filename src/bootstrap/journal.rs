@@ -11,7 +11,9 @@ use tracing::{info, warn};
 use crate::{
     config::{self, Config},
     gate::GateReason,
-    journal::{FileJournal, Journal, NoJournal, Notice, OpenError, RedisJournal, RedisSettings, Settings},
+    journal::{
+        FileJournal, FileJournalSettings, Journal, NoJournal, Notice, OpenError, RedisJournal, RedisJournalSettings,
+    },
     telemetry::{
         ClosedGate, Telemetry,
         events::{JournalHolds, JournalWeakened, JournalWrote},
@@ -30,7 +32,8 @@ pub(super) fn open(config: &Config, telemetry: &Telemetry) -> Result<Journal, Op
     let heed = move |notice: Notice<'_>| keeper.heed(notice);
     match &config.journal {
         config::Journal::File(file) => {
-            let settings = Settings { dir: file.dir.clone(), retention: file.retention, max_bytes: file.max_bytes };
+            let settings =
+                FileJournalSettings { dir: file.dir.clone(), retention: file.retention, max_bytes: file.max_bytes };
             let journal = FileJournal::open(&settings, Timestamp::now, heed)?;
             let dir = file.dir.display();
             info!(%dir, "what is started and how it ends is written to the journal in {dir}");
@@ -39,7 +42,10 @@ pub(super) fn open(config: &Config, telemetry: &Telemetry) -> Result<Journal, Op
         config::Journal::Redis(redis) => {
             let (url, prefix) = (redis.url.clone(), config.broker.prefix.clone());
             info!("what is started and how it ends is written to the journal in Redis");
-            Ok(Journal::Redis(RedisJournal::new(RedisSettings { url, prefix, retention: redis.retention }, heed)))
+            Ok(Journal::Redis(RedisJournal::new(
+                RedisJournalSettings { url, prefix, retention: redis.retention },
+                heed,
+            )))
         }
         config::Journal::None => {
             warn!("no journal: after a crash or a lost connection, what was in flight may be sent twice");

@@ -19,7 +19,7 @@ use crate::{
     },
     config::{self, Config},
     domain::{decode, rate::Rates},
-    edna::{self, Client},
+    edna::{self, ApiClient},
     gate::{Gate, GateReason},
     journal::{Journal, OpenError},
     pipeline::{Drained, Pipeline, Rules, first_prefetch},
@@ -37,7 +37,7 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
     /// The API client cannot be built from the settings.
     #[error(transparent)]
-    Client(#[from] edna::BuildError),
+    ApiClient(#[from] edna::BuildError),
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] OpenError),
@@ -51,7 +51,7 @@ pub struct App {
     config: Config,
     gate: Gate,
     telemetry: Telemetry,
-    client: Client,
+    client: ApiClient,
     journal: Journal,
     admin: Admin,
     rates: watch::Sender<Rates>,
@@ -192,9 +192,9 @@ impl Sessions {
     }
 }
 
-fn client(config: &Config, telemetry: &Telemetry) -> Result<Client, edna::BuildError> {
+fn client(config: &Config, telemetry: &Telemetry) -> Result<ApiClient, edna::BuildError> {
     let api = &config.api;
-    let settings = edna::Settings {
+    let settings = edna::ApiSettings {
         base_url: api.base_url.clone(),
         path: api.path.clone(),
         timeout: api.timeout,
@@ -203,14 +203,14 @@ fn client(config: &Config, telemetry: &Telemetry) -> Result<Client, edna::BuildE
         pool_max_idle: config.limits.concurrency.most().into(),
         ca_file: api.ca_file.clone(),
         unauthorized_statuses: api.statuses.unauthorized.clone(),
-        ..edna::Settings::default()
+        ..edna::ApiSettings::default()
     };
     let telemetry = telemetry.clone();
     let on_refresh = move |result: Result<(), &edna::RefreshError>| match result {
         Ok(()) => telemetry.record(CredentialRefresh { result: Ok(()) }),
         Err(error) => telemetry.record(CredentialRefresh { result: Err(&error.to_string()) }),
     };
-    Client::with_refresh(&settings, api.credentials.clone(), Arc::new(on_refresh))
+    ApiClient::with_refresh(&settings, api.credentials.clone(), Arc::new(on_refresh))
 }
 
 fn rules(config: &Config, rates: watch::Receiver<Rates>) -> Rules {

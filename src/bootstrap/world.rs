@@ -4,28 +4,28 @@ use jiff::Timestamp;
 
 use crate::{
     amqp::{Acks, Publisher},
-    edna::Client,
+    edna::ApiClient,
     journal::Journal,
     ports::{Clock, Ports, Random},
 };
 
 /// All of them.
 pub(super) struct World {
-    pub(super) client: Client,
+    pub(super) client: ApiClient,
     pub(super) publisher: Publisher,
     pub(super) acks: Acks,
     pub(super) journal: Journal,
 }
 
 impl Ports for World {
-    type Sender = Client;
+    type Sender = ApiClient;
     type Outbox = Publisher;
     type Settler = Acks;
     type Journal = Journal;
     type Clock = System;
     type Random = System;
 
-    fn sender(&self) -> &Client {
+    fn sender(&self) -> &ApiClient {
         &self.client
     }
     fn outbox(&self) -> &Publisher {
@@ -56,7 +56,7 @@ impl Clock for System {
 }
 
 impl Random for System {
-    fn dice(&self) -> f64 {
+    fn random_unit(&self) -> f64 {
         fastrand::f64()
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         command::CommandId,
         journal::{Ended, Record, SendKey},
     },
-    journal::{self, RedisJournal, RedisSettings},
+    journal::{self, RedisJournal, RedisJournalSettings},
     ports::Journal,
 };
 
@@ -82,8 +82,8 @@ fn find(settings: &config::JournalSettings, key: &SendKey) -> Result<Option<Foun
         }
         config::Journal::Redis(redis) => {
             let (url, prefix) = (redis.url.clone(), settings.prefix.clone());
-            let journal = RedisJournal::new(RedisSettings { url, prefix, retention: redis.retention }, |_| {});
-            let record = runtime()?.block_on(look(journal, key))?;
+            let journal = RedisJournal::new(RedisJournalSettings { url, prefix, retention: redis.retention }, |_| {});
+            let record = runtime()?.block_on(lookup(journal, key))?;
             Ok((record != Record::Unknown).then_some(Found { record, uncertain: None, at: None }))
         }
         config::Journal::None => Err(none()),
@@ -91,12 +91,12 @@ fn find(settings: &config::JournalSettings, key: &SendKey) -> Result<Option<Foun
 }
 
 /// The first answers may be that it is not connected yet.
-async fn look(journal: RedisJournal, key: &SendKey) -> Result<Record, Exit> {
+async fn lookup(journal: RedisJournal, key: &SendKey) -> Result<Record, Exit> {
     let keeping = tokio::spawn(journal.clone().run());
     let mut problem = "no answer".to_owned();
     let looking = async {
         loop {
-            match journal.look(key).await {
+            match journal.lookup(key).await {
                 Ok(record) => return record,
                 Err(unavailable) => problem = unavailable.to_string(),
             }

@@ -70,7 +70,7 @@ fn told(drained: Drained) -> Exit {
 /// What the API client cannot be built from are its settings.
 fn refused(problem: StartError) -> Exit {
     output::problem(&problem);
-    if matches!(problem, StartError::Client(_)) { Exit::Configuration } else { Exit::Failed }
+    if matches!(problem, StartError::ApiClient(_)) { Exit::Configuration } else { Exit::Failed }
 }
 
 fn failed(problem: impl std::fmt::Display) -> Exit {

@@ -14,13 +14,13 @@ pub enum Delay {
     InTier(usize),
 }
 
-/// The delay after `attempts` counted attempts (1 or more). The short ones are spread by `dice` (0 ≤ dice < 1) over
+/// The delay after `attempts` counted attempts (1 or more). The short ones are spread by `random_unit` (0 ≤ random_unit < 1) over
 /// 80-120 %, so that commands that failed together do not come back together.
 #[must_use]
-pub fn delay_after(attempts: u32, dice: f64) -> Delay {
+pub fn delay_after(attempts: u32, random_unit: f64) -> Delay {
     let step = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
     match IN_PROCESS_MS.get(step) {
-        Some(ms) => Delay::InProcess(Duration::from_millis(*ms).mul_f64(0.8 + 0.4 * dice.clamp(0.0, 1.0))),
+        Some(ms) => Delay::InProcess(Duration::from_millis(*ms).mul_f64(0.8 + 0.4 * random_unit.clamp(0.0, 1.0))),
         None => Delay::InTier(step - IN_PROCESS_MS.len()),
     }
 }
@@ -28,9 +28,9 @@ pub fn delay_after(attempts: u32, dice: f64) -> Delay {
 /// The wait before asking the broker again after `failures` failures in a row (1 or more): full jitter over a doubling
 /// bound from 0.2 s to 5 s, so that many daemons do not return to a restarted broker in one wave.
 #[must_use]
-pub fn back_off(failures: u32, dice: f64) -> Duration {
+pub fn back_off(failures: u32, random_unit: f64) -> Duration {
     let bound_ms = 200_u64.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(5_000);
-    Duration::from_millis(100) + Duration::from_millis(bound_ms).mul_f64(dice.clamp(0.0, 1.0))
+    Duration::from_millis(100) + Duration::from_millis(bound_ms).mul_f64(random_unit.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]

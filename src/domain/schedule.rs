@@ -47,7 +47,7 @@ pub struct Ticket(u64);
 
 /// The bounds.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ScheduleSettings {
     /// Commands of one key in hand, at least one.
     pub depth: usize,
     /// Commands in hand behind missing ones, of all keys.
@@ -62,7 +62,7 @@ pub struct Settings {
     pub classes: usize,
 }
 
-impl Settings {
+impl ScheduleSettings {
     fn length(&self, tier: usize) -> Duration {
         self.tiers.get(tier).or(self.tiers.last()).copied().unwrap_or_default()
     }
@@ -86,7 +86,7 @@ pub struct Arrival<'a> {
 
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
+pub enum ScheduleDecision {
     /// Start an attempt. It ends by [`Schedule::again`], [`Schedule::left`] or [`Schedule::send_away`].
     Attempt {
         /// Whose.
@@ -95,7 +95,7 @@ pub enum Move {
         rate_wait: Duration,
     },
     /// Store a copy in the tier, uncounted unless this command was sent away itself; then [`Schedule::parked`].
-    Park {
+    Delay {
         /// Whose.
         ticket: Ticket,
         /// By its index.
@@ -137,7 +137,7 @@ struct Hand {
 /// Calls with a ticket that is out of hand do nothing.
 #[derive(Debug)]
 pub struct Schedule {
-    settings: Settings,
+    settings: ScheduleSettings,
     pace: Pace,
     hands: FxHashMap<Ticket, Hand>,
     /// Boxed, as the table has room for some thousand.
@@ -159,7 +159,7 @@ pub struct Schedule {
 impl Schedule {
     /// Without commands, and taking some.
     #[must_use]
-    pub fn new(mut settings: Settings, rates: &Rates) -> Self {
+    pub fn new(mut settings: ScheduleSettings, rates: &Rates) -> Self {
         settings.depth = settings.depth.max(1);
         settings.classes = settings.classes.max(1);
         Self {
@@ -197,7 +197,7 @@ impl Schedule {
     }
 
     /// What is to be done now, if anything. Copies are stored whether or not attempts may start.
-    pub fn next(&mut self, now: Duration, may_attempt: bool) -> Option<Move> {
+    pub fn next(&mut self, now: Duration, may_attempt: bool) -> Option<ScheduleDecision> {
         while let Some((_, at)) = self.alarms.first().copied().filter(|(time, _)| *time <= now) {
             self.alarms.pop_first();
             self.lanes.entry(at).and_modify(|lane| lane.alarm = None);
@@ -227,19 +227,19 @@ impl Schedule {
         self.wake_at
     }
 
-    fn next_park(&mut self) -> Option<Move> {
+    fn next_park(&mut self) -> Option<ScheduleDecision> {
         while let Some(at) = self.parks.pop_front() {
             let Some(lane) = self.lanes.get_mut(&at) else { continue };
             lane.listed = false;
             if let Some(leaving) = lane.next_to_park() {
                 lane.parking = Some(leaving.ticket);
-                return Some(Move::Park { ticket: leaving.ticket, tier: leaving.tier });
+                return Some(ScheduleDecision::Delay { ticket: leaving.ticket, tier: leaving.tier });
             }
         }
         None
     }
 
-    fn start(&mut self, at: LaneId, class: usize, now: Duration) -> Option<Move> {
+    fn start(&mut self, at: LaneId, class: usize, now: Duration) -> Option<ScheduleDecision> {
         let lane = self.lanes.get_mut(&at)?;
         let turn = lane.turn?;
         self.pace.take(class, now).ok()?;
@@ -250,7 +250,7 @@ impl Schedule {
             lane.rest_until = now.saturating_add(self.pace.key_interval());
         }
         self.touch(at, now);
-        Some(Move::Attempt { ticket: turn.ticket, rate_wait })
+        Some(ScheduleDecision::Attempt { ticket: turn.ticket, rate_wait })
     }
 
     /// Its attempt is over, and it wants another. Until then it has held up its lane, also while it waited in process.
@@ -287,7 +287,7 @@ impl Schedule {
         self.touch(hand.lane, now);
     }
 
-    /// It must wait in this tier, and everything in hand behind it follows. Each gets its [`Move::Park`]; one that is on its
+    /// It must wait in this tier, and everything in hand behind it follows. Each gets its [`ScheduleDecision::Delay`]; one that is on its
     /// way to a tier already gets it again.
     pub fn send_away(&mut self, ticket: Ticket, tier: usize, now: Duration) {
         let Some(hand) = self.hands.get(&ticket).copied() else { return };

@@ -104,20 +104,20 @@ pub enum Next {
     /// The trouble is not this command's own: the gate closes, and the command waits for it; uncounted.
     Wait,
     /// Tell the reason's outcome and write the dead letter.
-    Bury(Reason),
+    DeadLetter(Reason),
 }
 
 /// What follows from a verdict, for a command that has used `attempts` attempts of `max_attempts`, this one included
 /// when it counts.
 #[must_use]
 pub fn next(verdict: Verdict, attempts: u32, max_attempts: u32, on_uncertain: OnUncertain) -> Next {
-    let retry = if attempts < max_attempts { Next::Retry } else { Next::Bury(Reason::Exhausted) };
+    let retry = if attempts < max_attempts { Next::Retry } else { Next::DeadLetter(Reason::Exhausted) };
     match verdict {
         Verdict::Delivered => Next::Succeed,
         Verdict::Retry => retry,
         Verdict::Throttled | Verdict::Unauthorized => Next::Wait,
-        Verdict::Rejected => Next::Bury(Reason::Rejected),
-        Verdict::Uncertain if on_uncertain == OnUncertain::Park => Next::Bury(Reason::Uncertain),
+        Verdict::Rejected => Next::DeadLetter(Reason::Rejected),
+        Verdict::Uncertain if on_uncertain == OnUncertain::Park => Next::DeadLetter(Reason::Uncertain),
         Verdict::Uncertain => retry,
     }
 }

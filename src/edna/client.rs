@@ -12,13 +12,13 @@ use super::{
     error::{BuildError, RefreshError},
     http::Http,
     post::Endpoint,
-    settings::Settings,
+    settings::ApiSettings,
 };
 use crate::{domain::evidence::Evidence, ports::Sender};
 
 /// The API. Clones share connections and the credential; `Debug` shows nothing of either.
 #[derive(Clone)]
-pub struct Client {
+pub struct ApiClient {
     inner: Arc<Inner>,
 }
 
@@ -29,12 +29,12 @@ struct Inner {
     unauthorized_statuses: Vec<u16>,
 }
 
-impl Client {
+impl ApiClient {
     /// Renewals of the credential are logged.
     ///
     /// # Errors
     /// Every [`BuildError`]: nothing is sent yet, only addresses, certificates and tokens are read.
-    pub fn new(settings: &Settings, credentials: Credentials) -> Result<Self, BuildError> {
+    pub fn new(settings: &ApiSettings, credentials: Credentials) -> Result<Self, BuildError> {
         Self::with_refresh(settings, credentials, Arc::new(log_refresh))
     }
 
@@ -43,7 +43,7 @@ impl Client {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_refresh(
-        settings: &Settings,
+        settings: &ApiSettings,
         credentials: Credentials,
         on_refresh: OnRefresh,
     ) -> Result<Self, BuildError> {
@@ -56,7 +56,7 @@ impl Client {
     }
 }
 
-impl Sender for Client {
+impl Sender for ApiClient {
     /// The time is the POST's own, without a login before it; zero when there was no POST.
     async fn send(&self, body: &Bytes) -> (Evidence, Duration) {
         let inner = &self.inner;
@@ -82,9 +82,9 @@ impl Sender for Client {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("credential", &self.inner.credential).finish_non_exhaustive()
+        f.debug_struct("ApiClient").field("credential", &self.inner.credential).finish_non_exhaustive()
     }
 }
 

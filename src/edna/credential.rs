@@ -16,7 +16,7 @@ use super::{
     error::{BuildError, RefreshError},
     http::Http,
     post::Endpoint,
-    settings::Settings,
+    settings::ApiSettings,
     token::Token,
 };
 use crate::domain::evidence::Evidence;
@@ -54,7 +54,7 @@ pub(super) enum Credential {
 impl Credential {
     pub(super) fn new(
         from: Credentials,
-        settings: &Settings,
+        settings: &ApiSettings,
         http: &Http,
         on_refresh: OnRefresh,
     ) -> Result<Self, BuildError> {
@@ -91,7 +91,7 @@ impl Credential {
         }
     }
 
-    /// As [`super::Client::credential_changed`].
+    /// As [`super::ApiClient::credential_changed`].
     pub(super) async fn changed(&self) {
         match self {
             Self::Fixed(_) => pending().await,

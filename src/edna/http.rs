@@ -26,7 +26,7 @@ use super::{
     post::{Endpoint, Post},
     read::read_file,
     retry_after,
-    settings::Settings,
+    settings::ApiSettings,
 };
 use crate::domain::evidence::{Answer, Evidence, NoAnswer, NotSent};
 
@@ -57,7 +57,7 @@ pub(super) struct Http {
 
 impl Http {
     /// For endpoints under this address.
-    pub(super) fn new(settings: &Settings, base: &Endpoint) -> Result<Self, BuildError> {
+    pub(super) fn new(settings: &ApiSettings, base: &Endpoint) -> Result<Self, BuildError> {
         let timeout = settings.timeout.min(LONGEST_TIMEOUT);
         let patience = settings.connect_timeout.min(timeout / 2);
         let connector = connector(trusted(settings)?, patience);
@@ -115,7 +115,7 @@ impl Http {
     }
 }
 
-fn trusted(settings: &Settings) -> Result<Vec<CertificateDer<'static>>, BuildError> {
+fn trusted(settings: &ApiSettings) -> Result<Vec<CertificateDer<'static>>, BuildError> {
     let Some(path) = settings.ca_file.clone() else { return Ok(Vec::new()) };
     let pem = match read_file(&path, LARGEST_CA_BYTES) {
         Ok(pem) => pem,

@@ -23,9 +23,9 @@ mod tests;
 
 pub use address::join;
 pub use certificates::are_certificates;
-pub use client::Client;
+pub use client::ApiClient;
 pub use credential::{Credentials, OnRefresh};
 pub use error::{BuildError, RefreshError, TokenError};
 pub use read::read_file;
-pub use settings::Settings;
+pub use settings::ApiSettings;
 pub use token::check as check_token;

@@ -39,7 +39,7 @@ pub(super) struct Bounds {
     pub(super) idle_most: usize,
     /// For how long.
     pub(super) idle_for: Duration,
-    /// See [`super::Settings::alive_within`].
+    /// See [`super::ApiSettings::alive_within`].
     pub(super) alive_within: Duration,
 }
 

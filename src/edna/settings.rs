@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 /// Where the API is and how long we are patient with it.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ApiSettings {
     /// `api.base_url`: http or https, may carry a path prefix; no user, query or fragment.
     pub base_url: String,
     /// `api.path`, appended to the base.
@@ -26,7 +26,7 @@ pub struct Settings {
     pub unauthorized_statuses: Vec<u16>,
 }
 
-impl Default for Settings {
+impl Default for ApiSettings {
     fn default() -> Self {
         Self {
             base_url: String::new(),

@@ -20,7 +20,7 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
 };
 
-use super::{Client, Credentials, Settings};
+use super::{ApiClient, ApiSettings, Credentials};
 use crate::{
     domain::evidence::{Answer, Evidence},
     ports::Sender,
@@ -85,19 +85,19 @@ fn refusing() -> (SocketAddr, TcpSocket) {
     (socket.local_addr().unwrap(), socket)
 }
 
-fn settings(base_url: impl Into<String>) -> Settings {
-    Settings { base_url: base_url.into(), timeout: Duration::from_secs(5), ..Settings::default() }
+fn settings(base_url: impl Into<String>) -> ApiSettings {
+    ApiSettings { base_url: base_url.into(), timeout: Duration::from_secs(5), ..ApiSettings::default() }
 }
 
 fn token(text: &str) -> Credentials {
     Credentials::Token(SecretString::from(text))
 }
 
-fn client(address: SocketAddr) -> Client {
-    Client::new(&settings(format!("http://{address}")), token("t0ken")).unwrap()
+fn client(address: SocketAddr) -> ApiClient {
+    ApiClient::new(&settings(format!("http://{address}")), token("t0ken")).unwrap()
 }
 
-async fn send(client: &Client) -> Evidence {
+async fn send(client: &ApiClient) -> Evidence {
     client.send(&Bytes::from_static(b"{\"text\":\"private\"}")).await.0
 }
 

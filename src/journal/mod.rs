@@ -7,13 +7,13 @@ mod redis;
 mod tests;
 
 pub use self::{
-    file::{Fault, FileJournal, Notice, OpenError, Settings, Shown, Stats, Unreadable, show, stats},
+    file::{Fault, FileJournal, FileJournalSettings, Notice, OpenError, Shown, Stats, Unreadable, show, stats},
     none::NoJournal,
-    redis::{RedisJournal, RedisUrl, Settings as RedisSettings, parse as parse_redis_url},
+    redis::{RedisJournal, RedisJournalSettings, RedisUrl, parse as parse_redis_url},
 };
 use crate::{
     domain::journal::{Ended, Record, SendKey},
-    ports::{self, Journaled},
+    ports::{self, JournalResult},
 };
 
 /// The journal that the settings chose.
@@ -30,15 +30,15 @@ pub enum Journal {
 }
 
 impl ports::Journal for Journal {
-    async fn look(&self, key: &SendKey) -> Journaled<Record> {
+    async fn lookup(&self, key: &SendKey) -> JournalResult<Record> {
         match self {
-            Self::File(journal) => journal.look(key).await,
-            Self::Redis(journal) => Box::pin(journal.look(key)).await,
-            Self::None(journal) => journal.look(key).await,
+            Self::File(journal) => journal.lookup(key).await,
+            Self::Redis(journal) => Box::pin(journal.lookup(key)).await,
+            Self::None(journal) => journal.lookup(key).await,
         }
     }
 
-    async fn start(&self, key: &SendKey) -> Journaled<Record> {
+    async fn start(&self, key: &SendKey) -> JournalResult<Record> {
         match self {
             Self::File(journal) => journal.start(key).await,
             Self::Redis(journal) => Box::pin(journal.start(key)).await,
@@ -46,7 +46,7 @@ impl ports::Journal for Journal {
         }
     }
 
-    async fn release(&self, key: &SendKey, uncertain: bool) -> Journaled<()> {
+    async fn release(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
         match self {
             Self::File(journal) => journal.release(key, uncertain).await,
             Self::Redis(journal) => Box::pin(journal.release(key, uncertain)).await,
@@ -54,7 +54,7 @@ impl ports::Journal for Journal {
         }
     }
 
-    async fn end(&self, key: &SendKey, ended: Ended) -> Journaled<()> {
+    async fn end(&self, key: &SendKey, ended: Ended) -> JournalResult<()> {
         match self {
             Self::File(journal) => journal.end(key, ended).await,
             Self::Redis(journal) => Box::pin(journal.end(key, ended)).await,
@@ -62,7 +62,7 @@ impl ports::Journal for Journal {
         }
     }
 
-    async fn letter_stored(&self, key: &SendKey) -> Journaled<()> {
+    async fn letter_stored(&self, key: &SendKey) -> JournalResult<()> {
         match self {
             Self::File(journal) => journal.letter_stored(key).await,
             Self::Redis(journal) => Box::pin(journal.letter_stored(key)).await,

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::journal::{Ended, Record, SendKey},
-    ports::{Journal, Journaled},
+    ports::{Journal, JournalResult},
 };
 
 /// Remembers nothing.
@@ -10,23 +10,23 @@ use crate::{
 pub struct NoJournal;
 
 impl Journal for NoJournal {
-    async fn look(&self, _: &SendKey) -> Journaled<Record> {
+    async fn lookup(&self, _: &SendKey) -> JournalResult<Record> {
         Ok(Record::Unknown)
     }
 
-    async fn start(&self, _: &SendKey) -> Journaled<Record> {
+    async fn start(&self, _: &SendKey) -> JournalResult<Record> {
         Ok(Record::Unknown)
     }
 
-    async fn release(&self, _: &SendKey, _: bool) -> Journaled<()> {
+    async fn release(&self, _: &SendKey, _: bool) -> JournalResult<()> {
         Ok(())
     }
 
-    async fn end(&self, _: &SendKey, _: Ended) -> Journaled<()> {
+    async fn end(&self, _: &SendKey, _: Ended) -> JournalResult<()> {
         Ok(())
     }
 
-    async fn letter_stored(&self, _: &SendKey) -> Journaled<()> {
+    async fn letter_stored(&self, _: &SendKey) -> JournalResult<()> {
         Ok(())
     }
 

@@ -250,13 +250,13 @@ impl<P: Ports> Work<'_, P> {
     fn follow(&mut self, evidence: &Evidence, verdict: Verdict, braked: bool) -> Result<Pause, Stop> {
         let attempts = self.journey.attempts;
         let mut next = verdict::next(verdict, attempts, self.shared.rules.max_attempts, self.on_uncertain);
-        if braked && next == Next::Bury(Reason::Rejected) {
+        if braked && next == Next::DeadLetter(Reason::Rejected) {
             self.journey.uncount();
             next = Next::Wait;
         }
         match next {
             Next::Succeed => Err(End::Told(self.succeeded(evidence)).into()),
-            Next::Bury(reason) => Err(End::Told(buried(reason, evidence, attempts)).into()),
+            Next::DeadLetter(reason) => Err(End::Told(buried(reason, evidence, attempts)).into()),
             Next::Retry => Ok(Pause::Delay),
             Next::Wait => Ok(Pause::None),
         }
@@ -282,7 +282,7 @@ impl<P: Ports> Work<'_, P> {
 
     /// The delay before the next attempt: in memory, or in a tier.
     async fn delay(&self) -> Result<(), Stop> {
-        match retry::delay_after(self.journey.attempts, self.shared.ports.random().dice()) {
+        match retry::delay_after(self.journey.attempts, self.shared.ports.random().random_unit()) {
             Delay::InProcess(wait) if self.has_passed(wait) => Err(Stop::TooLate),
             Delay::InProcess(wait) => Ok(self.shared.wait(wait).await?),
             Delay::InTier(turn) => Err(self.away(self.shared.rules.tiers.in_turn(turn), None)),

@@ -25,11 +25,11 @@ use crate::{
         command::Command,
         decode,
         limit::Limit,
-        schedule::{Arrival, Counters, Move, Schedule, Ticket},
+        schedule::{Arrival, Counters, Schedule, ScheduleDecision, Ticket},
     },
     gate::GateReason,
-    ports::{Delivery, Inbox, Ports, Sender, Settler, Tag},
-    telemetry::events::{LaneEvents, RateWaited},
+    ports::{Delivery, DeliveryTag, Inbox, Ports, Sender, Settler},
+    telemetry::events::{OrderEvents, RateWaited},
 };
 
 /// How the work ended.
@@ -53,7 +53,7 @@ const RENEWED_EVERY: Duration = Duration::from_secs(1);
 /// A command in hand.
 struct Hand {
     /// Whose session brought it.
-    tag: Tag,
+    tag: DeliveryTag,
     /// While it waits for a grant.
     grant: Option<oneshot::Sender<Grant>>,
 }
@@ -172,7 +172,7 @@ impl<P: Ports> Dispatcher<P> {
 
     /// What comes together is taken together: a turn costs more than a delivery.
     fn take_all(&mut self, first: Delivery, inbox: &mut impl Inbox) {
-        self.pipeline.shared.gate.want_probe(false);
+        self.pipeline.shared.gate.request_probe(false);
         let mut next = Some(first);
         while let Some(delivery) = next {
             self.take(delivery);
@@ -310,8 +310,8 @@ impl<P: Ports> Dispatcher<P> {
         !self.schedule.has_turn() && self.work.len() < usize::from(self.pipeline.shared.rules.prefetch)
     }
 
-    fn grant(&mut self, next: Move, probe: Option<Probe>) {
-        let (Move::Attempt { ticket, .. } | Move::Park { ticket, .. }) = next;
+    fn grant(&mut self, next: ScheduleDecision, probe: Option<Probe>) {
+        let (ScheduleDecision::Attempt { ticket, .. } | ScheduleDecision::Delay { ticket, .. }) = next;
         // It may just be telling that its deadline has passed, and gives its place up then.
         let Some(hand) = self.hands.get_mut(&ticket) else { return };
         let (tag, Some(grant)) = (hand.tag, hand.grant.take()) else { return };
@@ -322,8 +322,8 @@ impl<P: Ports> Dispatcher<P> {
                 self.schedule.released(ticket, self.started.elapsed());
                 Grant::Release
             }
-            Move::Park { tier, .. } => Grant::Park(tier),
-            Move::Attempt { rate_wait, .. } => {
+            ScheduleDecision::Delay { tier, .. } => Grant::Park(tier),
+            ScheduleDecision::Attempt { rate_wait, .. } => {
                 self.limit.started(self.started.elapsed());
                 shared.telemetry.record(RateWaited { wait: rate_wait });
                 Grant::Attempt(Permission::new(self.words.0.clone(), probe))
@@ -361,7 +361,7 @@ impl<P: Ports> Dispatcher<P> {
         telemetry.set_concurrency_limit(self.limit.limit());
         let (before, now) = (self.counted, self.schedule.counters());
         if before != now {
-            telemetry.record(LaneEvents { before, now });
+            telemetry.record(OrderEvents { before, now });
             self.counted = now;
         }
     }

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use crate::{
     domain::{
         command::CommandId,
+        delayed::DelayedCommand,
         event::{Circumstances, Timing},
         journal::SendKey,
-        parked::Parked,
         properties::header,
         reason::Reason,
         verdict::Verdict,
@@ -139,8 +139,8 @@ impl Journey {
     }
 
     /// What the next attempt must know, for the copy in a tier.
-    pub(super) fn parked(&self, not_before: Option<Timestamp>, delivery: &Delivery) -> Parked {
-        Parked {
+    pub(super) fn parked(&self, not_before: Option<Timestamp>, delivery: &Delivery) -> DelayedCommand {
+        DelayedCommand {
             attempts: self.attempts,
             first_seen_ms: self.first_seen.as_millisecond(),
             not_before_ms: not_before.map(Timestamp::as_millisecond),

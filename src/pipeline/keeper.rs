@@ -113,7 +113,7 @@ impl Keeper {
     /// Asks for a command to try with when a try is due and `none_in_hand` could be it.
     pub(super) fn ask_for_probe(&self, none_in_hand: bool) {
         let due = self.probe_at(&self.state()).is_some_and(|probe_at| probe_at <= Instant::now());
-        self.gate.want_probe(none_in_hand && due);
+        self.gate.request_probe(none_in_hand && due);
     }
 
     /// How long no attempt can start, as far as that is known.

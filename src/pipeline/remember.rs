@@ -7,7 +7,7 @@ use crate::{
         retry,
     },
     gate::GateReason,
-    ports::{Journal, Journaled, Ports, Random},
+    ports::{Journal, JournalResult, Ports, Random},
 };
 
 /// What must not be forgotten of a send; see [`Journal`].
@@ -36,14 +36,14 @@ impl<P: Ports> Shared<P> {
         for failures in 1.. {
             self.gate.until(|gate| !gate.is_closed_by(GateReason::Journal)).await;
             // It may have failed again meanwhile, or not have closed the gate yet.
-            tokio::time::sleep(retry::back_off(failures, self.ports.random().dice())).await;
+            tokio::time::sleep(retry::back_off(failures, self.ports.random().random_unit())).await;
             if self.write(send, fact).await.is_ok() {
                 return;
             }
         }
     }
 
-    async fn write(&self, send: &SendKey, fact: &Fact) -> Journaled<()> {
+    async fn write(&self, send: &SendKey, fact: &Fact) -> JournalResult<()> {
         let journal = self.ports.journal();
         match fact {
             Fact::Released { uncertain } => journal.release(send, *uncertain).await,
@@ -54,7 +54,7 @@ impl<P: Ports> Shared<P> {
 
     /// Waits until the journal can be asked again, unless the daemon shuts down meanwhile.
     pub(super) async fn journal_is_back(&self) -> Result<(), End> {
-        self.wait(retry::back_off(1, self.ports.random().dice())).await?;
+        self.wait(retry::back_off(1, self.ports.random().random_unit())).await?;
         tokio::select! {
             biased;
             () = self.drain.cancelled() => Err(End::Released),

@@ -107,9 +107,9 @@ pub(super) const fn held_most(window: usize) -> usize {
 impl Rules {
     /// The bounds of the lanes. One hot device may have an eighth of what may be in hand, but some where that is little; all
     /// that wait behind missing ones a quarter, at first of the first prefetch.
-    pub(super) fn lanes(&self) -> schedule::Settings {
+    pub(super) fn lanes(&self) -> schedule::ScheduleSettings {
         let window = usize::from(self.prefetch);
-        schedule::Settings {
+        schedule::ScheduleSettings {
             depth: (window / 8).max(8).min(window / 2).max(1),
             held_most: held_most(first_prefetch(self.prefetch).into()),
             away_most: AWAY_MOST,

@@ -28,7 +28,7 @@ use crate::{
     ports::{Clock, Delivery, Outbox, Ports, PublishError, Random, Settler},
     telemetry::{
         Counted,
-        events::{CommandFinished, CommandParked, CommandReceived, CommandRepeated},
+        events::{CommandDelayed, CommandFinished, CommandReceived, CommandRepeated},
     },
 };
 
@@ -155,7 +155,7 @@ impl<P: Ports> Pipeline<P> {
         shared.store(Some(Arc::new(copy))).await;
         shared.ports.settler().ack(delivery.tag);
         let (command_id, attempts) = (&command.id, journey.attempts);
-        shared.telemetry.record(CommandParked { command_id, tier: &tier.name, place, attempts });
+        shared.telemetry.record(CommandDelayed { command_id, tier: &tier.name, place, attempts });
         true
     }
 
@@ -223,7 +223,7 @@ impl<P: Ports> Shared<P> {
     async fn store_at_last(&self, message: Arc<Message>, error: PublishError) {
         let gate = self.telemetry.close_gate(GateReason::Blocked, &error.to_string());
         for failures in 1.. {
-            tokio::time::sleep(retry::back_off(failures, self.ports.random().dice())).await;
+            tokio::time::sleep(retry::back_off(failures, self.ports.random().random_unit())).await;
             if self.ports.outbox().publish(message.clone()).await.is_ok() {
                 break;
             }

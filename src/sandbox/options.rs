@@ -22,7 +22,7 @@ pub struct Options {
     pub jitter: Duration,
     /// Requests that `GET /received` remembers; 0 counts only.
     pub keep: usize,
-    /// Of the dice that rules with a share throw: the same seed, messages and rules give the same failures.
+    /// Of the random_unit that rules with a share throw: the same seed, messages and rules give the same failures.
     pub seed: u64,
 }
 

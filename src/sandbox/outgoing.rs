@@ -132,8 +132,8 @@ impl Desk {
 
     /// What rules, else the text itself, want to happen to a request that is good.
     fn scripted(&self, outgoing: &Outgoing<'_>, attempt: u32) -> Option<Action> {
-        let dice = outgoing.key().wrapping_add(u64::from(attempt));
-        let sight = Sight { address: &outgoing.descriptor.device_address, text: &outgoing.text, dice };
+        let random_unit = outgoing.key().wrapping_add(u64::from(attempt));
+        let sight = Sight { address: &outgoing.descriptor.device_address, text: &outgoing.text, random_unit };
         if let Some(action) = self.script.pick(&sight) {
             return Some(action);
         }

@@ -149,7 +149,7 @@ pub(super) struct Sight<'a> {
     pub(super) address: &'a str,
     pub(super) text: &'a str,
     /// The same for the same attempt at the same message in every run, whatever runs beside it.
-    pub(super) dice: u64,
+    pub(super) random_unit: u64,
 }
 
 /// More rules than [`MAX_RULES`]; none of the new ones was taken. The remedy: clear the script.
@@ -190,7 +190,7 @@ impl Script {
             return Err(ScriptFull);
         }
         for rule in new {
-            // Each rule throws dice of its own: two of 5 % hit different requests.
+            // Each rule throws random_unit of its own: two of 5 % hit different requests.
             rules.added = rules.added.wrapping_add(1);
             let seed = self.seed.wrapping_add(rules.added);
             rules.waiting.push(Waiting { rule, seed, seen: 0, acted: 0 });
@@ -236,11 +236,11 @@ impl Waiting {
             return false;
         }
         self.seen = self.seen.saturating_add(1);
-        nth.is_none_or(|nth| nth.get() <= self.seen) && self.hits(sight.dice)
+        nth.is_none_or(|nth| nth.get() <= self.seen) && self.hits(sight.random_unit)
     }
 
-    fn hits(&self, dice: u64) -> bool {
-        let roll = || Rng::with_seed(self.seed.rotate_left(32) ^ dice).f64();
+    fn hits(&self, random_unit: u64) -> bool {
+        let roll = || Rng::with_seed(self.seed.rotate_left(32) ^ random_unit).f64();
         self.rule.share.is_none_or(|Share(share)| roll() < share)
     }
 

@@ -4,14 +4,14 @@ use super::{
     Telemetry,
     events::{GateClosed, GateOpened},
 };
-use crate::gate::{GateReason, Hold};
+use crate::gate::{GateHold, GateReason};
 
 /// Holds the gate closed; dropped, it lets go and says so if the reason is over.
 #[derive(Debug)]
 #[must_use = "the gate opens again when this is dropped"]
 pub struct ClosedGate {
     /// `None` only while being dropped.
-    hold: Option<Hold>,
+    hold: Option<GateHold>,
     reason: GateReason,
     telemetry: Telemetry,
 }
@@ -47,12 +47,12 @@ impl Telemetry {
     }
 
     /// The same for a gate that is held already, though nothing was told of it.
-    pub fn tell_hold(&self, hold: Hold, problem: &str) -> ClosedGate {
+    pub fn adopt_hold(&self, hold: GateHold, problem: &str) -> ClosedGate {
         self.record(GateClosed { reason: hold.reason(), problem });
         self.closed_by(hold)
     }
 
-    fn closed_by(&self, hold: Hold) -> ClosedGate {
+    fn closed_by(&self, hold: GateHold) -> ClosedGate {
         ClosedGate { reason: hold.reason(), hold: Some(hold), telemetry: self.clone() }
     }
 }

@@ -17,7 +17,7 @@ use edna_courier::{
         command::CommandId,
         journal::{Ended, SendKey},
     },
-    journal::{FileJournal, Notice, Settings},
+    journal::{FileJournal, FileJournalSettings, Notice},
     ports::Journal,
 };
 use jiff::Timestamp;
@@ -42,7 +42,8 @@ fn main() -> Result<(), Failure> {
 }
 
 fn journal(dir: &str, writes: &Arc<AtomicU64>) -> Result<FileJournal, Failure> {
-    let settings = Settings { dir: PathBuf::from(dir), retention: Duration::from_hours(72), max_bytes: 64 << 30 };
+    let settings =
+        FileJournalSettings { dir: PathBuf::from(dir), retention: Duration::from_hours(72), max_bytes: 64 << 30 };
     let writes = Arc::clone(writes);
     let tell = move |notice: Notice<'_>| match notice {
         Notice::Wrote { .. } => drop(writes.fetch_add(1, Ordering::Relaxed)),
@@ -97,7 +98,7 @@ async fn open(dir: &str) -> Result<(), Failure> {
         let keys = (0..LOOKS).filter_map(|number| key(first + number * 37));
         let looks: Vec<_> = keys.collect();
         for looks in looks.chunks(500) {
-            let all = looks.iter().map(|key| journal.look(key));
+            let all = looks.iter().map(|key| journal.lookup(key));
             futures_util::future::try_join_all(all).await.map_err(|error| format!("the journal: {error}"))?;
         }
         let used = cpu()?.saturating_sub(cpu_before);

@@ -42,7 +42,7 @@ async fn figure_of_order() {
         MANY.devices,
         stage.posts(),
         f64::from(MANY.total()) / took.as_secs_f64(),
-        daemon.metric("courier_lane_events_total", &[("event", "behind")]).await,
+        daemon.metric("courier_order_events_total", &[("event", "behind")]).await,
     );
     stage.end(&daemon).await;
 }

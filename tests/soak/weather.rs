@@ -58,7 +58,7 @@ const FAULTS: [Fault; 16] = [
 
 /// All that can be broken.
 pub(crate) struct Weather<'a> {
-    dice: Rng,
+    random_unit: Rng,
     broker: &'a Broker,
     sandbox: &'a Sandbox,
     /// The daemon's connections to the broker: one, the other, both.
@@ -70,7 +70,7 @@ impl<'a> Weather<'a> {
     pub(crate) fn new(seed: u64, broker: &'a Broker, sandbox: &'a Sandbox, links: &Proxy, api: &'a Proxy) -> Self {
         let links =
             [("consume", links.only(Link::Consume)), ("publish", links.only(Link::Publish)), ("both", links.clone())];
-        Self { dice: Rng::with_seed(seed), broker, sandbox, links, api }
+        Self { random_unit: Rng::with_seed(seed), broker, sandbox, links, api }
     }
 
     /// Until then, and fair weather afterwards. After each fault the daemon must take commands again by itself.
@@ -80,11 +80,11 @@ impl<'a> Weather<'a> {
         while Instant::now() < until {
             if order.is_empty() {
                 order = FAULTS.to_vec();
-                self.dice.shuffle(&mut order);
+                self.random_unit.shuffle(&mut order);
             }
             let Some(fault) = order.pop() else { break };
-            let (name, links) = self.links[self.dice.usize(..self.links.len())].clone();
-            let (calm, lasts) = (self.dice.u64(CALM_MS), Duration::from_millis(self.dice.u64(FAULT_MS)));
+            let (name, links) = self.links[self.random_unit.usize(..self.links.len())].clone();
+            let (calm, lasts) = (self.random_unit.u64(CALM_MS), Duration::from_millis(self.random_unit.u64(FAULT_MS)));
             elapse(Duration::from_millis(calm)).await;
             let at = began.elapsed();
             self.begin(fault, &links).await;

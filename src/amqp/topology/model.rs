@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::names::Names;
 use crate::domain::{
-    parked::COMMAND_KEY,
+    delayed::COMMAND_KEY,
     reason::Reason,
     tier::{Tier, Tiers},
 };

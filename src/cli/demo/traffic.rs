@@ -16,7 +16,7 @@ use lapin::{
 use super::{account::Account, plan};
 use crate::{
     amqp::topology::{Names, Topology},
-    domain::{parked::COMMAND_KEY, properties::header, reason::Reason, tier::Tiers},
+    domain::{delayed::COMMAND_KEY, properties::header, reason::Reason, tier::Tiers},
 };
 
 /// How many publishes may await their confirm.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Counters, Settings, Ticket, turns::Turn};
+use super::{Counters, ScheduleSettings, Ticket, turns::Turn};
 
 /// A place in a lane: lower goes first. A command keeps its place until it is out of hand for good.
 pub(super) type Place = u64;
@@ -139,7 +139,7 @@ impl Lane {
         place: Place,
         (ticket, id): (Ticket, u64),
         may_hold: bool,
-        settings: &Settings,
+        settings: &ScheduleSettings,
         now: Duration,
     ) {
         let in_hand = self.queue.len() + self.held.len();
@@ -164,7 +164,7 @@ impl Lane {
         self.leaving.insert(place, Leaving { ticket, id, tier, why, leads: false });
     }
 
-    fn first_gap(&self, settings: &Settings, now: Duration) -> Option<Gap> {
+    fn first_gap(&self, settings: &ScheduleSettings, now: Duration) -> Option<Gap> {
         let leaving = self.leaving.first_key_value().map(|(place, leaving)| {
             let wait = settings.length(leaving.tier);
             Gap { place: *place, tier: leaving.tier, wait, leads: leaving.leads }
@@ -234,7 +234,7 @@ impl Lane {
     /// leave only for want of room, or behind one that is gone, stays if it can.
     pub(super) fn close_up(
         &mut self,
-        settings: &Settings,
+        settings: &ScheduleSettings,
         overdue: impl Fn(Duration) -> bool,
         counters: &mut Counters,
     ) {

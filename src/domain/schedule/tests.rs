@@ -4,16 +4,16 @@ mod world;
 
 use std::time::Duration;
 
-use super::{Arrival, Counters, Move, Schedule, Settings, Ticket};
+use super::{Arrival, Counters, Schedule, ScheduleDecision, ScheduleSettings, Ticket};
 use crate::domain::rate::Rates;
 
 fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn settings() -> Settings {
+fn settings() -> ScheduleSettings {
     let tiers = [5, 30, 120].map(s).to_vec();
-    Settings { depth: 4, held_most: 3, away_most: 1_000, grace: s(60), tiers, classes: 2 }
+    ScheduleSettings { depth: 4, held_most: 3, away_most: 1_000, grace: s(60), tiers, classes: 2 }
 }
 
 fn schedule() -> Schedule {
@@ -29,8 +29,8 @@ fn moves(schedule: &mut Schedule, now: Duration) -> (Vec<Ticket>, Vec<(Ticket, u
     let (mut attempts, mut parks) = (Vec::new(), Vec::new());
     while let Some(next) = schedule.next(now, true) {
         match next {
-            Move::Attempt { ticket, .. } => attempts.push(ticket),
-            Move::Park { ticket, tier } => parks.push((ticket, tier)),
+            ScheduleDecision::Attempt { ticket, .. } => attempts.push(ticket),
+            ScheduleDecision::Delay { ticket, tier } => parks.push((ticket, tier)),
         }
     }
     (attempts, parks)
@@ -206,7 +206,7 @@ fn what_does_not_come_back_is_forgotten_but_not_while_nothing_can() {
 
 #[test]
 fn order_is_given_up_rather_than_memory() {
-    let mut schedule = Schedule::new(Settings { away_most: 2, ..settings() }, &Rates::default());
+    let mut schedule = Schedule::new(ScheduleSettings { away_most: 2, ..settings() }, &Rates::default());
     let a = arrive(&mut schedule, "k", 1, s(0));
     for id in 2..5 {
         arrive(&mut schedule, "k", id, s(0));
@@ -309,7 +309,9 @@ fn a_rate_holds_back_only_its_class_and_the_wait_is_told() {
     assert_eq!(schedule.next(s(10), true), None);
     let wake_at = schedule.wake_at().unwrap();
     assert_eq!(wake_at.as_millis(), 11_000);
-    let Some(Move::Attempt { ticket, rate_wait }) = schedule.next(wake_at, true) else { panic!("it waited as told") };
+    let Some(ScheduleDecision::Attempt { ticket, rate_wait }) = schedule.next(wake_at, true) else {
+        panic!("it waited as told")
+    };
     assert_eq!((ticket, rate_wait), (c, wake_at - s(10)));
 }
 
@@ -326,7 +328,7 @@ fn a_key_rests_after_each_start_and_holds_up_nobody() {
     assert_eq!(attempts(&mut schedule, s(2)), [other]);
     assert_eq!(schedule.wake_at(), Some(s(10)));
     assert!(schedule.next(s(10), false).is_none() && schedule.wake_at() > Some(s(10)), "no busy loop");
-    assert_eq!(schedule.next(s(11), true), Some(Move::Attempt { ticket: c, rate_wait: s(8) }));
+    assert_eq!(schedule.next(s(11), true), Some(ScheduleDecision::Attempt { ticket: c, rate_wait: s(8) }));
     schedule.left(c, s(11));
     schedule.left(other, s(11));
     assert_eq!(schedule.lanes.len(), 2, "they rest");

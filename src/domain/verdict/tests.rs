@@ -118,7 +118,7 @@ fn an_emptied_list_leaves_the_rest_of_the_table() {
 #[test]
 fn what_follows_is_as_the_table_says() {
     use OnUncertain::{Park, Resend};
-    let exhausted = Next::Bury(Reason::Exhausted);
+    let exhausted = Next::DeadLetter(Reason::Exhausted);
     let rows = [
         (Delivered, 1, Resend, Next::Succeed),
         (Delivered, 9, Park, Next::Succeed),
@@ -130,12 +130,12 @@ fn what_follows_is_as_the_table_says() {
         (Throttled, 8, Park, Next::Wait),
         (Unauthorized, 0, Resend, Next::Wait),
         (Unauthorized, 8, Park, Next::Wait),
-        (Rejected, 1, Resend, Next::Bury(Reason::Rejected)),
-        (Rejected, 8, Park, Next::Bury(Reason::Rejected)),
+        (Rejected, 1, Resend, Next::DeadLetter(Reason::Rejected)),
+        (Rejected, 8, Park, Next::DeadLetter(Reason::Rejected)),
         (Uncertain, 1, Resend, Next::Retry),
         (Uncertain, 8, Resend, exhausted),
-        (Uncertain, 1, Park, Next::Bury(Reason::Uncertain)),
-        (Uncertain, 8, Park, Next::Bury(Reason::Uncertain)),
+        (Uncertain, 1, Park, Next::DeadLetter(Reason::Uncertain)),
+        (Uncertain, 8, Park, Next::DeadLetter(Reason::Uncertain)),
     ];
     for (verdict, attempts, on_uncertain, follows) in rows {
         let row = format!("{verdict:?} after {attempts} of 8 with {on_uncertain:?}");

@@ -70,7 +70,7 @@ async fn on_post(State(api): State<Arc<Api>>, headers: HeaderMap) -> StatusCode 
     if valid { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
 }
 
-async fn api() -> (Arc<Api>, Settings) {
+async fn api() -> (Arc<Api>, ApiSettings) {
     let api = Arc::new(Api::default());
     let routes = Router::new()
         .route("/api/auth/login", post(on_login))
@@ -113,7 +113,7 @@ async fn skip(time: Duration) {
     resume();
 }
 
-async fn fifty(client: &Client) -> Vec<u16> {
+async fn fifty(client: &ApiClient) -> Vec<u16> {
     let all = futures_util::future::join_all((0..50).map(|_| send(client))).await;
     all.iter().map(|evidence| evidence.status().unwrap_or(0)).collect()
 }
@@ -122,7 +122,7 @@ async fn fifty(client: &Client) -> Vec<u16> {
 async fn fifty_sends_with_an_expired_login_make_one_login() {
     let (api, settings) = api().await;
     let told = Told::default();
-    let client = Client::with_refresh(&settings, login(), told.hook()).unwrap();
+    let client = ApiClient::with_refresh(&settings, login(), told.hook()).unwrap();
     assert_eq!(fifty(&client).await, [200; 50]);
     assert_eq!(api.logins.load(Ordering::SeqCst), 1, "the first of them logs in for all");
 
@@ -137,7 +137,7 @@ async fn fifty_sends_with_an_expired_login_make_one_login() {
 #[tokio::test]
 async fn no_second_login_within_ten_seconds_and_no_post_without_a_token() {
     let (api, settings) = api().await;
-    let client = Client::new(&settings, login()).unwrap();
+    let client = ApiClient::new(&settings, login()).unwrap();
     assert_eq!(send(&client).await, answer(200, b""));
     api.expire();
     assert_eq!(send(&client).await, answer(401, b""));
@@ -174,7 +174,7 @@ async fn what_a_failed_login_says_of_the_attempt() {
         let (api, settings) = api().await;
         *api.login_fails.lock().unwrap() = Some(fails);
         let told = Told::default();
-        let client = Client::with_refresh(&settings, login(), told.hook()).unwrap();
+        let client = ApiClient::with_refresh(&settings, login(), told.hook()).unwrap();
         assert_eq!(send(&client).await, proves, "{fails:?}");
         assert_eq!(send(&client).await, proves, "{fails:?}, and the same without a login until the pause is over");
         assert_eq!((api.logins.load(Ordering::SeqCst), api.posts.load(Ordering::SeqCst)), (1, 0));
@@ -194,8 +194,8 @@ async fn a_login_that_cannot_be_reached_or_hangs_is_not_sent() {
     ];
     for (address, error) in rows {
         let told = Told::default();
-        let settings = Settings { timeout: Duration::from_millis(200), ..settings(format!("http://{address}")) };
-        let client = Client::with_refresh(&settings, login(), told.hook()).unwrap();
+        let settings = ApiSettings { timeout: Duration::from_millis(200), ..settings(format!("http://{address}")) };
+        let client = ApiClient::with_refresh(&settings, login(), told.hook()).unwrap();
         assert_eq!(send(&client).await, Evidence::NotSent(NotSent::Connect));
         assert_eq!(told.take(), [Err(error)]);
     }
@@ -205,7 +205,7 @@ async fn a_login_that_cannot_be_reached_or_hangs_is_not_sent() {
 async fn an_installation_may_say_unauthorized_with_another_status() {
     let (api, settings) = api().await;
     *api.login_fails.lock().unwrap() = Some((401, None, ""));
-    let client = Client::new(&Settings { unauthorized_statuses: vec![419], ..settings }, login()).unwrap();
+    let client = ApiClient::new(&ApiSettings { unauthorized_statuses: vec![419], ..settings }, login()).unwrap();
     assert_eq!(send(&client).await, without_body(419));
 }
 
@@ -234,7 +234,7 @@ impl Drop for File {
 async fn a_changed_token_file_is_read_at_once_after_an_unauthorized_answer() {
     let (api, settings) = api().await;
     let (file, told) = (File::new("t0\n"), Told::default());
-    let client = Client::with_refresh(&settings, Credentials::TokenFile(file.0.clone()), told.hook()).unwrap();
+    let client = ApiClient::with_refresh(&settings, Credentials::TokenFile(file.0.clone()), told.hook()).unwrap();
     assert_eq!(send(&client).await, answer(200, b""));
     api.expire();
     assert_eq!(send(&client).await, answer(401, b""));
@@ -247,7 +247,7 @@ async fn a_changed_token_file_is_read_at_once_after_an_unauthorized_answer() {
 async fn the_token_of_a_login_is_in_its_body_or_else_in_its_header() {
     let (api, settings) = api().await;
     api.in_header.store(true, Ordering::SeqCst);
-    let client = Client::new(&settings, login()).unwrap();
+    let client = ApiClient::new(&settings, login()).unwrap();
     assert_eq!(send(&client).await, answer(200, b""));
 }
 
@@ -258,7 +258,7 @@ async fn a_changed_password_is_told_when_a_login_is_due_and_used_then() {
     let (path, login) = ("/api/auth/login".into(), "user".into());
     let password_file = Some(file.0.clone());
     let credentials = Credentials::Login { path, login, password: "s3cret".into(), password_file };
-    let client = Client::new(&settings, credentials).unwrap();
+    let client = ApiClient::new(&settings, credentials).unwrap();
     *api.password.lock().unwrap() = Some("new");
     assert_eq!(send(&client).await, without_body(401));
 
@@ -282,7 +282,7 @@ async fn a_password_file_that_is_broken_leaves_the_password_in_use() {
     let (path, login) = ("/api/auth/login".into(), "user".into());
     let password_file = Some(file.0.clone());
     let credentials = Credentials::Login { path, login, password: "s3cret".into(), password_file };
-    let client = Client::with_refresh(&settings, credentials, told.hook()).unwrap();
+    let client = ApiClient::with_refresh(&settings, credentials, told.hook()).unwrap();
     assert_eq!(send(&client).await, answer(200, b""));
     assert_eq!(told.take(), [Err(RefreshError::PasswordEmpty { path: file.0.clone() }), Ok(())]);
     assert_eq!(api.logins.load(Ordering::SeqCst), 1);
@@ -291,7 +291,7 @@ async fn a_password_file_that_is_broken_leaves_the_password_in_use() {
 #[tokio::test(start_paused = true)]
 async fn a_credential_without_a_file_never_changes() {
     for credentials in [token("t"), login()] {
-        let client = Client::new(&settings("http://h"), credentials).unwrap();
+        let client = ApiClient::new(&settings("http://h"), credentials).unwrap();
         assert!(timeout(Duration::from_secs(3_600), client.credential_changed()).await.is_err());
     }
 }

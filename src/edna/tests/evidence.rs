@@ -25,7 +25,7 @@ async fn an_answer_comes_with_its_body() {
 async fn the_request_is_what_was_given_with_one_prefix_and_nothing_else_offered() {
     for given in ["t0ken", "Bearer t0ken", "bearer t0ken", "Bearer Bearer t0ken\n"] {
         let (address, seen) = scripted(write("HTTP/1.1 204 Empty\r\nset-cookie: a=b\r\n\r\n")).await;
-        let client = Client::new(&settings(format!("http://{address}/chat/")), token(given)).unwrap();
+        let client = ApiClient::new(&settings(format!("http://{address}/chat/")), token(given)).unwrap();
         send(&client).await;
         send(&client).await;
         for request in seen.requests() {
@@ -66,8 +66,8 @@ async fn a_refused_port_and_an_unknown_host_are_not_sent() {
 
     // Patient, as some resolvers take their time to say no.
     let patient = Duration::from_secs(120);
-    let settings = Settings { timeout: patient, connect_timeout: patient, ..settings("http://nonexistent.invalid") };
-    let unknown = Client::new(&settings, token("t")).unwrap();
+    let settings = ApiSettings { timeout: patient, connect_timeout: patient, ..settings("http://nonexistent.invalid") };
+    let unknown = ApiClient::new(&settings, token("t")).unwrap();
     assert_eq!(send(&unknown).await, Evidence::NotSent(NotSent::Dns));
 }
 
@@ -82,7 +82,7 @@ async fn a_failed_handshake_is_not_sent() {
             stream.read_buf(&mut Vec::with_capacity(4096)).await.unwrap();
             stream.write_all(reply.as_bytes()).await.unwrap();
         });
-        let client = Client::new(&settings(format!("https://{address}")), token("t")).unwrap();
+        let client = ApiClient::new(&settings(format!("https://{address}")), token("t")).unwrap();
         assert_eq!(send(&client).await, Evidence::NotSent(NotSent::Tls), "{reply:?}");
     }
 }

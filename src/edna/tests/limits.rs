@@ -7,8 +7,8 @@ use crate::domain::evidence::{NoAnswer, NotSent};
 
 const SHORT: Duration = Duration::from_millis(200);
 
-fn hasty(base_url: String) -> Client {
-    Client::new(&Settings { timeout: SHORT, ..settings(base_url) }, token("t")).unwrap()
+fn hasty(base_url: String) -> ApiClient {
+    ApiClient::new(&ApiSettings { timeout: SHORT, ..settings(base_url) }, token("t")).unwrap()
 }
 
 #[tokio::test]
@@ -95,8 +95,8 @@ async fn the_rest_of_a_body_that_is_too_long_is_not_waited_for() {
     let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 102400\r\n\r\n".to_vec();
     bytes.resize(bytes.len() + 70_000, b'x');
     let (address, _) = scripted(Then::Hang(bytes)).await;
-    let settings = Settings { timeout: Duration::from_secs(60), ..settings(format!("http://{address}")) };
-    let (evidence, took) = Client::new(&settings, token("t")).unwrap().send(&Bytes::from_static(b"{}")).await;
+    let settings = ApiSettings { timeout: Duration::from_secs(60), ..settings(format!("http://{address}")) };
+    let (evidence, took) = ApiClient::new(&settings, token("t")).unwrap().send(&Bytes::from_static(b"{}")).await;
     assert_eq!(evidence, without_body(200));
     assert!(took < Duration::from_secs(30), "{took:?}");
 }
@@ -115,8 +115,8 @@ async fn a_request_that_met_a_dying_connection_is_not_sent_again() {
 async fn endless_patience_is_no_panic() {
     let (address, _) = scripted(Then::Write(b"HTTP/1.1 204 Empty\r\n\r\n".to_vec())).await;
     let settings =
-        Settings { timeout: Duration::MAX, connect_timeout: Duration::MAX, ..settings(format!("http://{address}")) };
-    assert_eq!(send(&Client::new(&settings, token("t")).unwrap()).await, answer(204, b""));
+        ApiSettings { timeout: Duration::MAX, connect_timeout: Duration::MAX, ..settings(format!("http://{address}")) };
+    assert_eq!(send(&ApiClient::new(&settings, token("t")).unwrap()).await, answer(204, b""));
 }
 
 #[test]
@@ -127,15 +127,15 @@ fn what_is_wrong_with_the_settings_is_said_without_showing_them() {
     std::fs::write(&no_pem, "hello").unwrap();
     let good = || settings("http://h");
     let rows = [
-        (Settings { base_url: "s3cret".into(), ..good() }, token("t"), "api.base_url: "),
-        (Settings { path: "x://s3cret".into(), ..good() }, token("t"), "api.path: "),
-        (Settings { ca_file: Some(absent.clone()), ..good() }, token("t"), "api.ca_file: cannot read "),
-        (Settings { ca_file: Some(no_pem), ..good() }, token("t"), "api.ca_file: "),
+        (ApiSettings { base_url: "s3cret".into(), ..good() }, token("t"), "api.base_url: "),
+        (ApiSettings { path: "x://s3cret".into(), ..good() }, token("t"), "api.path: "),
+        (ApiSettings { ca_file: Some(absent.clone()), ..good() }, token("t"), "api.ca_file: cannot read "),
+        (ApiSettings { ca_file: Some(no_pem), ..good() }, token("t"), "api.ca_file: "),
         (good(), token("s3cret two"), "api.token: "),
         (good(), Credentials::TokenFile(absent), "the token file "),
     ];
     for (settings, credentials, start) in rows {
-        let error = Client::new(&settings, credentials).unwrap_err().to_string();
+        let error = ApiClient::new(&settings, credentials).unwrap_err().to_string();
         assert!(error.starts_with(start) && !error.contains("s3"), "{error}");
     }
     std::fs::remove_dir_all(dir).unwrap();
@@ -145,7 +145,7 @@ fn what_is_wrong_with_the_settings_is_said_without_showing_them() {
 fn debug_shows_no_secret() {
     let login =
         Credentials::Login { path: "/l".into(), login: "u".into(), password: "s3cret".into(), password_file: None };
-    let client = Client::new(&settings("http://h"), login.clone()).unwrap();
+    let client = ApiClient::new(&settings("http://h"), login.clone()).unwrap();
     let shown = format!("{login:?} {client:?} {:?}", token("s3cret"));
     assert!(!shown.contains("s3cret"), "{shown}");
 }

@@ -26,11 +26,11 @@ async fn serving(together: usize) -> (SocketAddr, Arc<Mutex<usize>>) {
 }
 
 /// How many connections two rounds of three requests at once take.
-async fn two_rounds(change: impl FnOnce(&mut Settings)) -> usize {
+async fn two_rounds(change: impl FnOnce(&mut ApiSettings)) -> usize {
     let (address, connections) = serving(3).await;
     let mut settings = settings(format!("http://{address}"));
     change(&mut settings);
-    let client = Client::new(&settings, token("t0ken")).unwrap();
+    let client = ApiClient::new(&settings, token("t0ken")).unwrap();
     for _ in 0..2 {
         let answers = join_all((0..3).map(|_| send(&client))).await;
         assert_eq!(answers, vec![answer(200, b"{}"); 3]);
@@ -64,7 +64,7 @@ async fn one_that_was_unused_for_too_long_is_closed_though_no_request_follows() 
         stream.write_all(b"HTTP/1.1 204 Empty\r\n\r\n").await.unwrap();
         timeout(Duration::from_secs(10), stream.read(&mut [0])).await
     };
-    let client = Client::new(&settings, token("t0ken")).unwrap();
+    let client = ApiClient::new(&settings, token("t0ken")).unwrap();
     let (answered, closed) = join!(send(&client), serving);
     assert_eq!((answered, closed.unwrap().unwrap()), (answer(204, b""), 0));
 }

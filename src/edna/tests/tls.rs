@@ -88,7 +88,7 @@ impl Server {
         }
     }
 
-    fn client(&self) -> Client {
+    fn client(&self) -> ApiClient {
         client_for(self.port, Some(&self.ca))
     }
 
@@ -113,18 +113,18 @@ fn identity(name: &str, alpn: &[&str]) -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), pem)
 }
 
-fn client_for(port: u16, ca: Option<&str>) -> Client {
+fn client_for(port: u16, ca: Option<&str>) -> ApiClient {
     client_with(port, ca, |_| {})
 }
 
-fn client_with(port: u16, ca: Option<&str>, change: impl FnOnce(&mut Settings)) -> Client {
+fn client_with(port: u16, ca: Option<&str>, change: impl FnOnce(&mut ApiSettings)) -> ApiClient {
     let file = std::env::temp_dir().join(format!("edna-ca-{}.pem", uuid::Uuid::new_v4()));
     fs::write(&file, ca.unwrap_or_default()).unwrap();
     let alive_within = Duration::from_millis(200);
     let ca_file = ca.map(|_| file.clone());
-    let mut settings = Settings { alive_within, ca_file, ..settings(format!("https://localhost:{port}")) };
+    let mut settings = ApiSettings { alive_within, ca_file, ..settings(format!("https://localhost:{port}")) };
     change(&mut settings);
-    let client = Client::new(&settings, token("t0ken")).unwrap();
+    let client = ApiClient::new(&settings, token("t0ken")).unwrap();
     fs::remove_file(file).unwrap();
     client
 }
@@ -189,7 +189,7 @@ const ANSWERED: &[u8] = &[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
 const SECOND_REFUSED: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 3, 0, 0, 0, 7];
 
 /// Answers the requests of each connection with these frames in turn; stays open, or closes then. Tells how many came.
-async fn frames(frames: &'static [&'static [u8]], stays: bool) -> (Client, Arc<Mutex<usize>>) {
+async fn frames(frames: &'static [&'static [u8]], stays: bool) -> (ApiClient, Arc<Mutex<usize>>) {
     let (tls, ca) = identity("localhost", &["h2"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, requests) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(0)));

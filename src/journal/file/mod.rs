@@ -63,7 +63,7 @@ pub use self::{
 };
 use crate::{
     domain::journal::{Ended, Record, SendKey},
-    ports::{Journal, JournalUnavailable, Journaled},
+    ports::{Journal, JournalResult, JournalUnavailable},
 };
 
 /// What nobody has written down was handed out again by then: so long a journal that knows nothing of it is in doubt.
@@ -71,7 +71,7 @@ const DOUBT_MS: i64 = 3_600_000;
 
 /// What the user sets.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct FileJournalSettings {
     /// The directory; made if it is missing.
     pub dir: PathBuf,
     /// How long a send is remembered at least.
@@ -163,7 +163,7 @@ impl FileJournal {
     /// # Errors
     /// When another daemon has the directory, or it cannot be read or written, or is damaged.
     pub fn open(
-        settings: &Settings,
+        settings: &FileJournalSettings,
         now: impl Fn() -> Timestamp + Send + Sync + 'static,
         tell: impl Fn(Notice<'_>) + Send + 'static,
     ) -> Result<Self, OpenError> {
@@ -171,7 +171,7 @@ impl FileJournal {
     }
 
     fn open_with(
-        settings: &Settings,
+        settings: &FileJournalSettings,
         tuning: Tuning,
         now: Box<Now>,
         tell: Box<notice::Tell>,
@@ -218,7 +218,7 @@ impl FileJournal {
         }
     }
 
-    async fn ask(&self, key: &SendKey, ask: Ask) -> Journaled<Record> {
+    async fn ask(&self, key: &SendKey, ask: Ask) -> JournalResult<Record> {
         let closed = || JournalUnavailable("it has been closed".to_owned());
         let hash = KeyHash::of(key, &self.shared.secret);
         let (reply, answer) = oneshot::channel();
@@ -228,26 +228,26 @@ impl FileJournal {
 }
 
 impl Journal for FileJournal {
-    async fn look(&self, key: &SendKey) -> Journaled<Record> {
+    async fn lookup(&self, key: &SendKey) -> JournalResult<Record> {
         self.ask(key, Ask::Look).await
     }
 
-    async fn start(&self, key: &SendKey) -> Journaled<Record> {
+    async fn start(&self, key: &SendKey) -> JournalResult<Record> {
         self.ask(key, Ask::Start).await
     }
 
-    async fn release(&self, key: &SendKey, uncertain: bool) -> Journaled<()> {
+    async fn release(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
         self.ask(key, Ask::Release { uncertain }).await.map(drop)
     }
 
-    async fn end(&self, key: &SendKey, ended: Ended) -> Journaled<()> {
+    async fn end(&self, key: &SendKey, ended: Ended) -> JournalResult<()> {
         if ended.event.len() > record::MAX_EVENT {
             return Err(JournalUnavailable(format!("an event of {} bytes is too long for it", ended.event.len())));
         }
         self.ask(key, Ask::End(ended)).await.map(drop)
     }
 
-    async fn letter_stored(&self, key: &SendKey) -> Journaled<()> {
+    async fn letter_stored(&self, key: &SendKey) -> JournalResult<()> {
         self.ask(key, Ask::LetterStored).await.map(drop)
     }
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     domain::journal::Record,
-    ports::{JournalUnavailable, Journaled},
+    ports::{JournalResult, JournalUnavailable},
 };
 
 /// At most so many asks a batch.
@@ -38,12 +38,12 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// What comes over the channel.
 pub(super) enum Message {
     /// About a send.
-    Ask { hash: KeyHash, ask: Ask, reply: oneshot::Sender<Journaled<Record>> },
+    Ask { hash: KeyHash, ask: Ask, reply: oneshot::Sender<JournalResult<Record>> },
     /// Nothing more will be asked; the reply comes when the directory is free for another.
     Close(oneshot::Sender<()>),
 }
 
-type Reply = (oneshot::Sender<Journaled<Record>>, Record);
+type Reply = (oneshot::Sender<JournalResult<Record>>, Record);
 
 /// Why nothing can be told durable.
 struct Trouble {
@@ -119,7 +119,7 @@ impl Writer {
         closing
     }
 
-    fn answer(&mut self, hash: KeyHash, ask: Ask, reply: oneshot::Sender<Journaled<Record>>, at_ms: i64) {
+    fn answer(&mut self, hash: KeyHash, ask: Ask, reply: oneshot::Sender<JournalResult<Record>>, at_ms: i64) {
         let refused = match &self.trouble {
             Some(trouble) => trouble.why.clone(),
             None => match self.store.apply(hash, ask, at_ms) {

@@ -74,12 +74,12 @@ use self::{
 use super::Notice;
 use crate::{
     domain::journal::{Ended, Record, SendKey},
-    ports::{Journal, JournalUnavailable, Journaled},
+    ports::{Journal, JournalResult, JournalUnavailable},
 };
 
 /// What the user sets.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct RedisJournalSettings {
     /// Where it is.
     pub url: RedisUrl,
     /// What our keys start with: `broker.prefix`.
@@ -151,11 +151,11 @@ impl RedisJournal {
     /// A new owner. Nothing is connected before [`Self::run`]; until then everybody is told that it is unavailable.
     /// `tell` must not wait and must not ask the journal.
     #[must_use]
-    pub fn new(settings: Settings, tell: impl Fn(Notice<'_>) + Send + Sync + 'static) -> Self {
+    pub fn new(settings: RedisJournalSettings, tell: impl Fn(Notice<'_>) + Send + Sync + 'static) -> Self {
         Self::with(settings, Tuning::default(), tell)
     }
 
-    fn with(settings: Settings, tuning: Tuning, tell: impl Fn(Notice<'_>) + Send + Sync + 'static) -> Self {
+    fn with(settings: RedisJournalSettings, tuning: Tuning, tell: impl Fn(Notice<'_>) + Send + Sync + 'static) -> Self {
         let shared = Shared {
             url: settings.url,
             prefix: settings.prefix,
@@ -217,14 +217,14 @@ fn tag(send: &SendKey) -> String {
 
 impl Shared {
     /// Carries out a script on a record. A failure costs the connection: who keeps it finds out when it works again.
-    async fn ask(&self, ready: &mut Ready, script: &Script, send: &SendKey, args: &[&[u8]]) -> Journaled<Reply> {
+    async fn ask(&self, ready: &mut Ready, script: &Script, send: &SendKey, args: &[&[u8]]) -> JournalResult<Reply> {
         let key = self.record_key(send);
         let reply = self.within(script.run(&mut ready.connection, &key, args)).await;
         reply.map_err(|problem| self.link.failed(ready.generation, Some(&tag(send)), &problem))
     }
 
     /// The same for what changes something.
-    async fn write(&self, ready: &mut Ready, script: &Script, send: &SendKey, args: &[&[u8]]) -> Journaled<Reply> {
+    async fn write(&self, ready: &mut Ready, script: &Script, send: &SendKey, args: &[&[u8]]) -> JournalResult<Reply> {
         let began = Instant::now();
         let reply = self.ask(ready, script, send, args).await?;
         self.link.tell(Notice::Wrote { took: began.elapsed() });
@@ -236,7 +236,7 @@ impl Shared {
     }
 
     /// Whether an owner holds its lease, or may hold it.
-    async fn lives(&self, ready: &mut Ready, owner: &[u8]) -> Journaled<bool> {
+    async fn lives(&self, ready: &mut Ready, owner: &[u8]) -> JournalResult<bool> {
         if !self.link.may_take_over() {
             return Ok(true);
         }
@@ -245,7 +245,7 @@ impl Shared {
         lives.map_err(|problem| self.link.failed(ready.generation, None, &problem))
     }
 
-    async fn start(&self, ready: &mut Ready, send: &SendKey, number: u64) -> Journaled<Started> {
+    async fn start(&self, ready: &mut Ready, send: &SendKey, number: u64) -> JournalResult<Started> {
         let number = number.to_string();
         let nobody = Attempt { owner: Vec::new(), number: Vec::new() };
         let mut from = nobody;
@@ -264,7 +264,7 @@ impl Shared {
 }
 
 impl Journal for RedisJournal {
-    async fn look(&self, key: &SendKey) -> Journaled<Record> {
+    async fn lookup(&self, key: &SendKey) -> JournalResult<Record> {
         let shared = &*self.shared;
         let mut ready = shared.link.ready()?;
         let reply = shared.ask(&mut ready, &LOOK, key, &[]).await?;
@@ -280,7 +280,7 @@ impl Journal for RedisJournal {
         }
     }
 
-    async fn start(&self, key: &SendKey) -> Journaled<Record> {
+    async fn start(&self, key: &SendKey) -> JournalResult<Record> {
         let shared = &*self.shared;
         let mut ready = shared.link.ready()?;
         shared.link.may_start()?;
@@ -303,7 +303,7 @@ impl Journal for RedisJournal {
         }
     }
 
-    async fn release(&self, key: &SendKey, uncertain: bool) -> Journaled<()> {
+    async fn release(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
         let shared = &*self.shared;
         let number = shared.held.number(key).unwrap_or_default().to_string();
         let uncertain: &[u8] = if uncertain { b"1" } else { b"0" };
@@ -313,7 +313,7 @@ impl Journal for RedisJournal {
         Ok(())
     }
 
-    async fn end(&self, key: &SendKey, ended: Ended) -> Journaled<()> {
+    async fn end(&self, key: &SendKey, ended: Ended) -> JournalResult<()> {
         let shared = &*self.shared;
         let owes: &[u8] = if ended.owes_letter { b"1" } else { b"0" };
         let args = [&*ended.event, owes, shared.retention_ms.as_bytes()];
@@ -322,7 +322,7 @@ impl Journal for RedisJournal {
         Ok(())
     }
 
-    async fn letter_stored(&self, key: &SendKey) -> Journaled<()> {
+    async fn letter_stored(&self, key: &SendKey) -> JournalResult<()> {
         let shared = &*self.shared;
         shared.write(&mut shared.link.ready()?, &LETTER_STORED, key, &[]).await.map(drop)
     }

@@ -77,19 +77,19 @@ pub(crate) const WAITING_UNCERTAIN: Record = Record::Waiting { uncertain: true }
 pub(crate) async fn an_unknown_send_is_free_and_then_held(mut lab: impl Lab) {
     let journal = lab.first().await;
     assert_eq!(journal.start(&key("a")).await, Ok(Record::Unknown));
-    assert_eq!(journal.look(&key("a")).await, Ok(Record::Held));
-    assert_eq!(journal.look(&key("b")).await, Ok(Record::Unknown));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Held));
+    assert_eq!(journal.lookup(&key("b")).await, Ok(Record::Unknown));
 }
 
 pub(crate) async fn looking_changes_nothing(mut lab: impl Lab) {
     let journal = lab.first().await;
     for _ in 0..2 {
-        assert_eq!(journal.look(&key("a")).await, Ok(Record::Unknown));
+        assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Unknown));
     }
     assert_eq!(journal.start(&key("a")).await, Ok(Record::Unknown));
     let journal = lab.crash(journal).await;
     for _ in 0..2 {
-        assert_eq!(journal.look(&key("a")).await, Ok(Record::Orphaned));
+        assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Orphaned));
     }
 }
 
@@ -100,7 +100,7 @@ pub(crate) async fn what_is_held_is_not_started_again(mut lab: impl Lab) {
     assert_eq!(journal.clone().start(&key("a")).await, Ok(Record::Held), "a clone is the same owner");
     // The second start has not become another attempt that must be accounted for.
     assert_eq!(journal.release(&key("a"), false).await, Ok(()));
-    assert_eq!(journal.look(&key("a")).await, Ok(WAITING));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(WAITING));
 }
 
 pub(crate) async fn of_many_starts_at_once_one_is_free(mut lab: impl Lab) {
@@ -115,10 +115,10 @@ pub(crate) async fn what_is_released_waits_and_is_free(mut lab: impl Lab) {
     let journal = lab.first().await;
     journal.start(&key("a")).await.expect("available");
     assert_eq!(journal.release(&key("a"), false).await, Ok(()));
-    assert_eq!(journal.look(&key("a")).await, Ok(WAITING));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(WAITING));
     let journal = lab.crash(journal).await;
     assert_eq!(journal.start(&key("a")).await, Ok(WAITING), "a release is accounted for, whoever owns it next");
-    assert_eq!(journal.look(&key("a")).await, Ok(Record::Held));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Held));
 }
 
 pub(crate) async fn uncertainty_sticks(mut lab: impl Lab) {
@@ -128,7 +128,7 @@ pub(crate) async fn uncertainty_sticks(mut lab: impl Lab) {
     for _ in 0..2 {
         assert_eq!(journal.start(&key("a")).await, Ok(WAITING_UNCERTAIN));
         assert_eq!(journal.release(&key("a"), false).await, Ok(()));
-        assert_eq!(journal.look(&key("a")).await, Ok(WAITING_UNCERTAIN));
+        assert_eq!(journal.lookup(&key("a")).await, Ok(WAITING_UNCERTAIN));
         journal = lab.crash(journal).await;
     }
 }
@@ -138,7 +138,7 @@ pub(crate) async fn a_dead_owners_start_is_orphaned(mut lab: impl Lab) {
     journal.start(&key("a")).await.expect("available");
     let journal = lab.crash(journal).await;
     let journal = lab.crash(journal).await;
-    assert_eq!(journal.look(&key("a")).await, Ok(Record::Orphaned), "also for the owner after the next");
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Orphaned), "also for the owner after the next");
     assert_eq!(journal.start(&key("a")).await, Ok(Record::Orphaned));
     assert_eq!(journal.start(&key("a")).await, Ok(Record::Held));
 }
@@ -149,7 +149,7 @@ pub(crate) async fn an_orphan_may_be_started_and_stays_uncertain(mut lab: impl L
     let journal = lab.crash(journal).await;
     assert_eq!(journal.start(&key("a")).await, Ok(Record::Orphaned));
     assert_eq!(journal.release(&key("a"), false).await, Ok(()));
-    assert_eq!(journal.look(&key("a")).await, Ok(WAITING_UNCERTAIN), "the dead owner's request may have left");
+    assert_eq!(journal.lookup(&key("a")).await, Ok(WAITING_UNCERTAIN), "the dead owner's request may have left");
 }
 
 pub(crate) async fn the_end_is_told_as_it_was(mut lab: impl Lab) {
@@ -157,9 +157,9 @@ pub(crate) async fn the_end_is_told_as_it_was(mut lab: impl Lab) {
     journal.start(&key("a")).await.expect("available");
     assert_eq!(journal.end(&key("a"), ended(r#"{"outcome":"succeeded"}"#)).await, Ok(()));
     let record = Record::Ended(ended(r#"{"outcome":"succeeded"}"#));
-    assert_eq!(journal.look(&key("a")).await, Ok(record.clone()));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(record.clone()));
     let journal = lab.crash(journal).await;
-    assert_eq!(journal.look(&key("a")).await, Ok(record.clone()));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(record.clone()));
     assert_eq!(journal.start(&key("a")).await, Ok(record));
 }
 
@@ -168,9 +168,9 @@ pub(crate) async fn the_end_stays(mut lab: impl Lab) {
     journal.start(&key("a")).await.expect("available");
     journal.end(&key("a"), ended("{}")).await.expect("available");
     assert_eq!(journal.start(&key("a")).await, Ok(Record::Ended(ended("{}"))));
-    assert_eq!(journal.look(&key("a")).await, Ok(Record::Ended(ended("{}"))), "the start changed nothing");
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Ended(ended("{}"))), "the start changed nothing");
     let journal = lab.crash(journal).await;
-    assert_eq!(journal.look(&key("a")).await, Ok(Record::Ended(ended("{}"))));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Ended(ended("{}"))));
 }
 
 pub(crate) async fn an_end_needs_no_start(mut lab: impl Lab) {
@@ -181,7 +181,7 @@ pub(crate) async fn an_end_needs_no_start(mut lab: impl Lab) {
     let journal = lab.crash(journal).await;
     for id in ["unknown", "orphaned", "waiting"] {
         assert_eq!(journal.end(&key(id), ended(id)).await, Ok(()));
-        assert_eq!(journal.look(&key(id)).await, Ok(Record::Ended(ended(id))));
+        assert_eq!(journal.lookup(&key(id)).await, Ok(Record::Ended(ended(id))));
     }
 }
 
@@ -189,25 +189,25 @@ pub(crate) async fn a_letter_is_owed_until_it_is_stored(mut lab: impl Lab) {
     let journal = lab.first().await;
     journal.end(&key("a"), owing("{}")).await.expect("available");
     let journal = lab.crash(journal).await;
-    assert_eq!(journal.look(&key("a")).await, Ok(Record::Ended(owing("{}"))));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Ended(owing("{}"))));
     for _ in 0..2 {
         assert_eq!(journal.letter_stored(&key("a")).await, Ok(()));
-        assert_eq!(journal.look(&key("a")).await, Ok(Record::Ended(ended("{}"))));
+        assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Ended(ended("{}"))));
     }
     let journal = lab.crash(journal).await;
-    assert_eq!(journal.look(&key("a")).await, Ok(Record::Ended(ended("{}"))));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Ended(ended("{}"))));
 }
 
 pub(crate) async fn a_replay_is_another_send(mut lab: impl Lab) {
     let journal = lab.first().await;
     journal.end(&replay("a", 0), ended("{}")).await.expect("available");
     assert_eq!(journal.start(&replay("a", 1)).await, Ok(Record::Unknown));
-    assert_eq!(journal.look(&replay("a", 0)).await, Ok(Record::Ended(ended("{}"))));
-    assert_eq!(journal.look(&replay("a", 2)).await, Ok(Record::Unknown));
+    assert_eq!(journal.lookup(&replay("a", 0)).await, Ok(Record::Ended(ended("{}"))));
+    assert_eq!(journal.lookup(&replay("a", 2)).await, Ok(Record::Unknown));
     // Ids that a careless key would run together.
     journal.end(&replay("b", 11), ended("{}")).await.expect("available");
     for other in [replay("b1", 1), replay("b:1", 1), replay("b", 1), replay("b11", 0)] {
-        assert_eq!(journal.look(&other).await, Ok(Record::Unknown), "{other:?}");
+        assert_eq!(journal.lookup(&other).await, Ok(Record::Unknown), "{other:?}");
     }
 }
 
@@ -221,7 +221,7 @@ pub(crate) async fn an_event_of_any_bytes_comes_back(mut lab: impl Lab) {
     let journal = lab.crash(journal).await;
     for (number, event) in events.iter().enumerate() {
         let ended = Ended { event: event.clone(), owes_letter: number == 1 };
-        assert_eq!(journal.look(&key(&format!("e{number}"))).await, Ok(Record::Ended(ended)), "{number}");
+        assert_eq!(journal.lookup(&key(&format!("e{number}"))).await, Ok(Record::Ended(ended)), "{number}");
     }
 }
 
@@ -236,7 +236,7 @@ pub(crate) async fn many_sends_at_once_do_not_mix(mut lab: impl Lab) {
     assert!(whole.await.iter().all(|record| *record == Ok(Record::Unknown)));
     let journal = lab.crash(journal).await;
     for id in &ids {
-        assert_eq!(journal.look(&key(id)).await, Ok(Record::Ended(ended(id))));
+        assert_eq!(journal.lookup(&key(id)).await, Ok(Record::Ended(ended(id))));
     }
 }
 
@@ -278,7 +278,7 @@ impl Model {
         self.records.get(key).cloned().unwrap_or((Record::Unknown, false))
     }
 
-    pub(crate) fn look(&self, key: &SendKey) -> Record {
+    pub(crate) fn lookup(&self, key: &SendKey) -> Record {
         self.get(key).0
     }
 
@@ -301,7 +301,7 @@ impl Model {
     }
 
     fn letter_stored(&mut self, key: &SendKey) {
-        if let Record::Ended(ended) = self.look(key) {
+        if let Record::Ended(ended) = self.lookup(key) {
             self.end(key, Ended { owes_letter: false, ..ended });
         }
     }
@@ -328,7 +328,7 @@ pub(crate) async fn walk<L: Lab>(lab: &mut L, owner: L::Journal, steps: &[Step])
         }
     }
     for key in (0..4).map(send) {
-        assert_eq!(journal.look(&key).await, Ok(model.look(&key)), "after {steps:?}");
+        assert_eq!(journal.lookup(&key).await, Ok(model.lookup(&key)), "after {steps:?}");
     }
     journal
 }
@@ -342,18 +342,18 @@ pub(crate) async fn take(
 ) {
     let event = format!("{{\"step\":{number}}}");
     match step {
-        Step::Look(id) => assert_eq!(journal.look(&send(id)).await, Ok(model.look(&send(id))), "step {number}"),
+        Step::Look(id) => assert_eq!(journal.lookup(&send(id)).await, Ok(model.lookup(&send(id))), "step {number}"),
         Step::Start(id) => assert_eq!(journal.start(&send(id)).await, Ok(model.start(&send(id))), "step {number}"),
-        Step::Release(id, uncertain) if model.look(&send(id)) == Record::Held => {
+        Step::Release(id, uncertain) if model.lookup(&send(id)) == Record::Held => {
             model.release(&send(id), uncertain);
             assert_eq!(journal.release(&send(id), uncertain).await, Ok(()), "step {number}");
         }
-        Step::End(id, owes) if !matches!(model.look(&send(id)), Record::Ended(_)) => {
+        Step::End(id, owes) if !matches!(model.lookup(&send(id)), Record::Ended(_)) => {
             let ended = if owes { owing(&event) } else { ended(&event) };
             model.end(&send(id), ended.clone());
             assert_eq!(journal.end(&send(id), ended).await, Ok(()), "step {number}");
         }
-        Step::LetterStored(id) if matches!(model.look(&send(id)), Record::Ended(_)) => {
+        Step::LetterStored(id) if matches!(model.lookup(&send(id)), Record::Ended(_)) => {
             model.letter_stored(&send(id));
             assert_eq!(journal.letter_stored(&send(id)).await, Ok(()), "step {number}");
         }

@@ -6,7 +6,7 @@ use super::world::World;
 use crate::{
     domain::journal::{Ended, Record, SendKey},
     gate::GateReason,
-    ports::{Journal, JournalUnavailable, Journaled},
+    ports::{Journal, JournalResult, JournalUnavailable},
     telemetry::ClosedGate,
 };
 
@@ -41,7 +41,7 @@ impl World {
         self.memory().written.clone()
     }
 
-    async fn write(&self, what: &'static str, change: impl FnOnce(&mut Memory) + Send) -> Journaled<()> {
+    async fn write(&self, what: &'static str, change: impl FnOnce(&mut Memory) + Send) -> JournalResult<()> {
         self.step().await;
         {
             let mut memory = self.memory();
@@ -57,19 +57,19 @@ impl World {
 }
 
 impl Journal for World {
-    async fn look(&self, key: &SendKey) -> Journaled<Record> {
+    async fn lookup(&self, key: &SendKey) -> JournalResult<Record> {
         Ok(self.memory().records.get(key).cloned().unwrap_or(Record::Unknown))
     }
 
-    async fn start(&self, key: &SendKey) -> Journaled<Record> {
-        let before = self.look(key).await?;
+    async fn start(&self, key: &SendKey) -> JournalResult<Record> {
+        let before = self.lookup(key).await?;
         if before.is_free() {
             self.write("start", |memory| drop(memory.records.insert(key.clone(), Record::Held))).await?;
         }
         Ok(before)
     }
 
-    async fn release(&self, key: &SendKey, uncertain: bool) -> Journaled<()> {
+    async fn release(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
         self.write("release", |memory| {
             let sticky = memory.uncertain.entry(key.clone()).or_default();
             *sticky |= uncertain;
@@ -79,11 +79,11 @@ impl Journal for World {
         .await
     }
 
-    async fn end(&self, key: &SendKey, ended: Ended) -> Journaled<()> {
+    async fn end(&self, key: &SendKey, ended: Ended) -> JournalResult<()> {
         self.write("end", |memory| drop(memory.records.insert(key.clone(), Record::Ended(ended)))).await
     }
 
-    async fn letter_stored(&self, key: &SendKey) -> Journaled<()> {
+    async fn letter_stored(&self, key: &SendKey) -> JournalResult<()> {
         self.write("letter", |memory| {
             if let Some(Record::Ended(ended)) = memory.records.get_mut(key) {
                 ended.owes_letter = false;

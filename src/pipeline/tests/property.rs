@@ -98,7 +98,7 @@ proptest! {
             }
             daemon.pass(EVER).await;
             // The API works now. A trouble without a command waits for one that shows it.
-            assert!(daemon.is_open() || daemon.gate.state().wants_probe(), "nobody forgot a hold");
+            assert!(daemon.is_open() || daemon.gate.state().probe_requested(), "nobody forgot a hold");
             daemon.world.mend();
             deliver(&mut daemon, Sent::Plain);
             daemon.pass(SOON).await;

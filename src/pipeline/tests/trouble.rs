@@ -130,10 +130,10 @@ async fn a_trouble_without_a_command_asks_for_one() {
     daemon.world.script([status(401)]);
     daemon.deliver("expires soon", json!({"expiresAt": "2026-11-22T12:00:00.5Z"}));
     daemon.pass(SOON).await;
-    assert!(!daemon.gate.state().wants_probe(), "there is one in hand");
+    assert!(!daemon.gate.state().probe_requested(), "there is one in hand");
     daemon.pass(MINUTE).await;
     assert_eq!(daemon.world.acked(), [1]);
-    assert!(daemon.gate.state().wants_probe());
+    assert!(daemon.gate.state().probe_requested());
     daemon.deliver("hello", json!({}));
     daemon.pass(SOON).await;
     assert!(daemon.is_open());
@@ -148,7 +148,7 @@ async fn a_trouble_asks_for_a_command_also_when_those_in_hand_wait_for_something
     daemon.deliver("expires soon", json!({"expiresAt": "2026-11-22T12:00:00.5Z"}));
     daemon.pass(MINUTE).await;
     assert_eq!((daemon.is_open(), daemon.world.acked()), (false, vec![]), "its event is not confirmed");
-    assert!(daemon.gate.state().wants_probe());
+    assert!(daemon.gate.state().probe_requested());
     daemon.deliver("hello", json!({}));
     daemon.pass(SOON).await;
     assert!(daemon.is_open());
@@ -164,7 +164,7 @@ async fn a_trouble_asks_for_no_command_that_would_only_wait_for_a_rate() {
     daemon.deliver("hello", json!({}));
     daemon.pass(MINUTE).await;
     assert_eq!((daemon.is_open(), daemon.world.posts()), (false, 1));
-    assert!(!daemon.gate.state().wants_probe(), "there is one in hand that is the next");
+    assert!(!daemon.gate.state().probe_requested(), "there is one in hand that is the next");
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use crate::{
         properties::Properties,
         tier::Tiers,
     },
-    ports::{Clock, Delivery, Outbox, Ports, PublishError, Random, Sender, Settler, Tag},
+    ports::{Clock, Delivery, DeliveryTag, Outbox, Ports, PublishError, Random, Sender, Settler},
 };
 
 /// 2026-11-22T12:00:00Z.
@@ -118,7 +118,7 @@ impl World {
         let tag = {
             let mut state = self.state();
             state.delivered += 1;
-            Tag { generation: state.lost, number: state.delivered }
+            DeliveryTag { generation: state.lost, number: state.delivered }
         };
         let source = "edna.commands/send".to_owned();
         let mut delivery = Delivery { tag, body, properties, redelivered: false, source };
@@ -140,7 +140,7 @@ impl World {
             (unacked.cloned().collect::<Vec<_>>(), state.lost)
         };
         for delivery in kept {
-            let tag = Tag { generation, ..delivery.tag };
+            let tag = DeliveryTag { generation, ..delivery.tag };
             self.hand_out(Delivery { tag, redelivered: true, ..delivery });
         }
     }
@@ -318,7 +318,7 @@ impl World {
 }
 
 impl Settler for World {
-    fn ack(&self, tag: Tag) {
+    fn ack(&self, tag: DeliveryTag) {
         let mut state = self.state();
         if tag.generation != state.lost {
             return;
@@ -328,7 +328,7 @@ impl Settler for World {
         state.stored_at_ack.push(stored);
     }
 
-    fn is_current(&self, tag: Tag) -> bool {
+    fn is_current(&self, tag: DeliveryTag) -> bool {
         tag.generation == self.state().lost
     }
 }
@@ -341,7 +341,7 @@ impl Clock for World {
 }
 
 impl Random for World {
-    fn dice(&self) -> f64 {
+    fn random_unit(&self) -> f64 {
         0.5
     }
 }

@@ -135,7 +135,7 @@ impl Event for AnswerUnread<'_> {
 
 /// A command waits in a tier; its copy there is confirmed.
 #[derive(Clone, Copy, Debug)]
-pub struct CommandParked<'a> {
+pub struct CommandDelayed<'a> {
     /// Whose.
     pub command_id: &'a CommandId,
     /// In which tier.
@@ -146,7 +146,7 @@ pub struct CommandParked<'a> {
     pub attempts: u32,
 }
 
-impl Event for CommandParked<'_> {
+impl Event for CommandDelayed<'_> {
     fn count(&self, telemetry: &Telemetry) {
         telemetry.inner.metrics.commands.parked(self.place);
         telemetry.moved();
@@ -180,14 +180,14 @@ impl Event for RateWaited {
 
 /// Commands were sent to a tier for the order's sake, or their order was given up.
 #[derive(Clone, Copy, Debug)]
-pub struct LaneEvents {
+pub struct OrderEvents {
     /// What had happened when it was looked at before.
     pub before: Counters,
     /// What has happened so far.
     pub now: Counters,
 }
 
-impl Event for LaneEvents {
+impl Event for OrderEvents {
     fn count(&self, telemetry: &Telemetry) {
         telemetry.inner.metrics.commands.lanes(self.before, self.now);
     }

@@ -16,8 +16,8 @@ pub use self::{
         PublishFailed, TOPOLOGY_REMEDY, TopologyMissing, TopologyVerified,
     },
     command::{
-        AnswerUnread, AttemptMade, AttemptOrphaned, CommandFinished, CommandParked, CommandReceived, CommandRepeated,
-        LaneEvents, RateWaited,
+        AnswerUnread, AttemptMade, AttemptOrphaned, CommandDelayed, CommandFinished, CommandReceived, CommandRepeated,
+        OrderEvents, RateWaited,
     },
     gate::{GateClosed, GateOpened, remedy},
     journal::{JournalHolds, JournalWeakened, JournalWrote},

@@ -23,14 +23,14 @@ const RATE_WAIT_BOUNDS_S: [f64; 10] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0,
 
 /// What happens to the order of a device's commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LaneEvent {
+enum OrderEvent {
     Behind,
     Overflowed,
     Forgotten,
     GivenUp,
 }
 
-impl LaneEvent {
+impl OrderEvent {
     const LABELS: [(Self, [&'static str; 1]); 4] = [
         (Self::Behind, ["behind"]),
         (Self::Overflowed, ["overflowed"]),
@@ -52,7 +52,7 @@ pub(crate) struct Commands {
     possible_duplicates: IntCounter,
     repeats: IntCounter,
     rate_wait: Histogram,
-    lanes: Children<LaneEvent, IntCounter>,
+    lanes: Children<OrderEvent, IntCounter>,
     last_success: Gauge,
     /// Commands taken and not yet settled.
     pub(crate) in_hand: IntGauge,
@@ -101,12 +101,12 @@ impl Commands {
             )?,
             lanes: families.counters(
                 (
-                    "lane_events_total",
+                    "order_events_total",
                     "Commands that went to a tier behind another of their device or for want of room, and whose order was \
                      given up.",
                 ),
                 ["event"],
-                LaneEvent::LABELS,
+                OrderEvent::LABELS,
             )?,
             last_success: families.fractional_gauge((
                 "last_success_timestamp_seconds",
@@ -130,10 +130,10 @@ impl Commands {
 
     /// What happened between the two looks.
     pub(crate) fn lanes(&self, before: Counters, now: Counters) {
-        self.lanes.inc_by(LaneEvent::Behind, now.behind - before.behind);
-        self.lanes.inc_by(LaneEvent::Overflowed, now.overflowed - before.overflowed);
-        self.lanes.inc_by(LaneEvent::Forgotten, now.forgotten - before.forgotten);
-        self.lanes.inc_by(LaneEvent::GivenUp, now.given_up - before.given_up);
+        self.lanes.inc_by(OrderEvent::Behind, now.behind - before.behind);
+        self.lanes.inc_by(OrderEvent::Overflowed, now.overflowed - before.overflowed);
+        self.lanes.inc_by(OrderEvent::Forgotten, now.forgotten - before.forgotten);
+        self.lanes.inc_by(OrderEvent::GivenUp, now.given_up - before.given_up);
     }
 
     /// A command whose end was known came again.

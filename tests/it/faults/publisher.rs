@@ -27,7 +27,7 @@ const BATCH: usize = 600;
 struct Fair;
 
 impl Random for Fair {
-    fn dice(&self) -> f64 {
+    fn random_unit(&self) -> f64 {
         0.5
     }
 }

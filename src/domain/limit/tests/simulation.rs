@@ -42,11 +42,11 @@ impl Api {
     }
 
     /// What an attempt meets that is one of `in_flight`.
-    fn answer(&self, in_flight: f64, dice: &mut fastrand::Rng) -> (f64, Sample) {
+    fn answer(&self, in_flight: f64, random_unit: &mut fastrand::Rng) -> (f64, Sample) {
         if in_flight > self.most {
             return (self.refusal.1, self.refusal.0);
         }
-        let normal = (-2.0 * (1.0 - dice.f64()).ln()).sqrt() * (std::f64::consts::TAU * dice.f64()).cos();
+        let normal = (-2.0 * (1.0 - random_unit.f64()).ln()).sqrt() * (std::f64::consts::TAU * random_unit.f64()).cos();
         // The 99th percentile is 2.326 deviations from the median.
         let noise = if self.is_noisy { (normal * 4.0_f64.ln() / 2.326).exp() } else { 1.0 };
         (self.trip_s * (in_flight / self.capacity).max(1.0) * noise, Sample::Delivered)
@@ -93,7 +93,7 @@ impl Report {
 
 /// Runs `limit` for so many seconds against what `api` is at each moment.
 pub(super) fn run(mut limit: Limit, api: impl Fn(f64) -> Api, seconds: usize, seed: u64) -> Report {
-    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut random_unit = fastrand::Rng::with_seed(seed);
     let mut report = vec![Stretch::default(); seconds];
     // (when it ends, latency, whether it is delivered); nanoseconds.
     let mut flights = BinaryHeap::new();
@@ -101,7 +101,7 @@ pub(super) fn run(mut limit: Limit, api: impl Fn(f64) -> Api, seconds: usize, se
     loop {
         while limit.has_room() {
             limit.started(now);
-            let (latency_s, sample) = api(now.as_secs_f64()).answer(limit.in_flight() as f64, &mut dice);
+            let (latency_s, sample) = api(now.as_secs_f64()).answer(limit.in_flight() as f64, &mut random_unit);
             let latency = Duration::from_secs_f64(latency_s);
             flights.push(Reverse((now + latency, latency, sample == Sample::Delivered)));
         }

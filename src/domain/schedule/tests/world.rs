@@ -44,31 +44,31 @@ struct World {
     /// The model: what arrived and is not over, in order of the first arrival.
     open: Vec<VecDeque<u64>>,
     over: usize,
-    dice: Box<dyn Iterator<Item = u8>>,
+    random_unit: Box<dyn Iterator<Item = u8>>,
 }
 
 impl World {
-    fn new(day: Day, dice: Vec<u8>) -> Self {
+    fn new(day: Day, random_unit: Vec<u8>) -> Self {
         let limited = Rates { target: Some(3.0), classes: vec![Some(2.0), Some(1.0)], key_interval: s(2) };
         let rates = if day.rates { limited } else { Rates::default() };
         // Without losses, nothing is so late that it would be forgotten.
         let grace = if day.lossy { s(60) } else { s(1_000) };
         Self {
             day,
-            schedule: Schedule::new(Settings { grace, ..settings() }, &rates),
+            schedule: Schedule::new(ScheduleSettings { grace, ..settings() }, &rates),
             now: Duration::ZERO,
             queue: VecDeque::new(),
             tiers: Vec::new(),
             hand: BTreeMap::new(),
             open: vec![VecDeque::new(); KEYS],
             over: 0,
-            dice: Box::new(dice.into_iter()),
+            random_unit: Box::new(random_unit.into_iter()),
         }
     }
 
-    /// Zero, when the dice are used up: from then on all goes well.
+    /// Zero, when the random_unit are used up: from then on all goes well.
     fn roll(&mut self, sides: u8) -> u8 {
-        self.dice.next().map_or(0, |roll| roll % sides)
+        self.random_unit.next().map_or(0, |roll| roll % sides)
     }
 
     fn step(&mut self) {
@@ -101,9 +101,9 @@ impl World {
         true
     }
 
-    fn act(&mut self, next: Move) {
+    fn act(&mut self, next: ScheduleDecision) {
         match next {
-            Move::Attempt { ticket, .. } => {
+            ScheduleDecision::Attempt { ticket, .. } => {
                 let ((key, id), state) = self.hand.get_mut(&ticket).expect("it is in hand");
                 assert_eq!(*state, State::Waiting);
                 *state = State::Attempted;
@@ -114,7 +114,7 @@ impl World {
                     assert_eq!(self.open[key].front(), Some(&id), "an earlier one is not over");
                 }
             }
-            Move::Park { ticket, tier } => {
+            ScheduleDecision::Delay { ticket, tier } => {
                 let ((key, _), state) = self.hand.get_mut(&ticket).expect("it is in hand");
                 *state = State::Parking(tier);
                 let key = *key;
@@ -186,8 +186,8 @@ impl World {
 }
 
 /// Commands come, then all goes well: nothing is stuck, and nothing remains.
-fn live(day: Day, arrivals: Vec<Vec<usize>>, dice: Vec<u8>) {
-    let mut world = World::new(day, dice);
+fn live(day: Day, arrivals: Vec<Vec<usize>>, random_unit: Vec<u8>) {
+    let mut world = World::new(day, random_unit);
     let all = arrivals.iter().map(Vec::len).sum::<usize>();
     let mut id = 0;
     for keys in arrivals {
@@ -217,19 +217,19 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn order_holds_over_delays(arrivals in arrivals(), dice in vec(any::<u8>(), 0..600), rates in any::<bool>()) {
-        live(Day { late: false, lossy: false, breaks: false, rates }, arrivals, dice);
+    fn order_holds_over_delays(arrivals in arrivals(), random_unit in vec(any::<u8>(), 0..600), rates in any::<bool>()) {
+        live(Day { late: false, lossy: false, breaks: false, rates }, arrivals, random_unit);
     }
 
     #[test]
     fn order_holds_when_copies_are_late_and_sessions_break(
-        arrivals in arrivals(), dice in vec(any::<u8>(), 0..600), late in any::<bool>(), rates in any::<bool>(),
+        arrivals in arrivals(), random_unit in vec(any::<u8>(), 0..600), late in any::<bool>(), rates in any::<bool>(),
     ) {
-        live(Day { late, lossy: false, breaks: true, rates }, arrivals, dice);
+        live(Day { late, lossy: false, breaks: true, rates }, arrivals, random_unit);
     }
 
     #[test]
-    fn nothing_is_stuck_when_copies_get_lost(arrivals in arrivals(), dice in vec(any::<u8>(), 0..600), breaks in any::<bool>()) {
-        live(Day { late: true, lossy: true, breaks, rates: false }, arrivals, dice);
+    fn nothing_is_stuck_when_copies_get_lost(arrivals in arrivals(), random_unit in vec(any::<u8>(), 0..600), breaks in any::<bool>()) {
+        live(Day { late: true, lossy: true, breaks, rates: false }, arrivals, random_unit);
     }
 }

@@ -62,18 +62,18 @@ async fn what_could_not_be_written_has_not_happened() {
         assert!(refused.to_string().contains(&world.log(1).display().to_string()), "{refused}");
         journal.start(&key("waiting")).await.expect_err("the disk fails");
         journal.end(&key("held"), ended("{}")).await.expect_err("the disk fails");
-        journal.look(&key("held")).await.expect_err("what was asked before may not be known");
+        journal.lookup(&key("held")).await.expect_err("what was asked before may not be known");
         let crashed = world.crash();
         world.disk.set(Mood::Fine);
         world.until_told("Available");
         for (id, record) in [("new", Record::Unknown), ("waiting", WAITING), ("held", Record::Held)] {
-            assert_eq!(journal.look(&key(id)).await, Ok(record), "{id}, {mood:?}");
+            assert_eq!(journal.lookup(&key(id)).await, Ok(record), "{id}, {mood:?}");
         }
         assert_eq!(journal.end(&key("held"), ended("{}")).await, Ok(()));
 
         let journal = crashed.open();
         for (id, record) in [("new", Record::Unknown), ("waiting", WAITING), ("held", Record::Orphaned)] {
-            assert_eq!(journal.look(&key(id)).await, Ok(record), "{id}, {mood:?}, after a crash");
+            assert_eq!(journal.lookup(&key(id)).await, Ok(record), "{id}, {mood:?}, after a crash");
         }
     }
 }
@@ -120,7 +120,7 @@ async fn a_file_that_failed_is_not_written_again() {
     let successor = world.crash();
     let journal = successor.open();
     for id in ["before", "after"] {
-        assert_eq!(journal.look(&key(id)).await, Ok(Record::Ended(ended("{}"))));
+        assert_eq!(journal.lookup(&key(id)).await, Ok(Record::Ended(ended("{}"))));
     }
 }
 
@@ -155,7 +155,7 @@ async fn a_directory_that_comes_back_is_used_again() {
     fs::rename(&elsewhere.0, &world.place.0).expect("moved back");
     world.until_told("Available");
     for id in 0..number {
-        assert_eq!(journal.look(&key(&format!("id-{id}"))).await, Ok(Record::Ended(ended("{}"))));
+        assert_eq!(journal.lookup(&key(&format!("id-{id}"))).await, Ok(Record::Ended(ended("{}"))));
     }
     assert_eq!(journal.start(&key("new")).await, Ok(Record::Unknown));
 }
@@ -167,7 +167,7 @@ async fn a_dropped_journal_lets_go_and_a_closed_one_says_so() {
     let clone = journal.clone();
     journal.start(&key("a")).await.expect("available");
     journal.close().await;
-    let refused = clone.look(&key("a")).await.expect_err("closed");
+    let refused = clone.lookup(&key("a")).await.expect_err("closed");
     assert!(refused.to_string().contains("closed"), "{refused}");
     clone.close().await;
     drop(world.open());

@@ -14,7 +14,7 @@ use super::Place;
 use crate::{
     domain::journal::Record,
     journal::{
-        FileJournal, Settings,
+        FileJournal, FileJournalSettings,
         tests::contract::{ended, key},
     },
     ports::Journal,
@@ -26,7 +26,8 @@ const DIR: &str = "EDNA_COURIER_TEST_JOURNAL_OF_CHILD";
 #[tokio::test]
 async fn child_writes_until_it_is_killed() {
     let Some(dir) = env::var_os(DIR) else { return };
-    let settings = Settings { dir: PathBuf::from(dir), retention: Duration::from_hours(1), max_bytes: 1 << 30 };
+    let settings =
+        FileJournalSettings { dir: PathBuf::from(dir), retention: Duration::from_hours(1), max_bytes: 1 << 30 };
     let journal = FileJournal::open(&settings, Timestamp::now, |_| {}).expect("a journal");
     let workers = (0..20).map(|worker| {
         let journal = journal.clone();
@@ -74,7 +75,7 @@ async fn check(place: &Place, told: &[String]) {
     let journal = FileJournal::open(&place.settings(), Timestamp::now, |_| {}).expect("a journal");
     for line in told {
         let (what, id) = line.trim_start_matches("told ").split_once(' ').expect("two words");
-        let record = journal.look(&key(id)).await.expect("available");
+        let record = journal.lookup(&key(id)).await.expect("available");
         let is_ended = record == Record::Ended(ended(id));
         assert!(is_ended || (what == "started" && record == Record::Orphaned), "{line}: {record:?}");
     }

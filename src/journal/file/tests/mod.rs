@@ -17,7 +17,7 @@ use std::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{FileJournal, Settings, Tuning};
+use super::{FileJournal, FileJournalSettings, Tuning};
 use crate::journal::tests::contract::{Lab, contract};
 
 /// A directory that is gone when the test is over.
@@ -28,8 +28,8 @@ impl Place {
         Self(std::env::temp_dir().join(format!("edna-journal-{}", Uuid::new_v4())))
     }
 
-    pub(super) fn settings(&self) -> Settings {
-        Settings { dir: self.0.clone(), retention: Duration::from_hours(72), max_bytes: 1 << 30 }
+    pub(super) fn settings(&self) -> FileJournalSettings {
+        FileJournalSettings { dir: self.0.clone(), retention: Duration::from_hours(72), max_bytes: 1 << 30 }
     }
 
     /// What a crash now would leave: a copy of the directory.

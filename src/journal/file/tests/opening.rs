@@ -47,7 +47,7 @@ async fn a_second_daemon_is_refused() {
     assert!(refused.contains(&world.place.0.display().to_string()) && refused.contains("journal.dir"), "{refused}");
     assert_eq!(journal.start(&key("a")).await, Ok(Record::Unknown), "the first one goes on");
     journal.close().await;
-    assert_eq!(world.open().look(&key("a")).await, Ok(Record::Orphaned));
+    assert_eq!(world.open().lookup(&key("a")).await, Ok(Record::Orphaned));
 }
 
 #[tokio::test]
@@ -87,12 +87,12 @@ async fn a_tail_torn_at_any_byte_is_cut_and_no_more() {
         fs::File::options().write(true).open(torn.log(1)).and_then(|log| log.set_len(end)).expect("torn");
         let journal = torn.open();
         assert_eq!(torn.told().iter().any(|told| told.starts_with("TornTail")), end > before);
-        assert_eq!(journal.look(&key("last")).await, Ok(Record::Unknown));
-        assert_eq!(journal.look(&key("id-2")).await, Ok(Record::Ended(ended("{}"))));
+        assert_eq!(journal.lookup(&key("last")).await, Ok(Record::Unknown));
+        assert_eq!(journal.lookup(&key("id-2")).await, Ok(Record::Ended(ended("{}"))));
         journal.end(&key("next"), ended("{}")).await.expect("available");
         let successor = torn.crash();
         let journal = successor.open();
-        assert_eq!(journal.look(&key("next")).await, Ok(Record::Ended(ended("{}"))));
+        assert_eq!(journal.lookup(&key("next")).await, Ok(Record::Ended(ended("{}"))));
     }
 }
 
@@ -110,8 +110,8 @@ async fn a_batch_of_which_only_a_later_part_reached_the_disk_is_cut_whole() {
     let opened = world.try_open();
     // Unless the writer was quicker and made two batches, of which the first must not be damaged.
     if let Ok(journal) = opened {
-        assert_eq!(journal.look(&keys[0]).await, Ok(Record::Unknown));
-        assert_eq!(journal.look(&key("id-1")).await, Ok(Record::Ended(ended("{}"))));
+        assert_eq!(journal.lookup(&keys[0]).await, Ok(Record::Unknown));
+        assert_eq!(journal.lookup(&key("id-1")).await, Ok(Record::Ended(ended("{}"))));
     }
 }
 
@@ -132,7 +132,7 @@ async fn damage_in_a_sealed_segment_is_told_when_it_is_read_and_until_it_is_mend
     let world = ended_one_by_one(World::new(), 12).await;
     flip(&world.log(1), 24 + 8 + 20);
     let journal = world.open();
-    assert_eq!(journal.look(&key("id-4")).await, Ok(Record::Ended(ended("{}"))));
+    assert_eq!(journal.lookup(&key("id-4")).await, Ok(Record::Ended(ended("{}"))));
     let refused = journal.start(&key("id-0")).await.expect_err("damaged").to_string();
     assert!(refused.contains(&world.log(1).display().to_string()) && refused.contains("at byte 24"), "{refused}");
     world.until_told("Unavailable");
@@ -164,7 +164,7 @@ async fn an_index_that_is_missing_or_damaged_anywhere_is_made_again_or_told() {
         }
         let journal = world.open();
         for number in 0..12 {
-            let record = journal.look(&key(&format!("id-{number}"))).await;
+            let record = journal.lookup(&key(&format!("id-{number}"))).await;
             // A damaged page is told when it is read; the rest is found at once.
             let is_refused = record.as_ref().is_err_and(|refused| refused.to_string().contains("remove this one file"));
             assert!(is_refused || record == Ok(Record::Ended(ended("{}"))), "byte {place:?}, {number}: {record:?}");
@@ -209,7 +209,7 @@ async fn a_segment_that_was_never_begun_is_begun_again() {
         fs::write(world.log(last + 1), &content).expect("written");
         let journal = world.open();
         assert_eq!(journal.start(&key("new")).await, Ok(Record::Unknown));
-        assert_eq!(journal.look(&key("id-4")).await, Ok(Record::Ended(ended("{}"))));
+        assert_eq!(journal.lookup(&key("id-4")).await, Ok(Record::Ended(ended("{}"))));
         assert!(journal.is_complete());
     }
 }
@@ -231,10 +231,10 @@ proptest! {
             log.extend(&tail);
             fs::write(world.log(1), log).expect("written");
             let journal = world.open();
-            assert_eq!(journal.look(&key("a")).await, Ok(WAITING));
+            assert_eq!(journal.lookup(&key("a")).await, Ok(WAITING));
             journal.end(&key("a"), ended("{}")).await.expect("available");
             journal.close().await;
-            assert_eq!(world.open().look(&key("a")).await, Ok(Record::Ended(ended("{}"))));
+            assert_eq!(world.open().lookup(&key("a")).await, Ok(Record::Ended(ended("{}"))));
         });
     }
 }

@@ -27,11 +27,11 @@ async fn a_send_is_remembered_for_the_retention_and_not_much_longer() {
     end_many(&journal, "new", 12).await;
     world.until_told("Holds");
     world.until_told("Holds");
-    assert!(matches!(journal.look(&key("old-0")).await, Ok(Record::Ended(_))));
+    assert!(matches!(journal.lookup(&key("old-0")).await, Ok(Record::Ended(_))));
     world.pass(Duration::from_hours(2));
     world.until("the first segment is forgotten", || !world.log(1).exists());
-    assert_eq!(journal.look(&key("old-0")).await, Ok(Record::Unknown));
-    assert!(matches!(journal.look(&key("new-0")).await, Ok(Record::Ended(_))));
+    assert_eq!(journal.lookup(&key("old-0")).await, Ok(Record::Unknown));
+    assert!(matches!(journal.lookup(&key("new-0")).await, Ok(Record::Ended(_))));
     world.until_told("Holds");
     assert!(!world.index(1).exists());
     assert!(!world.told().iter().any(|told| told.starts_with("DroppedEarly")));
@@ -44,7 +44,7 @@ async fn also_where_few_sends_come_they_go() {
     end_many(&journal, "only", 1).await;
     world.pass(Duration::from_hours(73));
     world.until("its segment is forgotten", || !world.log(1).exists());
-    assert_eq!(journal.look(&key("only-0")).await, Ok(Record::Unknown));
+    assert_eq!(journal.lookup(&key("only-0")).await, Ok(Record::Unknown));
 }
 
 #[tokio::test]
@@ -58,10 +58,10 @@ async fn an_attempt_under_way_outlives_its_segment() {
     world.pass(Duration::from_hours(100));
     world.until("their segment is forgotten", || !world.log(1).exists());
     assert_eq!(journal.start(&key("held")).await, Ok(Record::Held));
-    assert_eq!(journal.look(&key("over")).await, Ok(Record::Unknown));
+    assert_eq!(journal.lookup(&key("over")).await, Ok(Record::Unknown));
     let successor = world.crash();
     let journal = successor.open();
-    assert_eq!(journal.look(&key("held")).await, Ok(Record::Orphaned), "and a crash");
+    assert_eq!(journal.lookup(&key("held")).await, Ok(Record::Orphaned), "and a crash");
 }
 
 #[tokio::test]
@@ -77,9 +77,9 @@ async fn what_is_too_much_goes_early_and_that_is_told() {
     world.until_told("DroppedEarly");
     let bytes = || crate::journal::stats(&world.place.0).expect("a journal").bytes;
     world.until("it is small enough", || bytes() < 62_000);
-    assert_eq!(journal.look(&key("many-0")).await, Ok(Record::Unknown));
-    assert!(matches!(journal.look(&key("many-299")).await, Ok(Record::Ended(_))));
-    assert_eq!(journal.look(&key("held")).await, Ok(Record::Held));
+    assert_eq!(journal.lookup(&key("many-0")).await, Ok(Record::Unknown));
+    assert!(matches!(journal.lookup(&key("many-299")).await, Ok(Record::Ended(_))));
+    assert_eq!(journal.lookup(&key("held")).await, Ok(Record::Held));
     assert!(!journal.is_complete(), "a send without a record may have been started");
     world.pass(Duration::from_hours(73));
     assert!(journal.is_complete(), "that would be forgotten by now anyway");
@@ -93,11 +93,11 @@ async fn a_clock_that_jumps_ahead_makes_nothing_old() {
     world.jump(Duration::from_hours(1_000));
     end_many(&journal, "new", 12).await;
     (0..5).for_each(|_| drop(world.until_told("Holds")));
-    assert!(matches!(journal.look(&key("old-0")).await, Ok(Record::Ended(_))));
+    assert!(matches!(journal.lookup(&key("old-0")).await, Ok(Record::Ended(_))));
     assert!(!journal.is_complete(), "it was made just now");
     world.pass(Duration::from_hours(2));
     assert!(journal.is_complete());
     world.pass(Duration::from_hours(71));
     world.until("the first segment is forgotten", || !world.log(1).exists());
-    assert!(matches!(journal.look(&key("new-11")).await, Ok(Record::Ended(_))));
+    assert!(matches!(journal.lookup(&key("new-11")).await, Ok(Record::Ended(_))));
 }

@@ -47,7 +47,7 @@ async fn any_walk_with_a_failing_disk_is_as_the_model_says() {
             }
         }
         for key in (0..4).map(send) {
-            assert_eq!(journal.look(&key).await, Ok(model.look(&key)), "after {steps:?}");
+            assert_eq!(journal.lookup(&key).await, Ok(model.lookup(&key)), "after {steps:?}");
         }
     }
 }

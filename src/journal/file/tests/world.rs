@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use super::{Place, tiny};
 use crate::journal::file::{
-    FileJournal, OpenError, Settings, Tuning, directory,
+    FileJournal, FileJournalSettings, OpenError, Tuning, directory,
     disk::{Disk, SystemDisk},
 };
 
@@ -101,7 +101,7 @@ pub(super) struct World {
     pub(super) place: Place,
     pub(super) disk: Arc<MoodyDisk>,
     pub(super) tuning: Tuning,
-    pub(super) settings: Settings,
+    pub(super) settings: FileJournalSettings,
     clock_ms: Arc<AtomicI64>,
     /// What has passed, whatever the clock shows.
     passed_ms: Arc<AtomicU64>,

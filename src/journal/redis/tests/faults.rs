@@ -29,7 +29,7 @@ async fn killed_and_restarted_it_is_found_again_with_all_that_it_knew() {
     owner.is_told("available").await;
     assert!(!journal.is_complete(), "its last writes may be lost");
     assert_eq!(journal.end(&key("a"), ended("{}")).await, Ok(()), "scripts are sent again");
-    assert_eq!(journal.look(&key("b")).await, Ok(Record::Ended(ended("{}"))));
+    assert_eq!(journal.lookup(&key("b")).await, Ok(Record::Ended(ended("{}"))));
     until("the end of the doubt", async || journal.is_complete()).await;
     let told = owner.told();
     assert_eq!(told.iter().filter(|line| *line == "available").count(), 1, "{told:?}");
@@ -64,8 +64,8 @@ async fn a_start_that_redis_carries_out_after_a_pause_is_withdrawn() {
     assert!(two.is_err());
     redis.resume();
     // It lives and is not at it, so whoever gets the command may start it.
-    until("the withdrawal", async || other.journal.look(&key("a")).await == Ok(Record::Unknown)).await;
-    until("the withdrawal", async || other.journal.look(&key("waiting")).await == Ok(WAITING)).await;
+    until("the withdrawal", async || other.journal.lookup(&key("a")).await == Ok(Record::Unknown)).await;
+    until("the withdrawal", async || other.journal.lookup(&key("waiting")).await == Ok(WAITING)).await;
     owner.ready().await;
     assert_eq!(other.journal.start(&key("a")).await, Ok(Record::Unknown));
     assert_eq!(owner.journal.start(&key("a")).await, Ok(Record::Held));
@@ -78,7 +78,7 @@ async fn a_start_that_is_asked_for_again_after_a_pause_is_granted_and_stays() {
     redis.cli(&["client", "pause", "3000", "write"]);
     assert!(owner.journal.start(&key("a")).await.is_err());
     until("an answer", async || owner.journal.start(&key("a")).await == Ok(Record::Unknown)).await;
-    assert_eq!(owner.journal.look(&key("a")).await, Ok(Record::Held));
+    assert_eq!(owner.journal.lookup(&key("a")).await, Ok(Record::Held));
     until("a withdrawal that is over", async || owner.journal.shared.held.take_doubtful().is_empty()).await;
     assert_eq!(owner.journal.start(&key("a")).await, Ok(Record::Held));
 }
@@ -91,7 +91,7 @@ async fn a_start_that_nobody_waited_for_is_withdrawn() {
     let a = key("a");
     assert!(owner.journal.start(&a).now_or_never().is_none(), "one poll sends, and an answer takes longer");
     until("the start", async || {
-        let looked = other.journal.look(&a).await;
+        let looked = other.journal.lookup(&a).await;
         assert!(matches!(looked, Ok(Record::Held | Record::Unknown)), "{looked:?}");
         looked == Ok(Record::Unknown) && owner.journal.shared.held.number(&a).is_none()
     })
@@ -115,7 +115,7 @@ async fn an_orphan_whose_take_over_got_no_answer_is_still_an_orphan() {
     drop(claim);
     redis.cli(&["client", "kill", "type", "normal"]);
     let other = Owner::start(&redis.url(), &prefix, quick()).await;
-    until("the withdrawal", async || other.journal.look(&key("a")).await == Ok(Record::Orphaned)).await;
+    until("the withdrawal", async || other.journal.lookup(&key("a")).await == Ok(Record::Orphaned)).await;
     assert_eq!(other.journal.start(&key("a")).await, Ok(Record::Orphaned));
 }
 
@@ -139,7 +139,7 @@ async fn a_start_that_comes_after_its_withdrawal_comes_too_late() {
         let late =
             START.run(&mut ready.connection, &record, &[me, b"70", b"60000", b"", b""]).await.expect("available");
         assert_eq!(late, [b"X"]);
-        assert_eq!(owner.journal.look(&send).await, Ok(before.clone()));
+        assert_eq!(owner.journal.lookup(&send).await, Ok(before.clone()));
         let newer =
             START.run(&mut ready.connection, &record, &[me, b"71", b"60000", b"", b""]).await.expect("available");
         assert_ne!(newer, [b"X"]);

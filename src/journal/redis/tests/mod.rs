@@ -20,7 +20,7 @@ use tokio::{
 use uuid::Uuid;
 
 use self::server::Redis;
-use super::{RedisJournal, RedisUrl, Settings, Tuning, parse};
+use super::{RedisJournal, RedisJournalSettings, RedisUrl, Tuning, parse};
 use crate::journal::{
     Notice,
     tests::contract::{Lab, contract},
@@ -79,8 +79,11 @@ impl Owner {
             let lines: &Mutex<Vec<String>> = &telling;
             lines.lock().expect("no panic").push(line);
         };
-        let journal =
-            RedisJournal::with(Settings { url, prefix: prefix.to_owned(), retention: RETENTION }, tuning, tell);
+        let journal = RedisJournal::with(
+            RedisJournalSettings { url, prefix: prefix.to_owned(), retention: RETENTION },
+            tuning,
+            tell,
+        );
         let keeper = tokio::spawn(journal.clone().run());
         Self { journal, keeper, told }
     }

@@ -11,7 +11,7 @@ use crate::{
         redis::RedisJournal,
         tests::contract::{WAITING_UNCERTAIN, ended, key, owing},
     },
-    ports::{Journal, Journaled},
+    ports::{Journal, JournalResult},
 };
 
 async fn owners(number: usize, prefix: &str, tuning: Tuning) -> Vec<Owner> {
@@ -25,12 +25,12 @@ impl Owner {
 }
 
 /// All owners start the same send, each several times at once.
-async fn race(owners: &[Owner], send: &SendKey) -> Vec<Journaled<Record>> {
+async fn race(owners: &[Owner], send: &SendKey) -> Vec<JournalResult<Record>> {
     let starts = owners.iter().flat_map(|owner| (0..5).map(|_| owner.journal.start(send)));
     join_all(starts).await
 }
 
-fn count(records: &[Journaled<Record>], wanted: &Record) -> usize {
+fn count(records: &[JournalResult<Record>], wanted: &Record) -> usize {
     records.iter().filter(|record| record.as_ref() == Ok(wanted)).count()
 }
 
@@ -66,7 +66,7 @@ async fn what_a_live_owner_started_is_held() {
     let owners = owners(2, &prefix, quick()).await;
     assert_eq!(owners[0].journal.start(&key("a")).await, Ok(Record::Unknown));
     assert_eq!(owners[1].journal.start(&key("a")).await, Ok(Record::Held));
-    assert_eq!(owners[1].journal.look(&key("a")).await, Ok(Record::Held));
+    assert_eq!(owners[1].journal.lookup(&key("a")).await, Ok(Record::Held));
     assert_eq!(owners[0].journal.release(&key("a"), true).await, Ok(()));
     assert_eq!(owners[1].journal.start(&key("a")).await, Ok(WAITING_UNCERTAIN));
     assert_eq!(owners[0].journal.start(&key("a")).await, Ok(Record::Held));
@@ -107,7 +107,7 @@ async fn after_connecting_nothing_is_taken_over_for_a_while() {
     dead.die().await;
     let owner = Owner::start_shared(&prefix, Tuning { grace: Duration::from_millis(500), ..quick() }).await;
     assert_eq!(owner.journal.start(&key("a")).await, Ok(Record::Held));
-    assert_eq!(owner.journal.look(&key("a")).await, Ok(Record::Held));
+    assert_eq!(owner.journal.lookup(&key("a")).await, Ok(Record::Held));
     until("the time to take over", async || owner.journal.start(&key("a")).await == Ok(Record::Orphaned)).await;
 }
 
@@ -125,10 +125,10 @@ async fn revenant(prefix: &str) -> (RedisJournal, Owner) {
 async fn the_release_of_an_owner_that_was_taken_over_frees_nothing() {
     let (old, new) = revenant(&prefix()).await;
     assert_eq!(old.release(&key("a"), false).await, Ok(()));
-    assert_eq!(new.journal.look(&key("a")).await, Ok(Record::Held));
+    assert_eq!(new.journal.lookup(&key("a")).await, Ok(Record::Held));
     assert_eq!(new.journal.release(&key("a"), false).await, Ok(()));
     assert_eq!(old.release(&key("a"), false).await, Ok(()), "told again");
-    assert_eq!(new.journal.look(&key("a")).await, Ok(WAITING_UNCERTAIN));
+    assert_eq!(new.journal.lookup(&key("a")).await, Ok(WAITING_UNCERTAIN));
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn the_first_of_two_ends_stays() {
     assert_eq!(new.journal.end(&key("a"), owing("new")).await, Ok(()));
     assert_eq!(new.journal.letter_stored(&key("a")).await, Ok(()));
     assert_eq!(old.end(&key("a"), owing("old")).await, Ok(()));
-    assert_eq!(new.journal.look(&key("a")).await, Ok(Record::Ended(ended("new"))));
+    assert_eq!(new.journal.lookup(&key("a")).await, Ok(Record::Ended(ended("new"))));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use super::{Owner, RETENTION, Redis, SOON, parse, prefix, quick, restless, until
 use crate::{
     domain::journal::Record,
     journal::{
-        redis::{RedisJournal, Settings},
+        redis::{RedisJournal, RedisJournalSettings},
         tests::contract::{ended, key},
     },
     ports::Journal,
@@ -146,7 +146,8 @@ async fn sentinels_that_do_not_know_the_service_are_told_of() {
     let url = parse(&format!("redis+sentinel://{}/svc", redis.address())).expect("a URL");
     let owner = Owner::spawn(url, &prefix(), quick());
     owner.is_told("Redis at 127.0.0.1").await;
-    let settings = Settings { url: parse(&redis.url()).expect("a URL"), prefix: prefix(), retention: RETENTION };
+    let settings =
+        RedisJournalSettings { url: parse(&redis.url()).expect("a URL"), prefix: prefix(), retention: RETENTION };
     let never_run = RedisJournal::new(settings, |_| {});
     assert!(never_run.start(&key("a")).await.is_err(), "nothing is connected before it runs");
 }

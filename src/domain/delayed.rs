@@ -14,7 +14,7 @@ pub const COMMAND_KEY: &str = "send";
 
 /// What is known of a command that is parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parked {
+pub struct DelayedCommand {
     /// POSTs that counted so far.
     pub attempts: u32,
     /// When the daemon first saw the command, milliseconds since the epoch.
@@ -29,7 +29,7 @@ pub struct Parked {
     pub replay: u32,
 }
 
-impl Parked {
+impl DelayedCommand {
     /// The message for the tier: `body` as it came. `key` is the one that the command came by; one that is not ours
     /// would come back from the tier to nobody, so it becomes [`COMMAND_KEY`].
     #[must_use]
@@ -60,8 +60,8 @@ mod tests {
 
     use super::*;
 
-    fn parked() -> Parked {
-        Parked {
+    fn parked() -> DelayedCommand {
+        DelayedCommand {
             attempts: 3,
             first_seen_ms: 1_795_000_000_123,
             not_before_ms: Some(1_795_000_600_000),
@@ -71,7 +71,7 @@ mod tests {
         }
     }
 
-    fn message(parked: &Parked, key: &str) -> Message {
+    fn message(parked: &DelayedCommand, key: &str) -> Message {
         let headers =
             [("traceparent", "00-1"), ("courier-reason", "old"), ("courier-detail", "old"), ("x-death", "no")];
         let headers = headers.map(|(name, value)| (name.into(), HeaderValue::from(value))).into_iter().collect();
