@@ -11,7 +11,7 @@ use std::{
 /// The layers, lowest first. A file imports only from layers below its own; rooms of one layer don't know each other.
 const LAYERS: [&[&str]; 8] = [
     &["domain"],
-    &["ports", "gate"],
+    &["ports", "gate", "files", "sync"],
     &["telemetry"],
     &["pipeline", "amqp", "edna", "journal", "sandbox"],
     &["admin", "config"],

@@ -16,7 +16,7 @@ use super::{
     report::Mistake,
     sources::{FILE_VARIABLE, PREFIX, Sources, variable},
 };
-use crate::edna;
+use crate::files;
 
 /// A configuration is much smaller.
 const MAX_FILE_BYTES: u32 = 1 << 20;
@@ -114,7 +114,7 @@ fn fold(table: &str, leaves: &mut Layer) {
 }
 
 fn parsed(path: &Path) -> Result<Map<String, Value>, String> {
-    let text = edna::read_file(path, MAX_FILE_BYTES).map_err(|error| {
+    let text = files::read_small_file(path, MAX_FILE_BYTES).map_err(|error| {
         format!("cannot be read ({error}); name a readable TOML file by --config or {FILE_VARIABLE}")
     })?;
     File::from_str(&text, FileFormat::Toml).collect().map_err(|error| not_toml(&text, &error))

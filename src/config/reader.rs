@@ -20,7 +20,7 @@ use super::{
     said::{Form, Said, Word, without_control},
     sources::{self, Sources},
 };
-use crate::edna;
+use crate::files;
 
 /// Files that hold secrets or certificates are small.
 const MAX_FILE_BYTES: u32 = 1 << 20;
@@ -182,7 +182,7 @@ impl Reader {
     /// The content of the file that a setting names, if it passes the check.
     pub(super) fn file(&mut self, path: &str, check: impl Fn(&str) -> Result<(), String>) -> Option<String> {
         self.value(path, |name| {
-            let text = edna::read_file(Path::new(name), MAX_FILE_BYTES)
+            let text = files::read_small_file(Path::new(name), MAX_FILE_BYTES)
                 .map_err(|error| format!("cannot be read ({error}); name a readable text file"))?;
             check(&text).map(|()| text)
         })

@@ -24,11 +24,13 @@ use super::{
     link::{Link, Rest, Unanswered},
     pool::{Bounds, Pool},
     post::{Endpoint, Post},
-    read::read_file,
     retry_after,
     settings::ApiSettings,
 };
-use crate::domain::evidence::{Answer, Evidence, NoAnswer, NotSent};
+use crate::{
+    domain::evidence::{Answer, Evidence, NoAnswer, NotSent},
+    files::read_small_file,
+};
 
 /// Longer answers are cut off: nothing that we read is near it.
 const LONGEST_BODY_BYTES: usize = 64 * 1024;
@@ -117,7 +119,7 @@ impl Http {
 
 fn trusted(settings: &ApiSettings) -> Result<Vec<CertificateDer<'static>>, BuildError> {
     let Some(path) = settings.ca_file.clone() else { return Ok(Vec::new()) };
-    let pem = match read_file(&path, LARGEST_CA_BYTES) {
+    let pem = match read_small_file(&path, LARGEST_CA_BYTES) {
         Ok(pem) => pem,
         Err(source) => return Err(BuildError::CaUnreadable { path, source }),
     };

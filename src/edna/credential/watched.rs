@@ -13,7 +13,7 @@ use futures_util::{
 };
 use tokio::{task::spawn_blocking, time::timeout};
 
-use crate::edna::read::read_file;
+use crate::files::read_small_file;
 
 /// How often it is looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self::read_by(path, Arc::new(|path| read_file(path, MOST_BYTES)))
+        Self::read_by(path, Arc::new(|path| read_small_file(path, MOST_BYTES)))
     }
 
     fn read_by(path: PathBuf, read: Arc<Read>) -> Self {
