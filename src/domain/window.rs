@@ -1,14 +1,12 @@
 //! The last attempts, by what they proved: enough of one kind means that the trouble is not one command's own.
 
-use std::collections::VecDeque;
-
-use jiff::Timestamp;
+use std::{collections::VecDeque, time::Duration};
 
 use super::verdict::Verdict;
 
 /// The breaker looks at the attempts of so many seconds. Not at a number of attempts: the last ones of a calm time are
 /// second and third attempts of a few commands, and say nothing about the others.
-const BREAKER_S: i64 = 10;
+const BREAKER_S: u64 = 10;
 /// From so many on, half of them failed means that the API is down; a cold start trips it, too.
 const BREAKER_AT: u32 = 10;
 /// The brake looks at so many attempts; a rejected command is not attempted again.
@@ -19,7 +17,7 @@ const BRAKE_AT: usize = 19;
 /// The attempts of one second.
 #[derive(Clone, Copy, Debug)]
 struct Second {
-    second: i64,
+    second: u64,
     failed: u32,
     all: u32,
 }
@@ -33,8 +31,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// Takes the verdict of an attempt in that ended `now`; what is too old goes.
-    pub fn add(&mut self, verdict: Verdict, now: Timestamp) {
+    /// Takes the verdict of an attempt in that ended `now`, counted from some start on a monotonic clock; what is too old goes.
+    pub fn add(&mut self, verdict: Verdict, now: Duration) {
         if !verdict.counts() {
             return;
         }
@@ -42,8 +40,8 @@ impl Window {
             self.rejected.pop_front();
         }
         self.rejected.push_back(verdict == Verdict::Rejected);
-        let second = now.as_second();
-        self.seconds.retain(|old| second - old.second < BREAKER_S);
+        let second = now.as_secs();
+        self.seconds.retain(|old| second.saturating_sub(old.second) < BREAKER_S);
         let failed = u32::from(matches!(verdict, Verdict::Retry | Verdict::Uncertain));
         match self.seconds.back_mut() {
             Some(last) if last.second == second => {
@@ -78,11 +76,11 @@ impl Window {
 mod tests {
     use super::*;
 
-    const NOON: Timestamp = Timestamp::constant(1_795_348_800, 0);
+    const START: Duration = Duration::from_secs(1_000);
 
     fn window(verdicts: impl IntoIterator<Item = Verdict>) -> Window {
         let mut window = Window::default();
-        verdicts.into_iter().for_each(|verdict| window.add(verdict, NOON));
+        verdicts.into_iter().for_each(|verdict| window.add(verdict, START));
         window
     }
 
@@ -100,7 +98,7 @@ mod tests {
     #[test]
     fn the_breaker_looks_at_the_last_seconds_only() {
         let mut window = window([Verdict::Delivered; 1_000]);
-        let later = |s| NOON + std::time::Duration::from_secs(s);
+        let later = |s| START + Duration::from_secs(s);
         (0..100).for_each(|_| window.add(Verdict::Retry, later(9)));
         assert!(!window.trips_breaker(), "a few of many, though the last");
         (0..10).for_each(|_| window.add(Verdict::Retry, later(10)));

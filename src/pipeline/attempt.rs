@@ -241,8 +241,7 @@ impl<P: Ports> Work<'_, P> {
         permission.answered(took, sample(verdict));
         let command_id = &self.command.id;
         shared.telemetry.record(AttemptMade { command_id, verdict, evidence: &evidence, took });
-        let now = shared.ports.clock().now();
-        let braked = shared.keeper.judge(Shown { verdict, by_probe: permission.is_probe(), evidence: &evidence, now });
+        let braked = shared.keeper.judge(Shown { verdict, by_probe: permission.is_probe(), evidence: &evidence });
         (evidence, verdict, braked)
     }
 

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
@@ -51,6 +50,7 @@ pub(super) struct Keeper {
     gate: Gate,
     telemetry: Telemetry,
     state: Mutex<State>,
+    started: Instant,
 }
 
 /// Whether a command may be attempted now.
@@ -80,13 +80,11 @@ pub(super) struct Shown<'a> {
     pub(super) by_probe: bool,
     /// What it left.
     pub(super) evidence: &'a Evidence,
-    /// When it ended.
-    pub(super) now: Timestamp,
 }
 
 impl Keeper {
     pub(super) fn new(gate: Gate, telemetry: Telemetry) -> Self {
-        Self { gate, telemetry, state: Mutex::default() }
+        Self { gate, telemetry, state: Mutex::default(), started: Instant::now() }
     }
 
     /// Whose turn it is.
@@ -140,7 +138,7 @@ impl Keeper {
     /// release it: then its rejection says nothing about the command.
     pub(super) fn judge(&self, shown: Shown<'_>) -> bool {
         let mut state = self.state();
-        state.window.add(shown.verdict, shown.now);
+        state.window.add(shown.verdict, self.started.elapsed());
         if shown.by_probe {
             state.probed(shown);
         }
