@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::domain::{
     evidence::Evidence,
@@ -43,6 +44,9 @@ pub trait Inbox: Send {
 
     /// One that is there already, if any.
     fn try_next(&mut self) -> Option<Delivery>;
+
+    /// Whether the broker delivers commands now; `false` while disconnected or cancelled.
+    fn is_consuming(&self) -> bool;
 
     /// How many deliveries may be in hand from now on; it may take a moment.
     fn set_prefetch(&mut self, prefetch: u16);
@@ -128,10 +132,15 @@ pub trait Journal: Clone + Send + Sync + 'static {
     }
 }
 
-/// Wall-clock time.
+/// Wall-clock and monotonic time.
 pub trait Clock: Clone + Send + Sync + 'static {
-    /// Now.
+    /// The wall clock: only for what leaves the process, as event times, headers and deadlines. It may jump.
     fn now(&self) -> Timestamp;
+
+    /// The monotonic clock, for windows and waits.
+    fn monotonic(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 /// Randomness for jitter.

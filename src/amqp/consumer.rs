@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -56,6 +56,7 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(1);
 pub struct Deliveries {
     deliveries: mpsc::UnboundedReceiver<Delivery>,
     prefetch: watch::Sender<u16>,
+    consuming: Arc<AtomicBool>,
 }
 
 impl Inbox for Deliveries {
@@ -65,6 +66,10 @@ impl Inbox for Deliveries {
 
     fn try_next(&mut self) -> Option<Delivery> {
         self.deliveries.try_recv().ok()
+    }
+
+    fn is_consuming(&self) -> bool {
+        self.consuming.load(Ordering::Relaxed)
     }
 
     fn set_prefetch(&mut self, prefetch: u16) {
@@ -130,9 +135,20 @@ impl Consumer {
         let gate = self.gate.subscribe();
         let prefetch = watch::Sender::new(self.prefetch);
         let prefetches = prefetch.subscribe();
-        let link = Link { settings: self, deliveries, acked, generation, gate, prefetches, stop, flushed: true };
+        let consuming = Arc::new(AtomicBool::new(false));
+        let link = Link {
+            settings: self,
+            deliveries,
+            acked,
+            generation,
+            consuming: consuming.clone(),
+            gate,
+            prefetches,
+            stop,
+            flushed: true,
+        };
         let serving = async move { supervisor.run(link).await };
-        (Deliveries { deliveries: inbox, prefetch }, acks, serving)
+        (Deliveries { deliveries: inbox, prefetch, consuming }, acks, serving)
     }
 }
 
@@ -142,6 +158,8 @@ struct Link {
     deliveries: mpsc::UnboundedSender<Delivery>,
     acked: mpsc::UnboundedReceiver<DeliveryTag>,
     generation: Arc<AtomicU64>,
+    /// See [`Inbox::is_consuming`].
+    consuming: Arc<AtomicBool>,
     gate: watch::Receiver<GateState>,
     /// How many deliveries are wanted in hand.
     prefetches: watch::Receiver<u16>,
@@ -168,6 +186,7 @@ impl Serve for Link {
         let census = Census::new(connection, self.settings.names.commands());
         let mut events = pin!(connection.events_listener());
         let result = self.consume_until_stopped(&mut session, &mut events, census).await;
+        self.consuming.store(false, Ordering::Relaxed);
         // From here on nothing of this session may be worked on or settled.
         self.generation.store(generation + 1, Ordering::Release);
         if !matches!(session.subscription, Subscription::None) {
@@ -205,6 +224,7 @@ impl Link {
         loop {
             let (gate, prefetch) = (*self.gate.borrow_and_update(), *self.prefetches.borrow_and_update());
             session.follow(gate.is_open(), prefetch, &self.settings).await?;
+            self.consuming.store(!matches!(session.subscription, Subscription::None), Ordering::Relaxed);
             tokio::select! {
                 biased;
                 () = until(session.ledger.due()) => session.acknowledge(false).await?,

@@ -28,7 +28,7 @@ use crate::{
         schedule::{Arrival, Counters, Schedule, ScheduleDecision, Ticket},
     },
     gate::GateReason,
-    ports::{Delivery, DeliveryTag, Inbox, Ports, Sender, Settler},
+    ports::{Clock, Delivery, DeliveryTag, Inbox, Ports, Sender, Settler},
     telemetry::events::{OrderEvents, RateWaited},
 };
 
@@ -98,7 +98,8 @@ impl<P: Ports> Pipeline<P> {
 
 impl<P: Ports> Dispatcher<P> {
     fn new(pipeline: Pipeline<P>) -> Self {
-        let (shared, started) = (pipeline.shared.clone(), Instant::now());
+        let shared = pipeline.shared.clone();
+        let started = shared.ports.clock().monotonic();
         let rules = &shared.rules;
         let rates = rules.rates.borrow().clone();
         Self {
@@ -126,6 +127,7 @@ impl<P: Ports> Dispatcher<P> {
         let renewals = shared.heed_renewals();
         tokio::pin!(renewals);
         loop {
+            self.schedule.taking(inbox.is_consuming(), self.now());
             self.dispatch();
             if let Some(prefetch) = self.prefetch.change(self.limit.target(), self.now()) {
                 inbox.set_prefetch(prefetch);
@@ -152,6 +154,7 @@ impl<P: Ports> Dispatcher<P> {
     }
 
     async fn finish(&mut self) -> Drained {
+        self.schedule.taking(false, self.now());
         loop {
             self.dispatch();
             tokio::select! {
@@ -167,7 +170,7 @@ impl<P: Ports> Dispatcher<P> {
     }
 
     fn now(&self) -> Duration {
-        self.started.elapsed()
+        self.pipeline.shared.ports.clock().monotonic().saturating_duration_since(self.started)
     }
 
     /// What comes together is taken together: a turn costs more than a delivery.
@@ -280,7 +283,6 @@ impl<P: Ports> Dispatcher<P> {
             self.limit.reset(now);
         }
         self.was_open = is_open;
-        self.schedule.taking(self.pipeline.shared.telemetry.is_consuming(), now);
         while let Some(next) = self.schedule.next(now, is_open && self.limit.has_room()) {
             self.grant(next, None);
         }

@@ -172,10 +172,6 @@ impl Health {
         lock(&self.broker).consumer_active = active;
     }
 
-    pub(crate) fn is_consuming(&self) -> bool {
-        lock(&self.broker).consumer_active
-    }
-
     pub(crate) fn set_consumers(&self, consumers: u32) {
         lock(&self.broker).consumers = consumers;
     }

@@ -88,12 +88,6 @@ impl Telemetry {
         Counted::new(&self.inner.metrics.broker.unconfirmed)
     }
 
-    /// Whether the broker hands commands out to us.
-    #[must_use]
-    pub fn is_consuming(&self) -> bool {
-        self.inner.health.is_consuming()
-    }
-
     /// How many attempts may be under way now.
     pub fn set_concurrency_limit(&self, limit: usize) {
         self.inner.metrics.api.concurrency_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));

@@ -28,6 +28,10 @@ impl Inbox for Queue {
         self.0.try_recv().ok()
     }
 
+    fn is_consuming(&self) -> bool {
+        true
+    }
+
     fn set_prefetch(&mut self, _: u16) {}
 }
 
