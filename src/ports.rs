@@ -1,4 +1,7 @@
-//! What the pipeline needs of the world. Adapters implement these; tests use fakes.
+//! The interfaces between the pipeline and the outside: queue, broker, API, journal, clock, randomness.
+//!
+//! Adapters implement these traits; tests implement them with fakes. The pipeline is generic over [`Ports`] and knows
+//! neither AMQP nor HTTP.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -8,126 +11,127 @@ use tokio::time::Instant;
 
 use crate::domain::{
     evidence::Evidence,
-    journal::{Ended, Record, SendKey},
+    journal::{Record, RecordedOutcome, SendKey},
     message::Message,
     properties::Properties,
 };
 
-/// Names one delivery: its number is only valid within the session (generation) that brought it.
+/// Identifies a delivery. AMQP delivery tags are scoped to a channel, so the tag carries its session's generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeliveryTag {
-    /// Which session; a settle for an old one is dropped, as the broker has requeued the delivery.
+    /// The consumer session. An ack for an earlier one is dropped, as the broker has requeued the delivery.
     pub generation: u64,
     /// The broker's delivery tag.
     pub number: u64,
 }
 
-/// A message as it came from the queue.
+/// A message from the command queue.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// What to settle it by.
+    /// What to ack it by.
     pub tag: DeliveryTag,
-    /// The payload, untouched.
+    /// The payload, unchanged.
     pub body: Bytes,
-    /// The readable properties.
+    /// The properties and headers on the allow-list.
     pub properties: Properties,
-    /// The broker has handed it out before: an earlier owner may have posted it.
+    /// AMQP's `redelivered`: an earlier consumer may have attempted the command.
     pub redelivered: bool,
-    /// `exchange/key` that it came by.
+    /// `exchange/routing-key` of the message, for `courier-source`.
     pub source: String,
 }
 
-/// Where deliveries come from.
+/// The source of deliveries.
 pub trait Inbox: Send {
-    /// The next delivery, or `None` when no more will come, at shutdown.
+    /// Returns the next delivery, or `None` after shutdown. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Option<Delivery>> + Send;
 
-    /// One that is there already, if any.
+    /// Returns a delivery that has already arrived, without waiting.
     fn try_next(&mut self) -> Option<Delivery>;
 
     /// Whether the broker delivers commands now; `false` while disconnected or cancelled.
     fn is_consuming(&self) -> bool;
 
-    /// How many deliveries may be in hand from now on; it may take a moment.
+    /// Limits the unacked deliveries from now on. The change reaches the broker asynchronously.
     fn set_prefetch(&mut self, prefetch: u16);
 }
 
-/// Where deliveries are settled.
+/// Settles deliveries.
 pub trait Settler: Clone + Send + Sync + 'static {
-    /// Acknowledges; never fails: if the session is gone, the broker has requeued the delivery.
+    /// Acks a delivery. Infallible: if its session is gone, the broker has requeued it.
     fn ack(&self, tag: DeliveryTag);
 
-    /// Whether the session that brought this delivery still lives; if not, the broker hands it out again
-    /// and starting work on this copy would do it twice.
+    /// Whether the session of this delivery is still alive. If not, the broker redelivers it, so work on this copy must
+    /// not start.
     fn is_current(&self, tag: DeliveryTag) -> bool;
 }
 
-/// Why a message is not known to be stored.
+/// Why a publish is not known to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PublishError {
-    /// No queue is bound for it: the topology is incomplete.
+    /// `basic.return`: no queue is bound for the message, so the topology is incomplete.
     #[error("the broker returned the message: no queue is bound for it")]
     Returned,
-    /// The broker refused it: the queue is full or down.
+    /// `basic.nack`: the queue is full or unavailable.
     #[error("the broker refused the message: its queue is full or unavailable")]
     Refused,
-    /// The confirm did not come: the session broke or stalled.
-    #[error("the broker's confirm did not come")]
+    /// No confirm arrived: the session broke or stalled.
+    #[error("the broker did not confirm the message")]
     Unconfirmed,
 }
 
-/// Where events and dead letters go.
+/// Publishes events, dead letters and delayed commands.
 pub trait Outbox: Clone + Send + Sync + 'static {
-    /// Resolves with `Ok` only when the broker has confirmed that it stored the message in at least one queue.
+    /// Resolves with `Ok` once the broker has confirmed that at least one queue stored the message.
     fn publish(&self, message: Arc<Message>) -> impl Future<Output = Result<(), PublishError>> + Send;
 }
 
-/// Posts to the API.
+/// The client of the API.
 pub trait Sender: Clone + Send + Sync + 'static {
-    /// Makes one attempt with this request body and tells what is known afterwards and how long it took.
+    /// POSTs this request body once; returns the evidence and the duration of the attempt.
     fn send(&self, body: &Bytes) -> impl Future<Output = (Evidence, Duration)> + Send;
 
-    /// Resolves when the credential differs from the one that was used last; never, if nobody can change it.
+    /// Resolves when the credential differs from the one of the last attempt; never, if it is a fixed token.
     fn credential_changed(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// The journal cannot be written or read now. Whoever owns it has closed the gate and opens it again; the caller tries
-/// again then, and starts no attempt before.
+/// The journal cannot be read or written now. Its owner has closed the gate (`journal`) and reopens it; the caller
+/// retries after that and starts no attempt before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the journal is unavailable: {0}")]
 pub struct JournalUnavailable(pub String);
 
-/// What of a journal's answers a caller can wait for.
+/// The result of a journal call.
 pub type JournalResult<T> = Result<T, JournalUnavailable>;
 
-/// The durable record of what was started and how it ended. What a call tells or changes is durable when it resolves
-/// with `Ok`; after an `Err` nothing has changed.
+/// The durable record of started attempts and of outcomes, by [`SendKey`].
 ///
-/// Of one send: `start`, then exactly one of `release` and `end`; again and again, until `end`.
+/// A change is durable once its call resolves with `Ok`; after `Err` the record is unchanged. The calls for one send
+/// are: `start_attempt`, then either `finish_attempt` (more attempts may follow) or `record_outcome` (none will).
 pub trait Journal: Clone + Send + Sync + 'static {
-    /// What is on record; changes nothing.
+    /// Returns the record without changing it.
     fn lookup(&self, key: &SendKey) -> impl Future<Output = JournalResult<Record>> + Send;
 
-    /// Records that an attempt starts, unless somebody is at it or it has ended; tells what was on record before. Only when
-    /// that [is free](Record::is_free) is the attempt ours to make.
-    fn start(&self, key: &SendKey) -> impl Future<Output = JournalResult<Record>> + Send;
+    /// Records that an attempt starts and returns the previous record. If that does not
+    /// [allow an attempt](Record::allows_attempt), nothing is recorded and the caller must not POST.
+    fn start_attempt(&self, key: &SendKey) -> impl Future<Output = JournalResult<Record>> + Send;
 
-    /// Records that the attempt that we started is accounted for and more may follow, from here or from elsewhere;
-    /// `uncertain` if this or an earlier one may have reached the API.
-    fn release(&self, key: &SendKey, uncertain: bool) -> impl Future<Output = JournalResult<()>> + Send;
+    /// Records that the attempt started by this daemon is accounted for, so that any owner may start another;
+    /// `uncertain` if this attempt or an earlier one may have reached the API.
+    fn finish_attempt(&self, key: &SendKey, uncertain: bool) -> impl Future<Output = JournalResult<()>> + Send;
 
-    /// Records the end, whether or not an attempt was started.
-    fn end(&self, key: &SendKey, ended: Ended) -> impl Future<Output = JournalResult<()>> + Send;
+    /// Records the outcome, whether or not an attempt was started.
+    fn record_outcome(&self, key: &SendKey, outcome: RecordedOutcome)
+    -> impl Future<Output = JournalResult<()>> + Send;
 
-    /// Records that the dead letter of an end is stored.
-    fn letter_stored(&self, key: &SendKey) -> impl Future<Output = JournalResult<()>> + Send;
+    /// Records that the broker has stored the dead letter of the outcome.
+    fn record_letter_stored(&self, key: &SendKey) -> impl Future<Output = JournalResult<()>> + Send;
 
-    /// Whether a send without a record was never started: not when the journal has just been made, when other daemons
-    /// take commands that it does not know of, or when there is none.
+    /// Whether [`Record::Unknown`] proves that no attempt was started. False for a new journal, for one with lost
+    /// records, beside daemons with other journals, and without a journal.
     fn is_complete(&self) -> bool;
 
-    /// Whether it remembers anything at all.
-    fn remembers(&self) -> bool {
+    /// Whether anything is recorded at all.
+    fn is_enabled(&self) -> bool {
         true
     }
 }
@@ -145,35 +149,35 @@ pub trait Clock: Clone + Send + Sync + 'static {
 
 /// Randomness for jitter.
 pub trait Random: Clone + Send + Sync + 'static {
-    /// A number `n` with 0 ≤ n < 1.
+    /// Returns a number `n` with 0 ≤ n < 1.
     fn random_unit(&self) -> f64;
 }
 
-/// All ports that the pipeline uses besides its [`Inbox`], in one bundle.
+/// All ports that the pipeline uses besides its [`Inbox`].
 pub trait Ports: Send + Sync + 'static {
-    /// Posts to the API.
+    /// See [`Sender`].
     type Sender: Sender;
-    /// Publishes outcomes.
+    /// See [`Outbox`].
     type Outbox: Outbox;
-    /// Settles deliveries.
+    /// See [`Settler`].
     type Settler: Settler;
-    /// Remembers what was started and how it ended.
+    /// See [`Journal`].
     type Journal: Journal;
-    /// Tells the time.
+    /// See [`Clock`].
     type Clock: Clock;
-    /// Spreads waits.
+    /// See [`Random`].
     type Random: Random;
 
-    /// Posts to the API.
+    /// The client of the API.
     fn sender(&self) -> &Self::Sender;
-    /// Publishes outcomes.
+    /// The publisher of events, dead letters and delayed commands.
     fn outbox(&self) -> &Self::Outbox;
-    /// Settles deliveries.
+    /// The settler of deliveries.
     fn settler(&self) -> &Self::Settler;
-    /// Remembers what was started and how it ended.
+    /// The journal.
     fn journal(&self) -> &Self::Journal;
-    /// Tells the time.
+    /// The clock.
     fn clock(&self) -> &Self::Clock;
-    /// Spreads waits.
+    /// The source of jitter.
     fn random(&self) -> &Self::Random;
 }

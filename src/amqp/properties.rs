@@ -41,7 +41,7 @@ fn read_headers(theirs: &FieldTable) -> Headers {
     let mut headers = Headers::new();
     for (name, value) in allowed {
         let Some(value) = read_value(value) else { continue };
-        let weight = 1 + name.as_str().len() + value.weight();
+        let weight = 1 + name.as_str().len() + value.wire_bytes();
         if weight <= MAX_HEADER_BYTES.min(room) {
             room -= weight;
             headers.insert(name.as_str().to_owned().into(), value);

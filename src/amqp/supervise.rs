@@ -50,7 +50,7 @@ impl<R: Random> Supervisor<R> {
             let (connected, result) = self.session(&mut serve).await;
             let Err(problem) = result else { return true };
             failures = if began.elapsed() > HEALTHY { 1 } else { failures + 1 };
-            let wait = retry::back_off(failures, self.random.random_unit());
+            let wait = retry::backoff(failures, self.random.random_unit());
             self.tell(connected, &problem, wait);
             if problem.is_large_frame() {
                 self.broker.need_large_frames();

@@ -10,7 +10,7 @@ use crate::{
     config::{self, Sources},
     domain::{
         command::CommandId,
-        journal::{Ended, Record, SendKey},
+        journal::{Record, RecordedOutcome, SendKey},
     },
     journal::{self, RedisJournal, RedisJournalSettings},
     ports::Journal,
@@ -115,15 +115,15 @@ async fn lookup(journal: RedisJournal, key: &SendKey) -> Result<Record, Exit> {
 fn show(key: &SendKey, found: Option<&Found>, as_json: bool) {
     let (id, replay) = (key.command_id.as_str(), key.replay);
     let state = found.map_or("unknown", |found| state(&found.record));
-    let ended = found.and_then(|found| if let Record::Ended(ended) = &found.record { Some(ended) } else { None });
+    let ended = found.and_then(|found| if let Record::Finished(ended) = &found.record { Some(ended) } else { None });
     let at = found.and_then(|found| found.at).map(|at| format!("{at:.3}"));
     let uncertain = found.and_then(|found| found.uncertain);
     if as_json {
         let event = ended.and_then(event);
-        let owes_letter = ended.map(|ended| ended.owes_letter);
+        let letter_pending = ended.map(|ended| ended.letter_pending);
         return output::json(&json!({
             "commandId": id, "replay": replay, "state": state, "at": at, "uncertain": uncertain,
-            "owesLetter": owes_letter, "event": event,
+            "owesLetter": letter_pending, "event": event,
         }));
     }
     output::line(&format!("{id:?}, replay {replay}: {}", in_words(state)));
@@ -135,23 +135,23 @@ fn show(key: &SendKey, found: Option<&Found>, as_json: bool) {
     }
     if let Some(ended) = ended {
         output::line(&format!("event         {}", String::from_utf8_lossy(&ended.event)));
-        if ended.owes_letter {
+        if ended.letter_pending {
             output::line(&"its dead letter is not known to be stored");
         }
     }
 }
 
-fn event(ended: &Ended) -> Option<Box<RawValue>> {
+fn event(ended: &RecordedOutcome) -> Option<Box<RawValue>> {
     serde_json::from_slice(&ended.event).ok()
 }
 
 const fn state(record: &Record) -> &'static str {
     match record {
         Record::Unknown => "unknown",
-        Record::Held => "held",
+        Record::InProgress => "held",
         Record::Orphaned => "orphaned",
         Record::Waiting { .. } => "waiting",
-        Record::Ended(_) => "ended",
+        Record::Finished(_) => "ended",
     }
 }
 

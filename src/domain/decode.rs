@@ -13,7 +13,7 @@ mod unique;
 mod wire;
 
 pub use self::{
-    limits::{Limits, MissingId, UnknownFields},
+    limits::{DecodeLimits, DecodeLimits as Limits, MissingId, UnknownFields},
     malformed::Malformed,
 };
 use self::{
@@ -36,7 +36,7 @@ use super::{
 pub fn decode(
     body: &[u8],
     properties: &Properties,
-    limits: &Limits,
+    limits: &DecodeLimits,
     new_id: impl FnOnce() -> String,
 ) -> Result<Command, Malformed> {
     strict(body, properties, limits, new_id).map_err(|fault| {
@@ -49,7 +49,7 @@ pub fn decode(
 fn strict(
     body: &[u8],
     properties: &Properties,
-    limits: &Limits,
+    limits: &DecodeLimits,
     new_id: impl FnOnce() -> String,
 ) -> Result<Command, Fault> {
     check::at_most("body", body.len(), "bytes", limits.max_body)?;

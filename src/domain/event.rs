@@ -54,14 +54,14 @@ pub struct Event {
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum CommandResult {
     /// The API took it; with its answer when that could be parsed.
     Succeeded(Option<Response>),
     /// It did not, or nobody knows: the reason tells the outcome.
     Failed(Failure),
 }
 
-impl Ending {
+impl CommandResult {
     /// Why it did not succeed.
     #[must_use]
     pub const fn reason(&self) -> Option<Reason> {
@@ -98,7 +98,7 @@ pub struct Timing {
 
 /// What the daemon knows about the end of a command besides the command itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Circumstances {
+pub struct EventContext {
     /// How often an operator replayed the command.
     pub replay: u32,
     /// See [`Event::occurred_at`].
@@ -114,7 +114,7 @@ pub struct Circumstances {
 impl Event {
     /// Tells the end of a command.
     #[must_use]
-    pub fn of_command(command: &Command, ending: Ending, circumstances: &Circumstances) -> Self {
+    pub fn of_command(command: &Command, ending: CommandResult, circumstances: &EventContext) -> Self {
         let mut event = Self::new(command.id.clone(), Some(command.channel_type.clone()), ending, circumstances);
         event.metadata.clone_from(&command.metadata);
         event
@@ -135,16 +135,21 @@ impl Event {
 
     /// Tells that a message is not a command; `None` when nobody can tell whose message it was.
     #[must_use]
-    pub fn of_malformed(malformed: &Malformed, circumstances: &Circumstances) -> Option<Self> {
+    pub fn of_malformed(malformed: &Malformed, circumstances: &EventContext) -> Option<Self> {
         let failure = Failure { reason: Reason::Malformed, http_status: None, detail: malformed.detail() };
         let channel_type = malformed.channel_type.clone();
-        malformed.id.clone().map(|id| Self::new(id, channel_type, Ending::Failed(failure), circumstances))
+        malformed.id.clone().map(|id| Self::new(id, channel_type, CommandResult::Failed(failure), circumstances))
     }
 
-    fn new(command_id: CommandId, channel_type: Option<String>, ending: Ending, circumstances: &Circumstances) -> Self {
+    fn new(
+        command_id: CommandId,
+        channel_type: Option<String>,
+        ending: CommandResult,
+        circumstances: &EventContext,
+    ) -> Self {
         let (outcome, response, failure) = match ending {
-            Ending::Succeeded(response) => (Outcome::Succeeded, response, None),
-            Ending::Failed(failure) => (failure.reason.outcome(), None, Some(failure)),
+            CommandResult::Succeeded(response) => (Outcome::Succeeded, response, None),
+            CommandResult::Failed(failure) => (failure.reason.outcome(), None, Some(failure)),
         };
         Self {
             event_id: event_id(&command_id, circumstances.replay, outcome),

@@ -1,49 +1,49 @@
-//! What the journal remembers of a send, and what that says about the next step.
+//! The journal's view of a send: its key, its record, its recorded outcome.
 
 use bytes::Bytes;
 
 use super::command::CommandId;
 
-/// What a send is remembered by. A replay is a new send by intent, so it has a record of its own.
+/// The key of a record. A replay by an operator is a new send on purpose, so it has a record of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SendKey {
-    /// The command.
+    /// The command's id.
     pub command_id: CommandId,
-    /// How often an operator replayed it: 0, 1, …
+    /// The replay count: 0, 1, …
     pub replay: u32,
 }
 
-/// What is on record of a send.
+/// The recorded state of a send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Nothing: no attempt was started within the journal's retention.
+    /// No record. Proves that no attempt was started only while the journal is complete.
     Unknown,
-    /// An attempt is under way, by an owner that lives: this daemon or another one.
-    Held,
-    /// An attempt was started by an owner that is gone: the request may have left, and nobody knows what became of it.
+    /// An attempt is in progress by a live owner: this daemon or another one.
+    InProgress,
+    /// An attempt was started by an owner that is gone: the request may have left, so its verdict is uncertain.
     Orphaned,
-    /// Every attempt so far is accounted for, and none of them was the end.
+    /// Every attempt so far is accounted for and there is no outcome yet.
     Waiting {
-        /// One of them may have reached the API.
+        /// One of the attempts may have reached the API.
         uncertain: bool,
     },
-    /// It reached its end.
-    Ended(Ended),
+    /// The send has its outcome.
+    Finished(RecordedOutcome),
 }
 
 impl Record {
-    /// Whether an attempt may be started on it: nobody is at it, and it has no end.
+    /// Whether another attempt may start: none is in progress and there is no outcome.
     #[must_use]
-    pub const fn is_free(&self) -> bool {
+    pub const fn allows_attempt(&self) -> bool {
         matches!(self, Self::Unknown | Self::Orphaned | Self::Waiting { .. })
     }
 }
 
-/// The end of a send.
+/// The outcome of a send as the journal keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// The event as it was told, JSON.
+pub struct RecordedOutcome {
+    /// The event's JSON as published.
     pub event: Bytes,
-    /// The end has a dead letter that is not known to be stored.
-    pub owes_letter: bool,
+    /// The outcome has a dead letter that is not known to be stored.
+    pub letter_pending: bool,
 }

@@ -11,7 +11,7 @@
 //!   a round trip. After it the queue is gone, so the baseline is seen again.
 //! - If latency does not fall with the limit, the limit was not to blame: the new latency becomes the baseline.
 //!
-//! At the start, and after [`Limit::reset`], a few attempts may be under way, and each success adds one (doubling with
+//! At the start, and after [`ConcurrencyLimit::reset`], a few attempts may be under way, and each success adds one (doubling with
 //! every round trip) until the former limit is reached or the API shows that it is too much; in both modes.
 //!
 //! # What holds, what not
@@ -103,7 +103,7 @@ struct Learned {
 
 /// How many attempts may be under way. Times are counted from some start.
 #[derive(Clone, Debug)]
-pub struct Limit {
+pub struct ConcurrencyLimit {
     floor: f64,
     ceiling: f64,
     /// Within floor and ceiling.
@@ -119,7 +119,7 @@ pub struct Limit {
     decreased_until: Duration,
 }
 
-impl Limit {
+impl ConcurrencyLimit {
     /// Always `n`, at least one, after the slow start.
     #[must_use]
     pub fn fixed(n: usize) -> Self {
@@ -146,7 +146,7 @@ impl Limit {
 
     /// How many may be under way now.
     #[must_use]
-    pub fn limit(&self) -> usize {
+    pub fn current(&self) -> usize {
         let limit = self.ramp.map_or(self.limit, |ramp| ramp.min(self.limit)).max(1.0);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a u32")]
         let limit = limit as usize;
@@ -170,26 +170,26 @@ impl Limit {
     /// Whether one more may start.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.in_flight < self.limit()
+        self.in_flight < self.current()
     }
 
     /// Starts slowly again, up to what was the limit: the gate opened, and nobody knows what the API can take now.
-    pub fn reset(&mut self, now: Duration) {
+    pub fn restart(&mut self, now: Duration) {
         self.ramp = slow_start(self.limit);
         self.round = Round::at(now);
     }
 
     /// An attempt starts.
-    pub fn started(&mut self, now: Duration) {
+    pub fn start_attempt(&mut self, now: Duration) {
         if self.in_flight == 0 {
             self.round = Round::at(now);
         }
         self.in_flight += 1;
-        self.round.is_used |= self.in_flight >= self.limit();
+        self.round.is_used |= self.in_flight >= self.current();
     }
 
     /// An attempt ended after `latency`.
-    pub fn finished(&mut self, now: Duration, latency: Duration, sample: Sample) {
+    pub fn finish_attempt(&mut self, now: Duration, latency: Duration, sample: Sample) {
         self.in_flight = self.in_flight.saturating_sub(1);
         match sample {
             Sample::Neutral => {}

@@ -60,7 +60,7 @@ pub struct Message {
 impl Message {
     /// The same message for another target, such as the queue that `reply_to` names.
     #[must_use]
-    pub fn redirected(&self, target: Target) -> Self {
+    pub fn to_target(&self, target: Target) -> Self {
         Self { target, ..self.clone() }
     }
 }

@@ -54,7 +54,7 @@ pub enum HeaderValue {
 impl HeaderValue {
     /// How many bytes it takes on the wire at most, with its kind and length.
     #[must_use]
-    pub fn weight(&self) -> usize {
+    pub fn wire_bytes(&self) -> usize {
         match self {
             Self::Text(text) => 5 + text.len(),
             Self::Int(_) | Self::Bool(_) => 9,

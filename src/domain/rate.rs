@@ -13,7 +13,7 @@ const NEXT_TO_NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 ///
 /// It keeps the one moment at which it will be full again. That makes it exact: who waits as long as told finds a token.
 #[derive(Clone, Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     /// The time that brings one token.
     step: Duration,
     /// How far ahead of now `full_at` may be for a token to be left: the time that brings all tokens but one.
@@ -21,7 +21,7 @@ pub struct Bucket {
     full_at: Duration,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full bucket that gets `per_second` tokens a second and holds those of a tenth of a second, at least one.
     #[must_use]
     pub fn new(per_second: f64) -> Self {
@@ -78,19 +78,19 @@ pub struct Rates {
 
 /// All that an attempt may have to wait for besides its turn.
 #[derive(Clone, Debug, Default)]
-pub struct Pace {
-    target: Option<Bucket>,
-    classes: Vec<Option<Bucket>>,
+pub struct RateLimiter {
+    target: Option<TokenBucket>,
+    classes: Vec<Option<TokenBucket>>,
     key_interval: Duration,
 }
 
-impl Pace {
+impl RateLimiter {
     /// With full buckets.
     #[must_use]
     pub fn new(rates: &Rates) -> Self {
         Self {
-            target: rates.target.map(Bucket::new),
-            classes: rates.classes.iter().map(|rate| rate.map(Bucket::new)).collect(),
+            target: rates.target.map(TokenBucket::new),
+            classes: rates.classes.iter().map(|rate| rate.map(TokenBucket::new)).collect(),
             key_interval: rates.key_interval,
         }
     }
@@ -133,10 +133,10 @@ impl Pace {
     }
 }
 
-fn change(bucket: &mut Option<Bucket>, per_second: Option<f64>, now: Duration) {
+fn change(bucket: &mut Option<TokenBucket>, per_second: Option<f64>, now: Duration) {
     match (bucket.as_mut(), per_second) {
         (Some(bucket), Some(rate)) => bucket.set_rate(rate, now),
-        (_, rate) => *bucket = rate.map(Bucket::new),
+        (_, rate) => *bucket = rate.map(TokenBucket::new),
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
         /// Over every stretch between two starts, under one rate.
         #[test]
         fn the_rate_is_never_exceeded(rate in 0.1_f64..5_000.0, gaps_ms in vec(0.0_f64..300.0, 1..50)) {
-            let (mut bucket, mut now, mut starts) = (Bucket::new(rate), Duration::ZERO, Vec::new());
+            let (mut bucket, mut now, mut starts) = (TokenBucket::new(rate), Duration::ZERO, Vec::new());
             for gap_ms in gaps_ms {
                 now += s(gap_ms / 1_000.0 / rate.min(10.0));
                 while bucket.take(now).is_ok() {
@@ -175,7 +175,7 @@ mod tests {
         /// No lost time: who waits as told gets its token, and the whole rate is used.
         #[test]
         fn the_told_wait_is_exact(rate in 0.1_f64..5_000.0, other in 0.1_f64..5_000.0) {
-            let (mut bucket, mut now) = (Bucket::new(rate), s(7.0));
+            let (mut bucket, mut now) = (TokenBucket::new(rate), s(7.0));
             for n in 0..200 {
                 if n == 100 {
                     bucket.set_rate(other, now);
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_change_of_the_rate_gives_nothing_away() {
-        let mut bucket = Bucket::new(100.0);
+        let mut bucket = TokenBucket::new(100.0);
         (0..10).for_each(|_| bucket.take(Duration::ZERO).unwrap());
         assert!(bucket.take(Duration::ZERO).is_err());
         bucket.set_rate(10.0, Duration::ZERO);
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_wait_for_one_bucket_costs_no_token_of_another() {
         let rates = Rates { target: Some(10.0), classes: vec![Some(1.0), None], key_interval: Duration::ZERO };
-        let mut pace = Pace::new(&rates);
+        let mut pace = RateLimiter::new(&rates);
         assert!(pace.take(0, Duration::ZERO).is_ok());
         assert!(pace.take(0, s(0.2)).is_err());
         assert!(pace.take(1, s(0.2)).is_ok(), "the target's token is still there");
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn a_rate_that_is_no_number_does_no_harm() {
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE, 1e300] {
-            let mut bucket = Bucket::new(rate);
+            let mut bucket = TokenBucket::new(rate);
             let _ = (bucket.take(Duration::ZERO), bucket.take(Duration::MAX));
             bucket.set_rate(5.0, s(1.0));
             let _ = bucket.take(Duration::MAX);

@@ -28,7 +28,7 @@ pub fn delay_after(attempts: u32, random_unit: f64) -> Delay {
 /// The wait before asking the broker again after `failures` failures in a row (1 or more): full jitter over a doubling
 /// bound from 0.2 s to 5 s, so that many daemons do not return to a restarted broker in one wave.
 #[must_use]
-pub fn back_off(failures: u32, random_unit: f64) -> Duration {
+pub fn backoff(failures: u32, random_unit: f64) -> Duration {
     let bound_ms = 200_u64.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(5_000);
     Duration::from_millis(100) + Duration::from_millis(bound_ms).mul_f64(random_unit.clamp(0.0, 1.0))
 }
@@ -50,9 +50,9 @@ mod tests {
     #[test]
     fn reconnects_are_never_at_once_and_never_more_than_about_five_seconds_apart() {
         for failures in [0, 1, 5, 20, u32::MAX] {
-            assert!(back_off(failures, 0.0) >= Duration::from_millis(100));
-            assert!(back_off(failures, 1.0) <= Duration::from_millis(5_100));
+            assert!(backoff(failures, 0.0) >= Duration::from_millis(100));
+            assert!(backoff(failures, 1.0) <= Duration::from_millis(5_100));
         }
-        assert!(back_off(1, 1.0) < back_off(4, 1.0));
+        assert!(backoff(1, 1.0) < backoff(4, 1.0));
     }
 }

@@ -4,7 +4,7 @@
 //! A case is an object with these fields; what is absent is not looked at, or is none:
 //! - `name`: says what the case is about;
 //! - `properties`: `content_type`, `content_encoding`, `message_id`, `correlation_id`, `headers` (text or integer);
-//! - `limits`: settings other than the defaults, by the field names of `Limits`;
+//! - `limits`: settings other than the defaults, by the field names of `DecodeLimits`;
 //! - the body as one of: `body`, a string whose text is the body, or any other JSON that is the body byte for byte;
 //!   `body_base64`, for bytes that are no text;
 //! - for a command: `request`, compared as JSON values, and what else it must be decoded to: `id`, `expires_at`,
@@ -20,7 +20,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     command::{Command, OnUncertain},
-    decode::{Limits, Malformed, decode},
+    decode::{DecodeLimits, Malformed, decode},
     properties::{HeaderValue, Properties},
 };
 
@@ -34,7 +34,7 @@ pub(super) struct Case {
     #[serde(default)]
     pub(super) properties: SampleProperties,
     #[serde(default)]
-    pub(super) limits: Limits,
+    pub(super) limits: DecodeLimits,
     body: Option<Box<RawValue>>,
     body_base64: Option<String>,
     pub(super) id: Option<String>,

@@ -8,15 +8,15 @@
 //! - Lanes that could start an attempt do so first come, first served. Only commands of the same class wait for that
 //!   class's rate; only those for the same key for its least interval; a token is taken only by a start.
 //! - One copy at a time leaves a lane, in order, so the tier's own order matches.
-//! - Everything is bounded: a lane has `depth` commands in hand, all lanes together hold `held_most` in hand behind
-//!   missing ones, and `away_most` places of missing ones are remembered. What leaves a lane for want of room stays
+//! - Everything is bounded: a lane has `lane_capacity` commands in hand, all lanes together hold `max_held` in hand behind
+//!   missing ones, and `max_remembered` places of missing ones are remembered. What leaves a lane for want of room stays
 //!   in hand until its copy is stored, which the prefetch bounds.
 //! - Every operation takes logarithmic time, but for sending a whole lane away.
 //!
 //! # What does not
 //!
-//! - Order is given up, and counted, for what does not come back in time (`forgotten`) and beyond `away_most`
-//!   (`given_up`). A copy comes back behind the queue's backlog: a backlog that takes longer than `grace` costs order.
+//! - Order is given up, and counted, for what does not come back in time (`forgotten`) and beyond `max_remembered`
+//!   (`given_up`). A copy comes back behind the queue's backlog: a backlog that takes longer than `return_grace` costs order.
 //! - Nothing is remembered over a restart: what is in the tiers then comes back as if it were new. A second daemon on
 //!   the same queue has its own lanes.
 //! - A key with more traffic than it can be posted in order works at its own pace, round through the shortest tier.
@@ -39,7 +39,7 @@ use self::{
     lane::{Lane, Place, Why},
     turns::Turns,
 };
-use super::rate::{Pace, Rates};
+use super::rate::{RateLimiter, Rates};
 
 /// A command in hand; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,13 +49,13 @@ pub struct Ticket(u64);
 #[derive(Clone, Debug)]
 pub struct ScheduleSettings {
     /// Commands of one key in hand, at least one.
-    pub depth: usize,
+    pub lane_capacity: usize,
     /// Commands in hand behind missing ones, of all keys.
-    pub held_most: usize,
+    pub max_held: usize,
     /// Places of missing commands that are remembered, of all keys.
-    pub away_most: usize,
+    pub max_remembered: usize,
     /// How long after its due time a missing command is waited for, while commands are taken at all.
-    pub grace: Duration,
+    pub return_grace: Duration,
     /// The tiers' lengths, the shortest first; at least one.
     pub tiers: Vec<Duration>,
     /// How many rate classes there are; at least one.
@@ -87,14 +87,14 @@ pub struct Arrival<'a> {
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScheduleDecision {
-    /// Start an attempt. It ends by [`Schedule::again`], [`Schedule::left`] or [`Schedule::send_away`].
+    /// Start an attempt. It ends by [`Schedule::request_attempt`], [`Schedule::remove`] or [`Schedule::delay`].
     Attempt {
         /// Whose.
         ticket: Ticket,
         /// How long nothing but rates held it back.
         rate_wait: Duration,
     },
-    /// Store a copy in the tier, uncounted unless this command was sent away itself; then [`Schedule::parked`].
+    /// Store a copy in the tier, uncounted unless this command was sent away itself; then [`Schedule::confirm_delayed`].
     Delay {
         /// Whose.
         ticket: Ticket,
@@ -105,7 +105,7 @@ pub enum ScheduleDecision {
 
 /// What has happened so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct OrderCounters {
     /// Copies stored only because one before them was missing.
     pub behind: u64,
     /// Copies stored for want of room.
@@ -132,13 +132,13 @@ struct Hand {
     class: usize,
 }
 
-/// All lanes. Times are counted from some start. After each call, ask [`Self::next`] until there is nothing to do.
+/// All lanes. Times are counted from some start. After each call, ask [`Self::next_decision`] until there is nothing to do.
 ///
 /// Calls with a ticket that is out of hand do nothing.
 #[derive(Debug)]
 pub struct Schedule {
     settings: ScheduleSettings,
-    pace: Pace,
+    pace: RateLimiter,
     hands: FxHashMap<Ticket, Hand>,
     /// Boxed, as the table has room for some thousand.
     lanes: FxHashMap<LaneId, Box<Lane>>,
@@ -153,18 +153,18 @@ pub struct Schedule {
     taking_since: Option<Duration>,
     next_ticket: u64,
     wake_at: Option<Duration>,
-    counters: Counters,
+    counters: OrderCounters,
 }
 
 impl Schedule {
     /// Without commands, and taking some.
     #[must_use]
     pub fn new(mut settings: ScheduleSettings, rates: &Rates) -> Self {
-        settings.depth = settings.depth.max(1);
+        settings.lane_capacity = settings.lane_capacity.max(1);
         settings.classes = settings.classes.max(1);
         Self {
             turns: Turns::new(settings.classes),
-            pace: Pace::new(rates),
+            pace: RateLimiter::new(rates),
             settings,
             hands: FxHashMap::default(),
             lanes: FxHashMap::default(),
@@ -175,12 +175,12 @@ impl Schedule {
             taking_since: Some(Duration::ZERO),
             next_ticket: 0,
             wake_at: None,
-            counters: Counters::default(),
+            counters: OrderCounters::default(),
         }
     }
 
     /// Takes a command in hand. One that was away takes its place again.
-    pub fn arrive(&mut self, arrival: Arrival<'_>, now: Duration) -> Ticket {
+    pub fn insert(&mut self, arrival: Arrival<'_>, now: Duration) -> Ticket {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
         let at = arrival.key.map_or(LaneId::Alone(ticket), |key| LaneId::Key(hash(key)));
@@ -188,7 +188,7 @@ impl Schedule {
         let hands = &self.hands;
         let is_it = |ticket: &Ticket| hands.get(ticket).is_some_and(|hand| hand.id == arrival.id);
         let place = lane.place_beside(is_it).unwrap_or_else(|| lane.place_of(arrival.id));
-        let may_hold = self.held < self.settings.held_most;
+        let may_hold = self.held < self.settings.max_held;
         lane.seat(place, (ticket, arrival.id), may_hold, &self.settings, now);
         let class = arrival.class.min(self.settings.classes - 1);
         self.hands.insert(ticket, Hand { lane: at, place, id: arrival.id, class });
@@ -197,7 +197,7 @@ impl Schedule {
     }
 
     /// What is to be done now, if anything. Copies are stored whether or not attempts may start.
-    pub fn next(&mut self, now: Duration, may_attempt: bool) -> Option<ScheduleDecision> {
+    pub fn next_decision(&mut self, now: Duration, may_attempt: bool) -> Option<ScheduleDecision> {
         while let Some((_, at)) = self.alarms.first().copied().filter(|(time, _)| *time <= now) {
             self.alarms.pop_first();
             self.lanes.entry(at).and_modify(|lane| lane.alarm = None);
@@ -221,7 +221,7 @@ impl Schedule {
         }
     }
 
-    /// When to ask [`Self::next`] again although nothing happened, as of its last answer that there is nothing to do.
+    /// When to ask [`Self::next_decision`] again although nothing happened, as of its last answer that there is nothing to do.
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
         self.wake_at
@@ -254,7 +254,7 @@ impl Schedule {
     }
 
     /// Its attempt is over, and it wants another. Until then it has held up its lane, also while it waited in process.
-    pub fn again(&mut self, ticket: Ticket, now: Duration) {
+    pub fn request_attempt(&mut self, ticket: Ticket, now: Duration) {
         let Some(hand) = self.hands.get(&ticket).copied() else { return };
         if let Some(lane) = self.lanes.get_mut(&hand.lane) {
             lane.busy.take_if(|busy| *busy == ticket);
@@ -263,7 +263,7 @@ impl Schedule {
     }
 
     /// It is out of hand for good: told, or expired while it waited for whatever.
-    pub fn left(&mut self, ticket: Ticket, now: Duration) {
+    pub fn remove(&mut self, ticket: Ticket, now: Duration) {
         let Some(hand) = self.hands.remove(&ticket) else { return };
         if let Some(lane) = self.lanes.get_mut(&hand.lane) {
             lane.remove(hand.place, ticket);
@@ -273,7 +273,7 @@ impl Schedule {
 
     /// It is in the broker's hand again, which gives it out once more (its session is lost): it keeps its place, unless it was
     /// given out already, and waits beside or in a tier.
-    pub fn released(&mut self, ticket: Ticket, now: Duration) {
+    pub fn requeue(&mut self, ticket: Ticket, now: Duration) {
         let Some(hand) = self.hands.remove(&ticket) else { return };
         let remembers = self.remembers(hand.lane);
         if let Some(lane) = self.lanes.get_mut(&hand.lane) {
@@ -289,7 +289,7 @@ impl Schedule {
 
     /// It must wait in this tier, and everything in hand behind it follows. Each gets its [`ScheduleDecision::Delay`]; one that is on its
     /// way to a tier already gets it again.
-    pub fn send_away(&mut self, ticket: Ticket, tier: usize, now: Duration) {
+    pub fn delay(&mut self, ticket: Ticket, tier: usize, now: Duration) {
         let Some(hand) = self.hands.get(&ticket).copied() else { return };
         let Some(lane) = self.lanes.get_mut(&hand.lane) else { return };
         let waits = |room: &std::collections::BTreeMap<Place, Ticket>| room.get(&hand.place) == Some(&ticket);
@@ -304,7 +304,7 @@ impl Schedule {
     }
 
     /// Its copy is stored: it is out of hand, and will come back.
-    pub fn parked(&mut self, ticket: Ticket, now: Duration) {
+    pub fn confirm_delayed(&mut self, ticket: Ticket, now: Duration) {
         let Some(hand) = self.hands.remove(&ticket) else { return };
         let remembers = self.remembers(hand.lane);
         if let Some(lane) = self.lanes.get_mut(&hand.lane)
@@ -321,13 +321,13 @@ impl Schedule {
 
     /// Whether the place of one that goes is to be kept; counts it if that is not possible.
     fn remembers(&mut self, lane: LaneId) -> bool {
-        let (is_keyed, has_room) = (matches!(lane, LaneId::Key(_)), self.away < self.settings.away_most);
+        let (is_keyed, has_room) = (matches!(lane, LaneId::Key(_)), self.away < self.settings.max_remembered);
         self.counters.given_up += u64::from(is_keyed && !has_room);
         is_keyed && has_room
     }
 
     /// Whether commands are taken from the queue. While they are not, nothing can come back, so nothing is forgotten.
-    pub fn taking(&mut self, is_taking: bool, now: Duration) {
+    pub fn set_consuming(&mut self, is_taking: bool, now: Duration) {
         if is_taking == self.taking_since.is_some() {
             return;
         }
@@ -337,8 +337,8 @@ impl Schedule {
     }
 
     /// No more than so many are held from now on: what they wait for must find room in hand, too.
-    pub fn hold_at_most(&mut self, held: usize) {
-        self.settings.held_most = held;
+    pub fn set_max_held(&mut self, held: usize) {
+        self.settings.max_held = held;
     }
 
     /// Other rates from now on.
@@ -349,8 +349,8 @@ impl Schedule {
     /// Puts everything in order after something happened to a lane.
     fn touch(&mut self, at: LaneId, now: Duration) {
         let Some(lane) = self.lanes.get_mut(&at) else { return };
-        let (grace, taking_since) = (self.settings.grace, self.taking_since);
-        let forget_at = |due: Duration| taking_since.map(|since| due.max(since).saturating_add(grace));
+        let (return_grace, taking_since) = (self.settings.return_grace, self.taking_since);
+        let forget_at = |due: Duration| taking_since.map(|since| due.max(since).saturating_add(return_grace));
         let overdue = |due| forget_at(due).is_some_and(|time| time <= now);
         lane.close_up(&self.settings, overdue, &mut self.counters);
 
@@ -381,13 +381,13 @@ impl Schedule {
 
     /// Whether a command in hand waits for nothing but rates and leave to start.
     #[must_use]
-    pub fn has_turn(&self) -> bool {
+    pub fn has_ready(&self) -> bool {
         self.turns.is_any()
     }
 
     /// What has happened so far.
     #[must_use]
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> OrderCounters {
         self.counters
     }
 }

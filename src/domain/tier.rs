@@ -46,13 +46,13 @@ impl Tiers {
 
     /// The place of the tier for the `turn`th wait in a tier (0, 1, …): each in turn, and then the longest again and again.
     #[must_use]
-    pub fn in_turn(&self, turn: usize) -> usize {
+    pub fn for_turn(&self, turn: usize) -> usize {
         turn.min(self.0.len().saturating_sub(1))
     }
 
     /// The place of the longest that ends within `wait`; the shortest's when none does. A longer wait takes several.
     #[must_use]
-    pub fn within(&self, wait: Duration) -> usize {
+    pub fn longest_within(&self, wait: Duration) -> usize {
         self.0.iter().rposition(|tier| tier.length <= wait).unwrap_or(0)
     }
 }
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn each_is_taken_in_turn_and_then_the_longest_again() {
         let tiers = tiers(&[30, 5, 120]).unwrap();
-        let taken: Vec<_> = (0..5).map(|turn| tiers.get(tiers.in_turn(turn)).unwrap().name.as_str()).collect();
+        let taken: Vec<_> = (0..5).map(|turn| tiers.get(tiers.for_turn(turn)).unwrap().name.as_str()).collect();
         assert_eq!(taken, ["5s", "30s", "120s", "120s", "120s"]);
     }
 
@@ -79,7 +79,7 @@ mod tests {
         for (wait_s, name) in
             [(0, "5s"), (5, "5s"), (29, "5s"), (30, "30s"), (119, "30s"), (120, "120s"), (9_999, "120s")]
         {
-            let place = tiers.within(Duration::from_secs(wait_s));
+            let place = tiers.longest_within(Duration::from_secs(wait_s));
             assert_eq!(tiers.get(place).unwrap().name, name, "{wait_s} s");
         }
     }

@@ -24,13 +24,13 @@ struct Second {
 
 /// The last attempts that say something about the API: throttled and unauthorized ones do not.
 #[derive(Clone, Debug, Default)]
-pub struct Window {
+pub struct AttemptWindow {
     seconds: VecDeque<Second>,
     /// Whether each was rejected.
     rejected: VecDeque<bool>,
 }
 
-impl Window {
+impl AttemptWindow {
     /// Takes the verdict of an attempt in that ended `now`, counted from some start on a monotonic clock; what is too old goes.
     pub fn add(&mut self, verdict: Verdict, now: Duration) {
         if !verdict.counts() {
@@ -78,8 +78,8 @@ mod tests {
 
     const START: Duration = Duration::from_secs(1_000);
 
-    fn window(verdicts: impl IntoIterator<Item = Verdict>) -> Window {
-        let mut window = Window::default();
+    fn window(verdicts: impl IntoIterator<Item = Verdict>) -> AttemptWindow {
+        let mut window = AttemptWindow::default();
         verdicts.into_iter().for_each(|verdict| window.add(verdict, START));
         window
     }

@@ -12,7 +12,7 @@ pub use self::{
     redis::{RedisJournal, RedisJournalSettings, RedisUrl, parse as parse_redis_url},
 };
 use crate::{
-    domain::journal::{Ended, Record, SendKey},
+    domain::journal::{Record, RecordedOutcome, SendKey},
     ports::{self, JournalResult},
 };
 
@@ -38,39 +38,39 @@ impl ports::Journal for Journal {
         }
     }
 
-    async fn start(&self, key: &SendKey) -> JournalResult<Record> {
+    async fn start_attempt(&self, key: &SendKey) -> JournalResult<Record> {
         match self {
-            Self::File(journal) => journal.start(key).await,
-            Self::Redis(journal) => Box::pin(journal.start(key)).await,
-            Self::None(journal) => journal.start(key).await,
+            Self::File(journal) => journal.start_attempt(key).await,
+            Self::Redis(journal) => Box::pin(journal.start_attempt(key)).await,
+            Self::None(journal) => journal.start_attempt(key).await,
         }
     }
 
-    async fn release(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
+    async fn finish_attempt(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
         match self {
-            Self::File(journal) => journal.release(key, uncertain).await,
-            Self::Redis(journal) => Box::pin(journal.release(key, uncertain)).await,
-            Self::None(journal) => journal.release(key, uncertain).await,
+            Self::File(journal) => journal.finish_attempt(key, uncertain).await,
+            Self::Redis(journal) => Box::pin(journal.finish_attempt(key, uncertain)).await,
+            Self::None(journal) => journal.finish_attempt(key, uncertain).await,
         }
     }
 
-    async fn end(&self, key: &SendKey, ended: Ended) -> JournalResult<()> {
+    async fn record_outcome(&self, key: &SendKey, ended: RecordedOutcome) -> JournalResult<()> {
         match self {
-            Self::File(journal) => journal.end(key, ended).await,
-            Self::Redis(journal) => Box::pin(journal.end(key, ended)).await,
-            Self::None(journal) => journal.end(key, ended).await,
+            Self::File(journal) => journal.record_outcome(key, ended).await,
+            Self::Redis(journal) => Box::pin(journal.record_outcome(key, ended)).await,
+            Self::None(journal) => journal.record_outcome(key, ended).await,
         }
     }
 
-    async fn letter_stored(&self, key: &SendKey) -> JournalResult<()> {
+    async fn record_letter_stored(&self, key: &SendKey) -> JournalResult<()> {
         match self {
-            Self::File(journal) => journal.letter_stored(key).await,
-            Self::Redis(journal) => Box::pin(journal.letter_stored(key)).await,
-            Self::None(journal) => journal.letter_stored(key).await,
+            Self::File(journal) => journal.record_letter_stored(key).await,
+            Self::Redis(journal) => Box::pin(journal.record_letter_stored(key)).await,
+            Self::None(journal) => journal.record_letter_stored(key).await,
         }
     }
 
-    fn remembers(&self) -> bool {
+    fn is_enabled(&self) -> bool {
         !matches!(self, Self::None(_))
     }
 

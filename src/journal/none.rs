@@ -1,7 +1,7 @@
 //! No journal: nothing is remembered, so a command that comes twice is posted twice.
 
 use crate::{
-    domain::journal::{Ended, Record, SendKey},
+    domain::journal::{Record, RecordedOutcome, SendKey},
     ports::{Journal, JournalResult},
 };
 
@@ -14,19 +14,19 @@ impl Journal for NoJournal {
         Ok(Record::Unknown)
     }
 
-    async fn start(&self, _: &SendKey) -> JournalResult<Record> {
+    async fn start_attempt(&self, _: &SendKey) -> JournalResult<Record> {
         Ok(Record::Unknown)
     }
 
-    async fn release(&self, _: &SendKey, _: bool) -> JournalResult<()> {
+    async fn finish_attempt(&self, _: &SendKey, _: bool) -> JournalResult<()> {
         Ok(())
     }
 
-    async fn end(&self, _: &SendKey, _: Ended) -> JournalResult<()> {
+    async fn record_outcome(&self, _: &SendKey, _: RecordedOutcome) -> JournalResult<()> {
         Ok(())
     }
 
-    async fn letter_stored(&self, _: &SendKey) -> JournalResult<()> {
+    async fn record_letter_stored(&self, _: &SendKey) -> JournalResult<()> {
         Ok(())
     }
 
@@ -34,7 +34,7 @@ impl Journal for NoJournal {
         false
     }
 
-    fn remembers(&self) -> bool {
+    fn is_enabled(&self) -> bool {
         false
     }
 }
@@ -46,9 +46,9 @@ mod tests {
 
     #[tokio::test]
     async fn remembers_nothing_and_says_so() {
-        assert_eq!(NoJournal.start(&key("a")).await, Ok(Record::Unknown));
-        assert_eq!(NoJournal.end(&key("a"), ended("{}")).await, Ok(()));
-        assert_eq!(NoJournal.start(&key("a")).await, Ok(Record::Unknown));
+        assert_eq!(NoJournal.start_attempt(&key("a")).await, Ok(Record::Unknown));
+        assert_eq!(NoJournal.record_outcome(&key("a"), ended("{}")).await, Ok(()));
+        assert_eq!(NoJournal.start_attempt(&key("a")).await, Ok(Record::Unknown));
         assert!(!NoJournal.is_complete());
     }
 }

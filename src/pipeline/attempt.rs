@@ -16,9 +16,9 @@ use super::{
 use crate::{
     domain::{
         command::{Command, OnUncertain},
-        event::{Ending, Failure, Response},
+        event::{CommandResult, Failure, Response},
         evidence::{Evidence, NoAnswer},
-        journal::{Ended, Record, SendKey},
+        journal::{Record, RecordedOutcome, SendKey},
         limit::Sample,
         reason::Reason,
         request,
@@ -35,9 +35,9 @@ const MOMENT: Duration = Duration::from_secs(1);
 /// How the work on a command ends.
 pub(super) enum End {
     /// There is an outcome to tell.
-    Told(Ending),
+    Told(CommandResult),
     /// The journal knows the outcome: it is told again, with its dead letter if that is owed.
-    Known(Ended, Option<Teller>),
+    Known(RecordedOutcome, Option<Teller>),
     /// It waits in a tier.
     Parked(Parking),
     /// Nothing is acknowledged: the daemon shuts down, or the session that brought it is gone.
@@ -180,10 +180,10 @@ impl<P: Ports> Work<'_, P> {
     /// Asks the journal for the attempt. What it knows already is no attempt's business any more.
     async fn claim(&mut self) -> Result<Claim, Stop> {
         let journal = self.shared.ports.journal();
-        let Ok(record) = journal.start(&self.send).await else { return Ok(Claim::Unavailable) };
+        let Ok(record) = journal.start_attempt(&self.send).await else { return Ok(Claim::Unavailable) };
         match record {
-            Record::Ended(ended) if !ended.owes_letter => return Err(End::Known(ended, None).into()),
-            Record::Ended(ended) => {
+            Record::Finished(ended) if !ended.letter_pending => return Err(End::Known(ended, None).into()),
+            Record::Finished(ended) => {
                 return Err(match self.shared.telling.begin(&self.send) {
                     Some(teller) => End::Known(ended, Some(teller)).into(),
                     // Its letter is on its way.
@@ -191,12 +191,12 @@ impl<P: Ports> Work<'_, P> {
                 });
             }
             // Its owner tells the outcome; this copy comes back for it.
-            Record::Held => return Err(Stop::Away(SHORTEST)),
+            Record::InProgress => return Err(Stop::Away(SHORTEST)),
             Record::Orphaned => return Ok(self.orphaned()),
             Record::Waiting { uncertain } => self.journey.may_have_been_posted(uncertain),
             // What an earlier owner of the delivery did, nobody has written down.
             Record::Unknown if self.delivery.redelivered && !journal.is_complete() => {
-                if journal.remembers() && self.on_uncertain == OnUncertain::Park {
+                if journal.is_enabled() && self.on_uncertain == OnUncertain::Park {
                     return Ok(self.orphaned());
                 }
                 self.journey.may_have_been_posted(true);
@@ -274,7 +274,7 @@ impl<P: Ports> Work<'_, P> {
     async fn wait_until(&self, not_before: Timestamp) -> Result<(), Stop> {
         let early = Duration::try_from(not_before.duration_since(self.shared.ports.clock().now())).unwrap_or_default();
         if early > MOMENT {
-            return Err(self.away(self.shared.rules.tiers.within(early), Some(not_before)));
+            return Err(self.away(self.shared.rules.tiers.longest_within(early), Some(not_before)));
         }
         Ok(self.shared.wait(early).await?)
     }
@@ -284,7 +284,7 @@ impl<P: Ports> Work<'_, P> {
         match retry::delay_after(self.journey.attempts, self.shared.ports.random().random_unit()) {
             Delay::InProcess(wait) if self.has_passed(wait) => Err(Stop::TooLate),
             Delay::InProcess(wait) => Ok(self.shared.wait(wait).await?),
-            Delay::InTier(turn) => Err(self.away(self.shared.rules.tiers.in_turn(turn), None)),
+            Delay::InTier(turn) => Err(self.away(self.shared.rules.tiers.for_turn(turn), None)),
         }
     }
 
@@ -295,7 +295,7 @@ impl<P: Ports> Work<'_, P> {
 
     /// For the longest tier that fits into what is known of the wait.
     fn leave_memory(&self) -> Stop {
-        self.away(self.shared.rules.tiers.within(self.shared.keeper.wait()), None)
+        self.away(self.shared.rules.tiers.longest_within(self.shared.keeper.wait()), None)
     }
 
     fn expires_in(&self, tier: usize) -> bool {
@@ -351,7 +351,7 @@ impl<P: Ports> Work<'_, P> {
     }
 
     /// A 2xx is delivered whatever its body says.
-    fn succeeded(&self, evidence: &Evidence) -> Ending {
+    fn succeeded(&self, evidence: &Evidence) -> CommandResult {
         let body = match evidence {
             Evidence::Answer(answer) => answer.body.as_deref(),
             Evidence::NotSent(_) | Evidence::NoAnswer(_) => None,
@@ -360,7 +360,7 @@ impl<P: Ports> Work<'_, P> {
         if response.is_none() {
             self.shared.telemetry.record(AnswerUnread { command_id: &self.command.id });
         }
-        Ending::Succeeded(response)
+        CommandResult::Succeeded(response)
     }
 
     /// Whether the deadline will have passed after this wait.
@@ -380,18 +380,18 @@ const fn sample(verdict: Verdict) -> Sample {
     }
 }
 
-fn expired(journey: &Journey) -> Ending {
+fn expired(journey: &Journey) -> CommandResult {
     let detail = match journey.may_have_arrived() {
         true => "the deadline passed before another attempt could start; an earlier one may have reached the API",
         false => "the deadline passed before an attempt could start",
     };
-    Ending::Failed(Failure { reason: Reason::Expired, http_status: None, detail: detail.into() })
+    CommandResult::Failed(Failure { reason: Reason::Expired, http_status: None, detail: detail.into() })
 }
 
-fn buried(reason: Reason, evidence: &Evidence, attempts: u32) -> Ending {
+fn buried(reason: Reason, evidence: &Evidence, attempts: u32) -> CommandResult {
     let detail = match reason {
         Reason::Exhausted => format!("{attempts} attempts, the last: {evidence}"),
         _ => evidence.to_string(),
     };
-    Ending::Failed(Failure { reason, http_status: evidence.status(), detail: detail.into() })
+    CommandResult::Failed(Failure { reason, http_status: evidence.status(), detail: detail.into() })
 }

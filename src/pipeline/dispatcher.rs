@@ -24,8 +24,8 @@ use crate::{
     domain::{
         command::Command,
         decode,
-        limit::Limit,
-        schedule::{Arrival, Counters, Schedule, ScheduleDecision, Ticket},
+        limit::ConcurrencyLimit,
+        schedule::{Arrival, OrderCounters, Schedule, ScheduleDecision, Ticket},
     },
     gate::GateReason,
     ports::{Clock, Delivery, DeliveryTag, Inbox, Ports, Sender, Settler},
@@ -62,7 +62,7 @@ struct Hand {
 struct Dispatcher<P: Ports> {
     pipeline: Pipeline<P>,
     schedule: Schedule,
-    limit: Limit,
+    limit: ConcurrencyLimit,
     prefetch: Prefetch,
     hands: FxHashMap<Ticket, Hand>,
     /// The newest session that brought something.
@@ -73,7 +73,7 @@ struct Dispatcher<P: Ports> {
     /// The gate was open when it was last looked at.
     was_open: bool,
     is_draining: bool,
-    counted: Counters,
+    counted: OrderCounters,
     /// When to look again though nothing happened, if ever.
     wake_at: Option<Instant>,
 }
@@ -113,7 +113,7 @@ impl<P: Ports> Dispatcher<P> {
             started,
             was_open: true,
             is_draining: false,
-            counted: Counters::default(),
+            counted: OrderCounters::default(),
             wake_at: None,
             pipeline,
         }
@@ -127,11 +127,11 @@ impl<P: Ports> Dispatcher<P> {
         let renewals = shared.heed_renewals();
         tokio::pin!(renewals);
         loop {
-            self.schedule.taking(inbox.is_consuming(), self.now());
+            self.schedule.set_consuming(inbox.is_consuming(), self.now());
             self.dispatch();
             if let Some(prefetch) = self.prefetch.change(self.limit.target(), self.now()) {
                 inbox.set_prefetch(prefetch);
-                self.schedule.hold_at_most(rules::held_most(prefetch.into()));
+                self.schedule.set_max_held(rules::held_most(prefetch.into()));
             }
             let wake_at = self.wake_at.unwrap_or(self.started);
             tokio::select! {
@@ -154,7 +154,7 @@ impl<P: Ports> Dispatcher<P> {
     }
 
     async fn finish(&mut self) -> Drained {
-        self.schedule.taking(false, self.now());
+        self.schedule.set_consuming(false, self.now());
         loop {
             self.dispatch();
             tokio::select! {
@@ -225,7 +225,7 @@ impl<P: Ports> Dispatcher<P> {
         let key = rules.order_key(&command).filter(|_| !is_generated);
         let id = rules::identity(&delivery, &command);
         let arrival = Arrival { key: key.as_deref(), id, class: rules.class(&command) };
-        let ticket = self.schedule.arrive(arrival, now);
+        let ticket = self.schedule.insert(arrival, now);
         let (place, grant) = Place::new(ticket, self.words.0.clone());
         self.hands.insert(ticket, Hand { tag: delivery.tag, grant: Some(grant) });
         // Boxed, for the runtime moves what it spawns several times.
@@ -236,29 +236,29 @@ impl<P: Ports> Dispatcher<P> {
         let now = self.now();
         match word {
             Word::Again(ticket, grant) => {
-                self.schedule.again(ticket, now);
+                self.schedule.request_attempt(ticket, now);
                 // Who asks during the drain gets no answer, which is one.
                 if !self.is_draining {
                     self.wait(ticket, grant);
                 }
             }
             Word::SendAway(ticket, tier, grant) => {
-                self.schedule.send_away(ticket, tier, now);
+                self.schedule.delay(ticket, tier, now);
                 self.wait(ticket, grant);
             }
             Word::Parked(ticket) => {
                 self.hands.remove(&ticket);
-                self.schedule.parked(ticket, now);
+                self.schedule.confirm_delayed(ticket, now);
             }
             Word::Left(ticket) => {
                 self.hands.remove(&ticket);
-                self.schedule.left(ticket, now);
+                self.schedule.remove(ticket, now);
             }
             Word::Released(ticket) => {
                 self.hands.remove(&ticket);
-                self.schedule.released(ticket, now);
+                self.schedule.requeue(ticket, now);
             }
-            Word::Answered(took, sample) => self.limit.finished(now, took, sample),
+            Word::Answered(took, sample) => self.limit.finish_attempt(now, took, sample),
         }
     }
 
@@ -269,7 +269,7 @@ impl<P: Ports> Dispatcher<P> {
         if self.pipeline.shared.ports.settler().is_current(hand.tag) {
             hand.grant = Some(grant);
         } else {
-            self.schedule.released(ticket, self.started.elapsed());
+            self.schedule.requeue(ticket, self.started.elapsed());
             drop(grant.send(Grant::Release));
         }
     }
@@ -280,10 +280,10 @@ impl<P: Ports> Dispatcher<P> {
         let is_open = !self.is_draining && self.pipeline.shared.gate.state().is_open();
         if is_open && !mem::replace(&mut self.was_open, is_open) {
             // Nobody knows what the API can take now.
-            self.limit.reset(now);
+            self.limit.restart(now);
         }
         self.was_open = is_open;
-        while let Some(next) = self.schedule.next(now, is_open && self.limit.has_room()) {
+        while let Some(next) = self.schedule.next_decision(now, is_open && self.limit.has_room()) {
             self.grant(next, None);
         }
         let rates = self.schedule.wake_at().map(|at| self.started + at);
@@ -298,7 +298,7 @@ impl<P: Ports> Dispatcher<P> {
             Turn::Open => None,
             Turn::Wait(until) => until,
             Turn::Probe(probe) => {
-                if let Some(next) = self.schedule.next(self.now(), true) {
+                if let Some(next) = self.schedule.next_decision(self.now(), true) {
                     self.grant(next, Some(probe));
                 }
                 None
@@ -309,7 +309,7 @@ impl<P: Ports> Dispatcher<P> {
     /// Whether nothing in hand could be a probe: what there is waits for its delay, its device, or to be told. One that is
     /// asked for may have to wait, too; so many may be in hand as the broker would have handed out.
     fn lacks_probe(&self) -> bool {
-        !self.schedule.has_turn() && self.work.len() < usize::from(self.pipeline.shared.rules.prefetch)
+        !self.schedule.has_ready() && self.work.len() < usize::from(self.pipeline.shared.rules.prefetch)
     }
 
     fn grant(&mut self, next: ScheduleDecision, probe: Option<Probe>) {
@@ -321,12 +321,12 @@ impl<P: Ports> Dispatcher<P> {
         let granted = match next {
             // The broker hands it out again, so this copy must not be posted or parked as well; it keeps its place for then.
             _ if !shared.ports.settler().is_current(tag) => {
-                self.schedule.released(ticket, self.started.elapsed());
+                self.schedule.requeue(ticket, self.started.elapsed());
                 Grant::Release
             }
             ScheduleDecision::Delay { tier, .. } => Grant::Park(tier),
             ScheduleDecision::Attempt { rate_wait, .. } => {
-                self.limit.started(self.started.elapsed());
+                self.limit.start_attempt(self.started.elapsed());
                 shared.telemetry.record(RateWaited { wait: rate_wait });
                 Grant::Attempt(Permission::new(self.words.0.clone(), probe))
             }
@@ -340,7 +340,7 @@ impl<P: Ports> Dispatcher<P> {
         let (now, generation) = (self.now(), self.generation);
         let stale = self.hands.iter_mut().filter(|(_, hand)| hand.tag.generation < generation);
         for (ticket, grant) in stale.filter_map(|(ticket, hand)| Some((*ticket, hand.grant.take()?))) {
-            self.schedule.released(ticket, now);
+            self.schedule.requeue(ticket, now);
             drop(grant.send(Grant::Release));
         }
     }
@@ -360,7 +360,7 @@ impl<P: Ports> Dispatcher<P> {
 
     fn tell(&mut self) {
         let telemetry = &self.pipeline.shared.telemetry;
-        telemetry.set_concurrency_limit(self.limit.limit());
+        telemetry.set_concurrency_limit(self.limit.current());
         let (before, now) = (self.counted, self.schedule.counters());
         if before != now {
             telemetry.record(OrderEvents { before, now });

@@ -9,7 +9,7 @@ use crate::{
     domain::{
         command::CommandId,
         delayed::DelayedCommand,
-        event::{Circumstances, Timing},
+        event::{EventContext, Timing},
         journal::SendKey,
         properties::header,
         reason::Reason,
@@ -151,14 +151,14 @@ impl Journey {
     }
 
     /// What the event tells besides the command and its ending.
-    pub(super) fn circumstances(&self, now: Timestamp, reason: Option<Reason>) -> Circumstances {
+    pub(super) fn event_context(&self, now: Timestamp, reason: Option<Reason>) -> EventContext {
         let total = self.age(now);
         let timing = Timing {
             waited_ms: millis(self.waited.unwrap_or(total)),
             api_ms: millis(self.api),
             total_ms: millis(total),
         };
-        Circumstances {
+        EventContext {
             replay: self.replay,
             occurred_at: now,
             attempts: self.attempts,

@@ -13,7 +13,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    domain::{evidence::Evidence, verdict::Verdict, window::Window},
+    domain::{evidence::Evidence, verdict::Verdict, window::AttemptWindow},
     gate::{Gate, GateReason},
     telemetry::{ClosedGate, Telemetry},
 };
@@ -42,7 +42,7 @@ struct State {
     troubles: Vec<Trouble>,
     /// A probe is under way.
     probing: bool,
-    window: Window,
+    window: AttemptWindow,
 }
 
 /// The keeper; one for a pipeline.

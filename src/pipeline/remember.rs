@@ -3,7 +3,7 @@
 use super::{Shared, attempt::End};
 use crate::{
     domain::{
-        journal::{Ended, SendKey},
+        journal::{RecordedOutcome, SendKey},
         retry,
     },
     gate::GateReason,
@@ -18,7 +18,7 @@ pub(super) enum Fact {
         uncertain: bool,
     },
     /// The end.
-    Ended(Ended),
+    Ended(RecordedOutcome),
     /// The end's dead letter is stored.
     LetterStored,
 }
@@ -36,7 +36,7 @@ impl<P: Ports> Shared<P> {
         for failures in 1.. {
             self.gate.until(|gate| !gate.is_closed_by(GateReason::Journal)).await;
             // It may have failed again meanwhile, or not have closed the gate yet.
-            tokio::time::sleep(retry::back_off(failures, self.ports.random().random_unit())).await;
+            tokio::time::sleep(retry::backoff(failures, self.ports.random().random_unit())).await;
             if self.write(send, fact).await.is_ok() {
                 return;
             }
@@ -46,15 +46,15 @@ impl<P: Ports> Shared<P> {
     async fn write(&self, send: &SendKey, fact: &Fact) -> JournalResult<()> {
         let journal = self.ports.journal();
         match fact {
-            Fact::Released { uncertain } => journal.release(send, *uncertain).await,
-            Fact::Ended(ended) => journal.end(send, ended.clone()).await,
-            Fact::LetterStored => journal.letter_stored(send).await,
+            Fact::Released { uncertain } => journal.finish_attempt(send, *uncertain).await,
+            Fact::Ended(ended) => journal.record_outcome(send, ended.clone()).await,
+            Fact::LetterStored => journal.record_letter_stored(send).await,
         }
     }
 
     /// Waits until the journal can be asked again, unless the daemon shuts down meanwhile.
     pub(super) async fn journal_is_back(&self) -> Result<(), End> {
-        self.wait(retry::back_off(1, self.ports.random().random_unit())).await?;
+        self.wait(retry::backoff(1, self.ports.random().random_unit())).await?;
         tokio::select! {
             biased;
             () = self.drain.cancelled() => Err(End::Released),

@@ -11,9 +11,9 @@ use super::prefetch::first_prefetch;
 use crate::{
     domain::{
         command::{Command, OnUncertain},
-        decode::Limits,
+        decode::DecodeLimits,
         event::EventFormat,
-        limit::Limit,
+        limit::ConcurrencyLimit,
         properties::header,
         rate::Rates,
         schedule,
@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// What a command may look like.
-    pub limits: Limits,
+    pub limits: DecodeLimits,
     /// The key of the device in the request.
     pub descriptor_field: String,
     /// Which status means what.
@@ -91,10 +91,10 @@ impl Concurrency {
         }
     }
 
-    pub(super) fn limit(self) -> Limit {
+    pub(super) fn limit(self) -> ConcurrencyLimit {
         match self {
-            Self::Fixed(n) => Limit::fixed(n.into()),
-            Self::Adaptive(least, most) => Limit::adaptive(least.into(), most.into()),
+            Self::Fixed(n) => ConcurrencyLimit::fixed(n.into()),
+            Self::Adaptive(least, most) => ConcurrencyLimit::adaptive(least.into(), most.into()),
         }
     }
 }
@@ -110,10 +110,10 @@ impl Rules {
     pub(super) fn lanes(&self) -> schedule::ScheduleSettings {
         let window = usize::from(self.prefetch);
         schedule::ScheduleSettings {
-            depth: (window / 8).max(8).min(window / 2).max(1),
-            held_most: held_most(first_prefetch(self.prefetch).into()),
-            away_most: AWAY_MOST,
-            grace: GRACE,
+            lane_capacity: (window / 8).max(8).min(window / 2).max(1),
+            max_held: held_most(first_prefetch(self.prefetch).into()),
+            max_remembered: AWAY_MOST,
+            return_grace: GRACE,
             tiers: self.tiers.iter().map(|tier| tier.length).collect(),
             classes: self.channels.len() + 1,
         }

@@ -18,8 +18,8 @@ use crate::{
         command::{Command, CommandId},
         dead_letter::DeadLetter,
         decode::Malformed,
-        event::{Ending, Event, Failure},
-        journal::{Ended, SendKey},
+        event::{CommandResult, Event, Failure},
+        journal::{RecordedOutcome, SendKey},
         message::{Message, Target},
         reason::Reason,
         retry,
@@ -92,10 +92,10 @@ impl<P: Ports> Pipeline<P> {
         delivery: &'a mut Delivery,
         command: &'a mut Command,
         journey: &'a Journey,
-        ending: Ending,
+        ending: CommandResult,
     ) -> impl Future<Output = ()> + Send + 'a {
         let (shared, send) = (&self.shared, journey.send(&command.id));
-        let circumstances = journey.circumstances(shared.ports.clock().now(), ending.reason());
+        let circumstances = journey.event_context(shared.ports.clock().now(), ending.reason());
         let (message, json, failure) = {
             let event = Event::of_command(command, ending, &circumstances);
             let json = event.json();
@@ -104,7 +104,7 @@ impl<P: Ports> Pipeline<P> {
         // Before the journal knows of the end: a copy of the delivery must not write the letter, too.
         let teller = failure.as_ref().and_then(|_| shared.telling.begin(&send));
         // Before anybody is told: else a crash now could end it in another way than it was told.
-        let ended = Fact::Ended(Ended { event: json, owes_letter: failure.is_some() });
+        let ended = Fact::Ended(RecordedOutcome { event: json, letter_pending: failure.is_some() });
         if failure.is_none() {
             // Nobody asks for it again, and a broker that takes its time has all that are in hand wait for it.
             (delivery.body, command.text) = (Bytes::new(), None);
@@ -120,14 +120,20 @@ impl<P: Ports> Pipeline<P> {
 
     /// Settles a command whose end the journal knows: its event is told again, and its dead letter only if that is not
     /// known to be stored.
-    async fn settle_known(&self, delivery: &mut Delivery, command: &mut Command, journey: &mut Journey, ended: Ended) {
+    async fn settle_known(
+        &self,
+        delivery: &mut Delivery,
+        command: &mut Command,
+        journey: &mut Journey,
+        ended: RecordedOutcome,
+    ) {
         let Some(event) = Event::repeated(&ended.event) else {
             let detail = "the journal knows of an end, and what it was cannot be read".into();
             let failure = Failure { reason: Reason::Uncertain, http_status: None, detail };
-            return self.settle(delivery, command, journey, Ending::Failed(failure)).await;
+            return self.settle(delivery, command, journey, CommandResult::Failed(failure)).await;
         };
         journey.attempts = event.attempts;
-        let (failure, send) = (event.failure.clone().filter(|_| ended.owes_letter), journey.send(&command.id));
+        let (failure, send) = (event.failure.clone().filter(|_| ended.letter_pending), journey.send(&command.id));
         let message = self.shared.message(delivery, journey, &event, event.json());
         self.shared.tell(delivery, journey, Some(message), failure.as_ref(), Some(&send)).await;
         self.shared.ports.settler().ack(delivery.tag);
@@ -162,7 +168,7 @@ impl<P: Ports> Pipeline<P> {
     /// Settles a message that is no command: a dead letter, and an event when an id could be read.
     async fn settle_malformed(&self, delivery: &Delivery, journey: &Journey, malformed: &Malformed) {
         let now = self.shared.ports.clock().now();
-        let event = Event::of_malformed(malformed, &journey.circumstances(now, Some(Reason::Malformed)));
+        let event = Event::of_malformed(malformed, &journey.event_context(now, Some(Reason::Malformed)));
         let failure = Failure { reason: Reason::Malformed, http_status: None, detail: malformed.detail() };
         let message = event.as_ref().map(|event| self.shared.message(delivery, journey, event, event.json()));
         self.shared.tell(delivery, journey, message, Some(&failure), None).await;
@@ -189,7 +195,7 @@ impl<P: Ports> Shared<P> {
     ) {
         let reply_to = delivery.properties.reply_to.as_ref().filter(|_| self.rules.replies);
         let reply = event.as_ref().zip(reply_to);
-        let reply = reply.map(|(event, queue)| Arc::new(event.redirected(Target::Reply(queue.clone()))));
+        let reply = reply.map(|(event, queue)| Arc::new(event.to_target(Target::Reply(queue.clone()))));
         let dead_letter = failure.map(|failure| Arc::new(dead_letter(delivery, journey, failure)));
         if reply.is_none() && dead_letter.is_none() {
             return self.store(event).await;
@@ -223,7 +229,7 @@ impl<P: Ports> Shared<P> {
     async fn store_at_last(&self, message: Arc<Message>, error: PublishError) {
         let gate = self.telemetry.close_gate(GateReason::Blocked, &error.to_string());
         for failures in 1.. {
-            tokio::time::sleep(retry::back_off(failures, self.ports.random().random_unit())).await;
+            tokio::time::sleep(retry::backoff(failures, self.ports.random().random_unit())).await;
             if self.ports.outbox().publish(message.clone()).await.is_ok() {
                 break;
             }

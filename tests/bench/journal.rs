@@ -15,7 +15,7 @@ use std::{
 use edna_courier::{
     domain::{
         command::CommandId,
-        journal::{Ended, SendKey},
+        journal::{RecordedOutcome, SendKey},
     },
     journal::{FileJournal, FileJournalSettings, Notice},
     ports::Journal,
@@ -84,8 +84,8 @@ async fn work(
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let Some(key) = key(number).filter(|_| number < commands) else { return Ok(()) };
-        journal.start(&key).await?;
-        journal.end(&key, Ended { event: event.clone().into(), owes_letter: false }).await?;
+        journal.start_attempt(&key).await?;
+        journal.record_outcome(&key, RecordedOutcome { event: event.clone().into(), letter_pending: false }).await?;
     }
 }
 

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use edna_courier::domain::{
     command::{Command, OnUncertain},
-    decode::{Limits, decode},
-    event::{Circumstances, Ending, Event, EventFormat, Response, Timing},
+    decode::{DecodeLimits, decode},
+    event::{CommandResult, Event, EventContext, EventFormat, Response, Timing},
     evidence::{Answer, Evidence},
     message::Message,
     properties::Properties,
@@ -41,7 +41,7 @@ fn main() {
 fn steps(group: &mut BenchmarkGroup<'_, WallTime>, text_bytes: usize) {
     let text = "t".repeat(text_bytes);
     let wire = json!({"commandId": "c-12345", "text": text, "channelType": "WHATSAPP", "deviceAddress": "79001234567"});
-    let (body, limits) = (wire.to_string().into_bytes(), Limits { max_text: 10_000, ..Limits::default() });
+    let (body, limits) = (wire.to_string().into_bytes(), DecodeLimits { max_text: 10_000, ..DecodeLimits::default() });
     let properties = Properties { content_type: Some("application/json".into()), ..Properties::default() };
     let decoded = || decode(&body, &properties, &limits, || unreachable!("it has an id")).expect("a command");
     let (command, evidence) = (decoded(), answered());
@@ -67,8 +67,8 @@ fn answered() -> Evidence {
 fn told(command: &Command, properties: &Properties) -> (Bytes, Message) {
     let timing = Timing { waited_ms: 12, api_ms: 48, total_ms: 61 };
     let occurred_at = Timestamp::now();
-    let circumstances = Circumstances { replay: 0, occurred_at, attempts: 1, possible_duplicate: false, timing };
-    let event = Event::of_command(command, Ending::Succeeded(Response::parse(ANSWER)), &circumstances);
+    let circumstances = EventContext { replay: 0, occurred_at, attempts: 1, possible_duplicate: false, timing };
+    let event = Event::of_command(command, CommandResult::Succeeded(Response::parse(ANSWER)), &circumstances);
     let json = event.json();
     (json.clone(), event.to_message(json, EventFormat::Plain, 0, properties))
 }

@@ -82,7 +82,7 @@ async fn nothing_is_left_of_an_attempt_that_failed() {
 
 #[test]
 fn the_longest_that_we_stay_away_without_need_is_less_than_15_s() {
-    let longest_wait = retry::back_off(u32::MAX, 1.0);
+    let longest_wait = retry::backoff(u32::MAX, 1.0);
     assert!(CONNECT_DEADLINE + longest_wait < Duration::from_secs(15));
 }
 

@@ -4,7 +4,7 @@ use jiff::{Timestamp, civil};
 use serde_json::value::RawValue;
 
 use super::{
-    limits::{Limits, MAX_CHANNEL_TYPE, MAX_FILE_NAME, MAX_METADATA, MAX_MIME_TYPE, MAX_NAME, MAX_URL},
+    limits::{DecodeLimits, MAX_CHANNEL_TYPE, MAX_FILE_NAME, MAX_METADATA, MAX_MIME_TYPE, MAX_NAME, MAX_URL},
     malformed::{Fault, Problem},
     object::{Slot, Str},
     unique,
@@ -13,7 +13,7 @@ use super::{
 use crate::domain::command::{Attachment, Command, CommandId, OnUncertain};
 
 /// Checks all but the id, which depends on the way that the command came, and `commandId`, which is looked at there.
-pub(super) fn command(wire: WireCommand<'_>, id: CommandId, limits: &Limits) -> Result<Command, Fault> {
+pub(super) fn command(wire: WireCommand<'_>, id: CommandId, limits: &DecodeLimits) -> Result<Command, Fault> {
     let attachments = attachments(wire.attachments)?;
     Ok(Command {
         id,

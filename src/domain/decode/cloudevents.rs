@@ -11,7 +11,7 @@ use serde::de::MapAccess;
 
 use super::{
     check,
-    limits::Limits,
+    limits::DecodeLimits,
     malformed::{Fault, Problem},
     object::{self, Entry, Fields, Slot, Str},
     text_of,
@@ -48,7 +48,7 @@ impl<'de> Fields<'de> for Envelope<'de> {
 }
 
 /// Decodes structured mode.
-pub(super) fn structured(json: &str, limits: &Limits) -> Result<Command, Fault> {
+pub(super) fn structured(json: &str, limits: &DecodeLimits) -> Result<Command, Fault> {
     let envelope: Envelope<'_> = object::read(json, limits.unknown_fields)?;
     if envelope.specversion.into_value().is_none_or(|Str(version)| version != VERSION) {
         return Err(Fault::at("specversion", MUST_BE_VERSION));
@@ -70,7 +70,7 @@ pub(super) fn is_binary(properties: &Properties) -> bool {
 }
 
 /// Decodes binary mode.
-pub(super) fn binary(json: &str, properties: &Properties, limits: &Limits) -> Result<Command, Fault> {
+pub(super) fn binary(json: &str, properties: &Properties, limits: &DecodeLimits) -> Result<Command, Fault> {
     if attribute(properties, "specversion").is_none_or(|version| version != VERSION) {
         return Err(Fault::at("cloudEvents_specversion", MUST_BE_VERSION));
     }
@@ -104,7 +104,7 @@ impl Around<'_> {
     fn command(
         &self,
         wire: WireCommand<'_>,
-        limits: &Limits,
+        limits: &DecodeLimits,
         place: impl Fn(Fault) -> Fault,
     ) -> Result<Command, Fault> {
         let id = check::command_id(self.id_field, self.id)?;
@@ -117,7 +117,7 @@ impl Around<'_> {
         Ok(command)
     }
 
-    fn command_in_base64(&self, base64: &str, limits: &Limits) -> Result<Command, Fault> {
+    fn command_in_base64(&self, base64: &str, limits: &DecodeLimits) -> Result<Command, Fault> {
         const FIELD: &str = "data_base64";
         let body = STANDARD.decode(base64).map_err(|_| Fault::at(FIELD, Problem::MustBe("Base64 (RFC 4648)")))?;
         let wire = text_of(&body).and_then(|json| object::read(json, limits.unknown_fields));

@@ -16,7 +16,7 @@ pub(super) const MAX_MIME_TYPE: usize = 256;
 /// The settings that decide whether a message is a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default, deny_unknown_fields))]
-pub struct Limits {
+pub struct DecodeLimits {
     /// `delivery.max_body`, bytes.
     pub max_body: usize,
     /// `delivery.max_text`, characters (Unicode scalar values).
@@ -29,7 +29,7 @@ pub struct Limits {
     pub missing_id: MissingId,
 }
 
-impl Default for Limits {
+impl Default for DecodeLimits {
     fn default() -> Self {
         Self {
             max_body: 256 * 1024,

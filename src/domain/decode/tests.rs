@@ -93,7 +93,7 @@ fn a_field_may_be_as_long_as_its_limit_and_no_longer() {
 fn a_body_may_be_as_long_as_its_limit_and_no_longer() {
     let mut body = every_field().to_string().into_bytes();
     body.resize(256 * 1024, b' ');
-    let decode = |body: &[u8]| decode(body, &Properties::default(), &Limits::default(), String::new);
+    let decode = |body: &[u8]| decode(body, &Properties::default(), &DecodeLimits::default(), String::new);
     assert!(decode(&body).is_ok());
     body.push(b' ');
     assert_eq!(decode(&body).unwrap_err().to_string(), "`body` has 262145 bytes, at most 262144 are allowed");
@@ -106,7 +106,7 @@ fn a_message_id_has_the_limit_of_an_id() {
     let body = command.to_string();
     let decode_with = |message_id: String| {
         let properties = Properties { message_id: Some(message_id), ..Properties::default() };
-        decode(body.as_bytes(), &properties, &Limits::default(), String::new)
+        decode(body.as_bytes(), &properties, &DecodeLimits::default(), String::new)
     };
     assert!(decode_with("m".repeat(128)).is_ok());
     let malformed = decode_with("m".repeat(129)).unwrap_err();
@@ -116,7 +116,7 @@ fn a_message_id_has_the_limit_of_an_id() {
 /// Nobody but the settings makes an id up, and what makes it up is not trusted either.
 #[test]
 fn a_generated_id_is_checked_like_any_other() {
-    let limits = Limits { missing_id: MissingId::Generate, ..Limits::default() };
+    let limits = DecodeLimits { missing_id: MissingId::Generate, ..DecodeLimits::default() };
     let mut command = every_field();
     command["commandId"] = Value::Null;
     let body = command.to_string();
@@ -189,14 +189,14 @@ fn a_hint_names_the_nearest_field_or_none() {
 #[test]
 fn a_hint_looks_at_the_start_of_a_name_only() {
     let body = format!(r#"{{"{}":1}}"#, "t".repeat(200_000));
-    let malformed = decode(body.as_bytes(), &Properties::default(), &Limits::default(), String::new).unwrap_err();
+    let malformed = decode(body.as_bytes(), &Properties::default(), &DecodeLimits::default(), String::new).unwrap_err();
     assert_eq!(malformed.to_string(), format!("`{}` is not a known field", "t".repeat(64)));
 }
 
 #[test]
 fn a_detail_is_bounded() {
     let channel_types = (0..1_000).map(|number| format!("CHANNEL-{number}")).collect();
-    let limits = Limits { channel_types, ..Limits::default() };
+    let limits = DecodeLimits { channel_types, ..DecodeLimits::default() };
     let body = every_field().to_string();
     let malformed = decode(body.as_bytes(), &Properties::default(), &limits, String::new).unwrap_err();
     assert_eq!(malformed.detail().as_str().len(), 512);
@@ -229,7 +229,7 @@ fn the_known_names_are_the_names_that_are_read() {
 }
 
 fn decode_plain(command: &Value) -> Result<Command, Malformed> {
-    decode(command.to_string().as_bytes(), &Properties::default(), &Limits::default(), String::new)
+    decode(command.to_string().as_bytes(), &Properties::default(), &DecodeLimits::default(), String::new)
 }
 
 fn every_field() -> Value {

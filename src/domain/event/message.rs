@@ -38,7 +38,7 @@ pub enum EventFormat {
 
 impl Event {
     /// The message for `<p>.events`; `json` is [`Event::json`], which the journal wants, too. `original` are the properties of the command's message, `replay` its
-    /// `courier-replay`. For the queue of `reply_to` see [`Message::redirected`].
+    /// `courier-replay`. For the queue of `reply_to` see [`Message::to_target`].
     #[must_use]
     pub fn to_message(&self, json: Bytes, format: EventFormat, replay: u32, original: &Properties) -> Message {
         let mut headers = Headers::from_iter([

@@ -32,7 +32,7 @@ struct EventCase {
 
 impl EventCase {
     fn tell(&self) -> Option<Event> {
-        let circumstances = Circumstances {
+        let circumstances = EventContext {
             replay: self.replay,
             occurred_at: self.occurred_at,
             attempts: self.attempts,
@@ -40,8 +40,8 @@ impl EventCase {
             timing: self.timing,
         };
         let ending = match (&self.answer, &self.failure) {
-            (Some(answer), None) => Some(Ending::Succeeded(Response::parse(answer.as_bytes()))),
-            (None, Some(failure)) => Some(Ending::Failed(failure.clone())),
+            (Some(answer), None) => Some(CommandResult::Succeeded(Response::parse(answer.as_bytes()))),
+            (None, Some(failure)) => Some(CommandResult::Failed(failure.clone())),
             _ => None,
         };
         match (self.command.decode(), ending) {
@@ -167,7 +167,7 @@ fn an_unreadable_channel_has_a_word_in_the_routing_key() {
 fn a_reply_is_the_same_message_for_another_queue() {
     let (event, original) = sample_event();
     let message = event.to_message(event.json(), EventFormat::Plain, 0, &original);
-    let reply = message.redirected(Target::Reply("answers".to_owned()));
+    let reply = message.to_target(Target::Reply("answers".to_owned()));
     assert_eq!(reply.target, Target::Reply("answers".to_owned()));
     assert_eq!((reply.properties, reply.body), (message.properties, message.body));
 }
@@ -203,22 +203,22 @@ fn any_response() -> impl Strategy<Value = Response> {
     )
 }
 
-fn any_ending() -> impl Strategy<Value = Ending> {
+fn any_ending() -> impl Strategy<Value = CommandResult> {
     let failure = (sample::select(&Reason::ALL[..]), option::of(any::<u16>()), any::<String>());
     prop_oneof![
-        option::of(any_response()).prop_map(Ending::Succeeded),
+        option::of(any_response()).prop_map(CommandResult::Succeeded),
         failure.prop_map(|(reason, http_status, detail)| {
-            Ending::Failed(Failure { reason, http_status, detail: Detail::from(detail) })
+            CommandResult::Failed(Failure { reason, http_status, detail: Detail::from(detail) })
         }),
     ]
 }
 
-fn any_circumstances() -> impl Strategy<Value = Circumstances> {
+fn any_circumstances() -> impl Strategy<Value = EventContext> {
     let time = (0..4_000_000_000_000_i64).prop_map(|ms| Timestamp::from_millisecond(ms).unwrap());
     let timing =
         any::<(u64, u64, u64)>().prop_map(|(waited_ms, api_ms, total_ms)| Timing { waited_ms, api_ms, total_ms });
     (any::<(u32, u32, bool)>(), time, timing).prop_map(
-        |((replay, attempts, possible_duplicate), occurred_at, timing)| Circumstances {
+        |((replay, attempts, possible_duplicate), occurred_at, timing)| EventContext {
             replay,
             occurred_at,
             attempts,

@@ -7,12 +7,12 @@ use std::time::Duration;
 use proptest::{collection::vec, prelude::*};
 
 use self::simulation::{Api, Stretch, run};
-use super::{Limit, Sample};
+use super::{ConcurrencyLimit, Sample};
 
 const TRIP: Duration = Duration::from_millis(50);
 
-fn learning() -> Limit {
-    Limit::adaptive(2, 512)
+fn learning() -> ConcurrencyLimit {
+    ConcurrencyLimit::adaptive(2, 512)
 }
 
 /// What the API of this capacity can do at best: as many as it takes at once, each in 50 ms.
@@ -55,7 +55,7 @@ fn it_uses_all_it_may_of_an_api_without_limits() {
 #[test]
 fn an_api_that_sheds_load_by_failing_is_not_driven_to_fail_most_of_the_time() {
     for capacity in [16.0, 64.0] {
-        let report = run(Limit::adaptive(2, 256), |_| Api::shedding(capacity), 60, 1).between(10, 60);
+        let report = run(ConcurrencyLimit::adaptive(2, 256), |_| Api::shedding(capacity), 60, 1).between(10, 60);
         assert!(report.throttled() < 0.35, "{capacity}: {report:?}");
         assert!(report.per_second() >= 0.75 * best(capacity), "{capacity}: {report:?}");
     }
@@ -67,10 +67,10 @@ fn noise_does_not_drive_it_down() {
     for seed in [1, 2] {
         let report = run(learning(), |_| Api::queueing(64.0).noisy(), 60, seed);
         // In the mean, noise is slower than its median.
-        let fixed = run(Limit::fixed(80), |_| Api::queueing(64.0).noisy(), 60, seed).between(30, 60);
+        let fixed = run(ConcurrencyLimit::fixed(80), |_| Api::queueing(64.0).noisy(), 60, seed).between(30, 60);
         assert_learned("queueing", &report.between(30, 60), fixed.per_second(), 0.7);
-        let report = run(Limit::adaptive(2, 128), |_| Api::boundless().noisy(), 30, seed);
-        let fixed = run(Limit::fixed(128), |_| Api::boundless().noisy(), 30, seed).between(10, 30);
+        let report = run(ConcurrencyLimit::adaptive(2, 128), |_| Api::boundless().noisy(), 30, seed);
+        let fixed = run(ConcurrencyLimit::fixed(128), |_| Api::boundless().noisy(), 30, seed).between(10, 30);
         assert_learned("boundless", &report.between(10, 30), fixed.per_second(), 0.7);
     }
 }
@@ -79,30 +79,30 @@ fn noise_does_not_drive_it_down() {
 #[test]
 fn it_does_not_take_the_blame_for_an_api_that_is_slower() {
     let api = |now_s| if now_s < 20.0 { Api::boundless() } else { Api::boundless().slower(3.0) };
-    let report = run(Limit::adaptive(2, 128), api, 60, 1);
+    let report = run(ConcurrencyLimit::adaptive(2, 128), api, 60, 1);
     assert!(report.between(40, 60).per_second() >= 0.9 * 128.0 / 0.15, "{report:?}");
 }
 
 #[test]
 fn one_slow_answer_is_nothing() {
     let mut limit = settled(64);
-    let before = limit.limit();
-    limit.started(TRIP);
-    limit.finished(Duration::from_secs(60), Duration::from_secs(30), Sample::Delivered);
+    let before = limit.current();
+    limit.start_attempt(TRIP);
+    limit.finish_attempt(Duration::from_secs(60), Duration::from_secs(30), Sample::Delivered);
     serve(&mut limit, Duration::from_secs(60), 10 * 64);
-    assert!(limit.limit() >= before, "{limit:?}");
+    assert!(limit.current() >= before, "{limit:?}");
 }
 
 #[test]
 fn many_overloads_of_one_round_trip_are_one_decrease() {
     let mut limit = settled(64);
     let now = Duration::from_secs(100);
-    (0..40).for_each(|_| limit.started(now));
-    (0..40).for_each(|_| limit.finished(now, TRIP, Sample::Overload));
-    assert_eq!(limit.limit(), 48);
-    limit.started(now);
-    limit.finished(now + 3 * TRIP, TRIP, Sample::Overload);
-    assert_eq!(limit.limit(), 36);
+    (0..40).for_each(|_| limit.start_attempt(now));
+    (0..40).for_each(|_| limit.finish_attempt(now, TRIP, Sample::Overload));
+    assert_eq!(limit.current(), 48);
+    limit.start_attempt(now);
+    limit.finish_attempt(now + 3 * TRIP, TRIP, Sample::Overload);
+    assert_eq!(limit.current(), 36);
 }
 
 /// What fails by itself would fail with fewer in flight, too; when many fail, there may be too many in flight.
@@ -110,50 +110,50 @@ fn many_overloads_of_one_round_trip_are_one_decrease() {
 fn it_is_moved_by_failures_only_when_many_fail() {
     let mut limit = settled(64);
     fail_every(&mut limit, Duration::from_secs(100), 5);
-    assert_eq!(limit.limit(), 64);
+    assert_eq!(limit.current(), 64);
     fail_every(&mut limit, Duration::from_secs(200), 1);
-    assert_eq!(limit.limit(), 2, "the floor");
+    assert_eq!(limit.current(), 2, "the floor");
     fail_every(&mut limit, Duration::from_secs(300), 5);
-    assert!(limit.limit() > 32, "it recovers: {limit:?}");
+    assert!(limit.current() > 32, "it recovers: {limit:?}");
 }
 
 #[test]
 fn it_grows_only_when_it_is_used() {
     let mut limit = settled(64);
     let now = Duration::from_secs(100);
-    limit.started(now);
-    limit.finished(now, TRIP, Sample::Overload);
-    let before = limit.limit();
+    limit.start_attempt(now);
+    limit.finish_attempt(now, TRIP, Sample::Overload);
+    let before = limit.current();
     for n in 0..10_000 {
         let now = now + n * TRIP;
-        limit.started(now);
-        limit.finished(now + TRIP, TRIP, Sample::Delivered);
+        limit.start_attempt(now);
+        limit.finish_attempt(now + TRIP, TRIP, Sample::Delivered);
     }
-    assert_eq!(limit.limit(), before);
+    assert_eq!(limit.current(), before);
     serve(&mut limit, Duration::from_secs(1_000), 3_000);
-    assert!(limit.limit() > before);
+    assert!(limit.current() > before);
 }
 
 #[test]
 fn both_modes_start_slowly_at_first_and_after_a_reset() {
-    for mut limit in [Limit::fixed(40), Limit::adaptive(2, 40)] {
+    for mut limit in [ConcurrencyLimit::fixed(40), ConcurrencyLimit::adaptive(2, 40)] {
         for start_s in [0, 100] {
-            let mut seen = vec![limit.limit()];
+            let mut seen = vec![limit.current()];
             for trip in 0..7 {
                 serve(&mut limit, Duration::from_secs(start_s) + trip * TRIP, 1);
-                seen.push(limit.limit());
+                seen.push(limit.current());
             }
             assert_eq!(seen, [4, 8, 16, 32, 40, 40, 40, 40]);
-            limit.reset(Duration::from_secs(99));
+            limit.restart(Duration::from_secs(99));
         }
         // What is known to be too much ends it; a fixed limit goes on with less.
         serve(&mut limit, Duration::from_secs(200), 1);
-        assert_eq!(limit.limit(), 8);
-        limit.started(Duration::from_secs(200));
-        limit.finished(Duration::from_secs(201), TRIP, Sample::Overload);
-        assert_eq!(limit.limit(), 6);
+        assert_eq!(limit.current(), 8);
+        limit.start_attempt(Duration::from_secs(200));
+        limit.finish_attempt(Duration::from_secs(201), TRIP, Sample::Overload);
+        assert_eq!(limit.current(), 6);
         serve(&mut limit, Duration::from_secs(300), 4);
-        assert!(limit.limit() == 40 || limit.limit() < 12, "either doubles again or goes step by step: {limit:?}");
+        assert!(limit.current() == 40 || limit.current() < 12, "either doubles again or goes step by step: {limit:?}");
     }
 }
 
@@ -162,10 +162,10 @@ fn rejected_commands_say_nothing() {
     let mut limit = settled(64);
     for n in 0..1_000 {
         let now = Duration::from_secs(100) + n * TRIP;
-        (0..64).for_each(|_| limit.started(now));
-        (0..64).for_each(|_| limit.finished(now, Duration::from_secs(9), Sample::Neutral));
+        (0..64).for_each(|_| limit.start_attempt(now));
+        (0..64).for_each(|_| limit.finish_attempt(now, Duration::from_secs(9), Sample::Neutral));
     }
-    assert_eq!((limit.limit(), limit.in_flight()), (64, 0));
+    assert_eq!((limit.current(), limit.in_flight()), (64, 0));
 }
 
 /// What the README shows; nothing to assert.
@@ -196,24 +196,24 @@ proptest! {
         floor in 1_usize..20, more in 0_usize..100,
         steps in vec((0_u8..9, 0_u64..500, 0_u64..1_000), 1..500),
     ) {
-        let (mut limit, mut now, ceiling) = (Limit::adaptive(floor, floor + more), Duration::ZERO, floor + more);
+        let (mut limit, mut now, ceiling) = (ConcurrencyLimit::adaptive(floor, floor + more), Duration::ZERO, floor + more);
         let (mut is_slow_start, mut decreased) = (true, Vec::new());
         for (kind, pause_ms, latency_ms) in steps {
             now += Duration::from_millis(pause_ms);
-            let before = limit.limit();
+            let before = limit.current();
             match kind {
-                0 => { limit.reset(now); is_slow_start = true; }
-                1..=3 => limit.started(now),
-                4..=5 => limit.finished(now, Duration::from_millis(latency_ms), Sample::Delivered),
-                6 => limit.finished(now, Duration::from_millis(latency_ms), Sample::Overload),
-                7 => limit.finished(now, Duration::from_millis(latency_ms), Sample::Failed),
-                _ => limit.finished(now, Duration::MAX, Sample::Neutral),
+                0 => { limit.restart(now); is_slow_start = true; }
+                1..=3 => limit.start_attempt(now),
+                4..=5 => limit.finish_attempt(now, Duration::from_millis(latency_ms), Sample::Delivered),
+                6 => limit.finish_attempt(now, Duration::from_millis(latency_ms), Sample::Overload),
+                7 => limit.finish_attempt(now, Duration::from_millis(latency_ms), Sample::Failed),
+                _ => limit.finish_attempt(now, Duration::MAX, Sample::Neutral),
             }
-            is_slow_start &= limit.limit() < floor || limit.ramp.is_some();
-            prop_assert!((1..=ceiling).contains(&limit.limit()));
-            prop_assert!(is_slow_start || limit.limit() >= floor);
-            if kind != 0 && limit.limit() < before {
-                decreased.push((before, limit.limit()));
+            is_slow_start &= limit.current() < floor || limit.ramp.is_some();
+            prop_assert!((1..=ceiling).contains(&limit.current()));
+            prop_assert!(is_slow_start || limit.current() >= floor);
+            if kind != 0 && limit.current() < before {
+                decreased.push((before, limit.current()));
             }
         }
         prop_assert!(decreased.iter().all(|(before, after)| *after as f64 >= *before as f64 * 0.7 - 1.0));
@@ -221,31 +221,31 @@ proptest! {
 }
 
 /// One that has learned and reached `n`.
-fn settled(n: usize) -> Limit {
-    let mut limit = Limit::adaptive(2, n);
+fn settled(n: usize) -> ConcurrencyLimit {
+    let mut limit = ConcurrencyLimit::adaptive(2, n);
     serve(&mut limit, Duration::ZERO, 50);
-    assert_eq!(limit.limit(), n);
+    assert_eq!(limit.current(), n);
     assert!(limit.learned.is_some());
     limit
 }
 
 /// So many round trips, each with as many attempts as may be under way.
-fn serve(limit: &mut Limit, from: Duration, trips: u32) {
+fn serve(limit: &mut ConcurrencyLimit, from: Duration, trips: u32) {
     for trip in 0..trips {
         let now = from + trip * TRIP;
-        let n = limit.limit();
-        (0..n).for_each(|_| limit.started(now));
-        (0..n).for_each(|_| limit.finished(now + TRIP, TRIP, Sample::Delivered));
+        let n = limit.current();
+        (0..n).for_each(|_| limit.start_attempt(now));
+        (0..n).for_each(|_| limit.finish_attempt(now + TRIP, TRIP, Sample::Delivered));
     }
 }
 
 /// 5,000 attempts, one of `nth` of which fails; always as many are under way as may be.
-fn fail_every(limit: &mut Limit, mut now: Duration, nth: usize) {
+fn fail_every(limit: &mut ConcurrencyLimit, mut now: Duration, nth: usize) {
     for n in 0..5_000 {
         while limit.has_room() {
-            limit.started(now);
+            limit.start_attempt(now);
         }
         now += TRIP / u32::try_from(limit.in_flight()).expect("few");
-        limit.finished(now, TRIP, if n % nth == 0 { Sample::Failed } else { Sample::Delivered });
+        limit.finish_attempt(now, TRIP, if n % nth == 0 { Sample::Failed } else { Sample::Delivered });
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Counters, ScheduleSettings, Ticket, turns::Turn};
+use super::{OrderCounters, ScheduleSettings, Ticket, turns::Turn};
 
 /// A place in a lane: lower goes first. A command keeps its place until it is out of hand for good.
 pub(super) type Place = u64;
@@ -143,12 +143,12 @@ impl Lane {
         now: Duration,
     ) {
         let in_hand = self.queue.len() + self.held.len();
-        let is_full = in_hand >= settings.depth;
+        let is_full = in_hand >= settings.lane_capacity;
         let behind = if is_full { Why::Overflow } else { Why::Behind };
         let (tier, why) = match self.first_gap(settings, now) {
             Some(gap) if gap.place < place => {
                 // Where the queue may not run dry, half of the room is kept for those that come back.
-                let may_hold = may_hold && !is_full && self.held.len() < settings.depth / 2;
+                let may_hold = may_hold && !is_full && self.held.len() < settings.lane_capacity / 2;
                 if !gap.leads && may_hold && gap.wait <= settings.length(0) {
                     self.held.insert(place, ticket);
                     return;
@@ -236,7 +236,7 @@ impl Lane {
         &mut self,
         settings: &ScheduleSettings,
         overdue: impl Fn(Duration) -> bool,
-        counters: &mut Counters,
+        counters: &mut OrderCounters,
     ) {
         loop {
             let leaving = self.leaving.first_key_value().map(|(place, leaving)| (*place, *leaving));
@@ -252,7 +252,7 @@ impl Lane {
                     if away.is_none_or(|(first, _)| place < first)
                         && leaving.why != Why::Asked
                         && self.parking != Some(leaving.ticket)
-                        && self.queue.len() + self.held.len() < settings.depth =>
+                        && self.queue.len() + self.held.len() < settings.lane_capacity =>
                 {
                     self.move_up(place);
                     self.leaving.remove(&place);

@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use super::{Arrival, Counters, Schedule, ScheduleDecision, ScheduleSettings, Ticket};
+use super::{Arrival, OrderCounters, Schedule, ScheduleDecision, ScheduleSettings, Ticket};
 use crate::domain::rate::Rates;
 
 fn s(seconds: u64) -> Duration {
@@ -13,7 +13,7 @@ fn s(seconds: u64) -> Duration {
 
 fn settings() -> ScheduleSettings {
     let tiers = [5, 30, 120].map(s).to_vec();
-    ScheduleSettings { depth: 4, held_most: 3, away_most: 1_000, grace: s(60), tiers, classes: 2 }
+    ScheduleSettings { lane_capacity: 4, max_held: 3, max_remembered: 1_000, return_grace: s(60), tiers, classes: 2 }
 }
 
 fn schedule() -> Schedule {
@@ -21,13 +21,13 @@ fn schedule() -> Schedule {
 }
 
 fn arrive(schedule: &mut Schedule, key: &str, id: u64, now: Duration) -> Ticket {
-    schedule.arrive(Arrival { key: Some(key), id, class: 0 }, now)
+    schedule.insert(Arrival { key: Some(key), id, class: 0 }, now)
 }
 
 /// All that is to be done now: attempts, and copies with their tiers.
 fn moves(schedule: &mut Schedule, now: Duration) -> (Vec<Ticket>, Vec<(Ticket, usize)>) {
     let (mut attempts, mut parks) = (Vec::new(), Vec::new());
-    while let Some(next) = schedule.next(now, true) {
+    while let Some(next) = schedule.next_decision(now, true) {
         match next {
             ScheduleDecision::Attempt { ticket, .. } => attempts.push(ticket),
             ScheduleDecision::Delay { ticket, tier } => parks.push((ticket, tier)),
@@ -49,7 +49,7 @@ fn park_all(schedule: &mut Schedule, now: Duration) -> Vec<(Ticket, usize)> {
             return stored;
         }
         for (ticket, tier) in parks {
-            schedule.parked(ticket, now);
+            schedule.confirm_delayed(ticket, now);
             stored.push((ticket, tier));
         }
     }
@@ -60,11 +60,11 @@ fn one_key_is_attempted_in_order_and_one_at_a_time() {
     let mut schedule = schedule();
     let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    schedule.again(a, s(1));
+    schedule.request_attempt(a, s(1));
     assert_eq!(attempts(&mut schedule, s(1)), [a], "its followers wait for it");
-    schedule.left(a, s(2));
+    schedule.remove(a, s(2));
     assert_eq!(attempts(&mut schedule, s(2)), [b]);
-    schedule.left(b, s(3));
+    schedule.remove(b, s(3));
     assert!(schedule.lanes.is_empty() && schedule.alarms.is_empty() && schedule.hands.is_empty());
 }
 
@@ -73,7 +73,7 @@ fn nobody_waits_for_a_stranger() {
     let mut schedule = schedule();
     let slow: Vec<_> = (0..4).map(|id| arrive(&mut schedule, "slow", id, s(0))).collect();
     let other = arrive(&mut schedule, "other", 7, s(0));
-    let [x, y] = [8, 8].map(|id| schedule.arrive(Arrival { key: None, id, class: 0 }, s(0)));
+    let [x, y] = [8, 8].map(|id| schedule.insert(Arrival { key: None, id, class: 0 }, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [slow[0], other, x, y]);
 }
 
@@ -86,7 +86,7 @@ fn lanes_take_turns() {
     let mut seen = Vec::new();
     for second in 0..6 {
         let started = attempts(&mut schedule, s(2 * second));
-        started.iter().for_each(|ticket| schedule.left(*ticket, s(2 * second)));
+        started.iter().for_each(|ticket| schedule.remove(*ticket, s(2 * second)));
         seen.extend(started);
     }
     assert_eq!(seen, [a[0], b[0], a[1], b[1], a[2], b[2]]);
@@ -97,7 +97,7 @@ fn what_waits_in_a_tier_is_followed_by_the_others_in_order_and_keeps_its_place()
     let mut schedule = schedule();
     let [a, b, c] = [1, 2, 3].map(|id| arrive(&mut schedule, "k", id, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    schedule.send_away(a, 1, s(1));
+    schedule.delay(a, 1, s(1));
     assert_eq!(moves(&mut schedule, s(1)), (vec![], vec![(a, 1)]), "one copy at a time");
     assert_eq!(park_all_from(&mut schedule, a, s(1)), [(b, 1), (c, 1)]);
     let d = arrive(&mut schedule, "k", 4, s(2));
@@ -108,7 +108,7 @@ fn what_waits_in_a_tier_is_followed_by_the_others_in_order_and_keeps_its_place()
     assert_eq!(park_all(&mut schedule, s(30)), [(b, 1)], "it is not its turn");
     let a = arrive(&mut schedule, "k", 1, s(31));
     assert_eq!(attempts(&mut schedule, s(31)), [a]);
-    schedule.send_away(a, 2, s(32));
+    schedule.delay(a, 2, s(32));
     assert_eq!(park_all(&mut schedule, s(32)), [(a, 2)]);
     for id in [2, 3, 4] {
         let ticket = arrive(&mut schedule, "k", id, s(60));
@@ -118,14 +118,14 @@ fn what_waits_in_a_tier_is_followed_by_the_others_in_order_and_keeps_its_place()
     let [b, c, d] = [2, 3, 4].map(|id| arrive(&mut schedule, "k", id, s(152)));
     for ticket in [a, b, c, d] {
         assert_eq!(attempts(&mut schedule, s(152)), [ticket]);
-        schedule.left(ticket, s(152));
+        schedule.remove(ticket, s(152));
     }
-    assert_eq!(schedule.counters(), Counters { behind: 7, ..Counters::default() });
+    assert_eq!(schedule.counters(), OrderCounters { behind: 7, ..OrderCounters::default() });
     assert!(schedule.lanes.is_empty());
 }
 
 fn park_all_from(schedule: &mut Schedule, ticket: Ticket, now: Duration) -> Vec<(Ticket, usize)> {
-    schedule.parked(ticket, now);
+    schedule.confirm_delayed(ticket, now);
     park_all(schedule, now)
 }
 
@@ -134,11 +134,11 @@ fn once_the_head_is_through_fresh_ones_are_held_in_hand() {
     let mut schedule = schedule();
     let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    schedule.send_away(a, 0, s(0));
+    schedule.delay(a, 0, s(0));
     assert_eq!(park_all(&mut schedule, s(0)), [(a, 0), (b, 0)]);
     let a = arrive(&mut schedule, "k", 1, s(5));
     assert_eq!(attempts(&mut schedule, s(5)), [a]);
-    schedule.left(a, s(5));
+    schedule.remove(a, s(5));
     let held = [3, 4].map(|id| arrive(&mut schedule, "k", id, s(5)));
     let more = arrive(&mut schedule, "k", 5, s(5));
     assert_eq!(schedule.held, 2, "half of the room is for those that come back");
@@ -146,7 +146,7 @@ fn once_the_head_is_through_fresh_ones_are_held_in_hand() {
     let b = arrive(&mut schedule, "k", 2, s(5));
     for ticket in [b, held[0], held[1]] {
         assert_eq!(attempts(&mut schedule, s(6)), [ticket]);
-        schedule.left(ticket, s(6));
+        schedule.remove(ticket, s(6));
     }
     assert_eq!((schedule.held, schedule.away), (0, 1));
 }
@@ -156,12 +156,12 @@ fn as_many_are_held_as_may_be_now() {
     let mut schedule = schedule();
     let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    schedule.send_away(a, 0, s(0));
+    schedule.delay(a, 0, s(0));
     assert_eq!(park_all(&mut schedule, s(0)), [(a, 0), (b, 0)]);
     let a = arrive(&mut schedule, "k", 1, s(5));
     assert_eq!(attempts(&mut schedule, s(5)), [a]);
-    schedule.left(a, s(5));
-    schedule.hold_at_most(1);
+    schedule.remove(a, s(5));
+    schedule.set_max_held(1);
     let [_held, more] = [3, 4].map(|id| arrive(&mut schedule, "k", id, s(5)));
     assert_eq!((schedule.held, park_all(&mut schedule, s(5))), (1, vec![(more, 0)]));
 }
@@ -171,14 +171,14 @@ fn a_full_lane_overflows_in_order_and_takes_back_what_is_still_here() {
     let mut schedule = schedule();
     let all: Vec<_> = (0..7).map(|id| arrive(&mut schedule, "k", id, s(0))).collect();
     assert_eq!(moves(&mut schedule, s(0)), (vec![all[0]], vec![(all[4], 0)]), "a copy of the fifth is on its way");
-    schedule.left(all[0], s(0));
-    schedule.left(all[1], s(0));
+    schedule.remove(all[0], s(0));
+    schedule.remove(all[1], s(0));
     assert_eq!(attempts(&mut schedule, s(0)), [all[2]]);
-    schedule.parked(all[4], s(0));
+    schedule.confirm_delayed(all[4], s(0));
     assert_eq!(park_all(&mut schedule, s(0)), [(all[5], 0), (all[6], 0)]);
     assert_eq!(schedule.counters().overflowed, 3);
     let all: Vec<_> = (0..5).map(|id| arrive(&mut schedule, "l", id, s(0))).collect();
-    schedule.left(all[0], s(0));
+    schedule.remove(all[0], s(0));
     assert!(moves(&mut schedule, s(0)).1.is_empty(), "there is room before its copy is made");
 }
 
@@ -187,18 +187,18 @@ fn what_does_not_come_back_is_forgotten_but_not_while_nothing_can() {
     let mut schedule = schedule();
     let a = arrive(&mut schedule, "k", 1, s(0));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    schedule.send_away(a, 0, s(0));
+    schedule.delay(a, 0, s(0));
     assert_eq!(park_all(&mut schedule, s(0)), [(a, 0)]);
-    schedule.taking(false, s(1));
-    assert!(schedule.next(s(10_000), true).is_none());
+    schedule.set_consuming(false, s(1));
+    assert!(schedule.next_decision(s(10_000), true).is_none());
     assert_eq!(schedule.wake_at(), None);
-    schedule.taking(true, s(10_000));
+    schedule.set_consuming(true, s(10_000));
     let b = arrive(&mut schedule, "k", 2, s(10_001));
     assert_eq!(park_all(&mut schedule, s(10_001)), [(b, 0)]);
     assert_eq!(schedule.wake_at(), Some(s(10_060)));
     let b = arrive(&mut schedule, "k", 2, s(10_059));
     assert_eq!(park_all(&mut schedule, s(10_059)), [(b, 0)]);
-    assert!(schedule.next(s(10_060), true).is_none());
+    assert!(schedule.next_decision(s(10_060), true).is_none());
     assert_eq!((schedule.counters().forgotten, schedule.away), (1, 1));
     let b = arrive(&mut schedule, "k", 2, s(10_064));
     assert_eq!(attempts(&mut schedule, s(10_064)), [b]);
@@ -206,13 +206,13 @@ fn what_does_not_come_back_is_forgotten_but_not_while_nothing_can() {
 
 #[test]
 fn order_is_given_up_rather_than_memory() {
-    let mut schedule = Schedule::new(ScheduleSettings { away_most: 2, ..settings() }, &Rates::default());
+    let mut schedule = Schedule::new(ScheduleSettings { max_remembered: 2, ..settings() }, &Rates::default());
     let a = arrive(&mut schedule, "k", 1, s(0));
     for id in 2..5 {
         arrive(&mut schedule, "k", id, s(0));
     }
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    schedule.send_away(a, 0, s(0));
+    schedule.delay(a, 0, s(0));
     assert_eq!(park_all(&mut schedule, s(0)).len(), 4);
     assert_eq!((schedule.away, schedule.counters().given_up), (2, 2));
 }
@@ -222,13 +222,13 @@ fn a_lost_session_costs_no_order() {
     let mut schedule = schedule();
     let [a, b, c] = [1, 2, 3].map(|id| arrive(&mut schedule, "k", id, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    schedule.send_away(c, 0, s(0));
+    schedule.delay(c, 0, s(0));
     assert_eq!(park_all(&mut schedule, s(0)), [(c, 0)]);
-    [a, b].into_iter().for_each(|ticket| schedule.released(ticket, s(1)));
+    [a, b].into_iter().for_each(|ticket| schedule.requeue(ticket, s(1)));
     let [c, a, b] = [3, 1, 2].map(|id| arrive(&mut schedule, "k", id, s(5)));
     for ticket in [a, b, c] {
         assert_eq!(attempts(&mut schedule, s(5)), [ticket]);
-        schedule.left(ticket, s(5));
+        schedule.remove(ticket, s(5));
     }
     assert!(schedule.lanes.is_empty());
 }
@@ -240,11 +240,11 @@ fn sessions_lost_one_after_the_other_leave_no_place_open() {
         let first = arrive(&mut schedule, "k", 1, s(0));
         let twins = [first, arrive(&mut schedule, "k", 1, s(1))];
         let b = arrive(&mut schedule, "k", 2, s(1));
-        order.map(|nth| twins[nth]).into_iter().chain([b]).for_each(|ticket| schedule.released(ticket, s(2)));
+        order.map(|nth| twins[nth]).into_iter().chain([b]).for_each(|ticket| schedule.requeue(ticket, s(2)));
         let [b, a] = [2, 1].map(|id| arrive(&mut schedule, "k", id, s(2)));
         for ticket in [a, b] {
             assert_eq!(attempts(&mut schedule, s(2)), [ticket]);
-            schedule.left(ticket, s(2));
+            schedule.remove(ticket, s(2));
         }
         assert!(schedule.lanes.is_empty());
     }
@@ -256,10 +256,10 @@ fn one_that_is_released_after_it_was_given_out_again_leaves_no_place_open() {
     let a = arrive(&mut schedule, "k", 1, s(0));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
     let [again, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(1)));
-    schedule.released(a, s(2));
+    schedule.requeue(a, s(2));
     for ticket in [again, b] {
         assert_eq!(attempts(&mut schedule, s(2)), [ticket]);
-        schedule.left(ticket, s(2));
+        schedule.remove(ticket, s(2));
     }
     assert!(schedule.lanes.is_empty());
 }
@@ -270,13 +270,13 @@ fn one_that_is_released_after_it_went_to_a_tier_leaves_no_place_open() {
     let a = arrive(&mut schedule, "k", 1, s(0));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
     let again = arrive(&mut schedule, "k", 1, s(1));
-    schedule.send_away(again, 0, s(1));
+    schedule.delay(again, 0, s(1));
     assert_eq!(park_all(&mut schedule, s(1)), [(again, 0)]);
-    schedule.released(a, s(2));
+    schedule.requeue(a, s(2));
     let [b, again] = [2, 1].map(|id| arrive(&mut schedule, "k", id, s(6)));
     for ticket in [again, b] {
         assert_eq!(attempts(&mut schedule, s(6)), [ticket]);
-        schedule.left(ticket, s(6));
+        schedule.remove(ticket, s(6));
     }
     assert!(schedule.lanes.is_empty());
 }
@@ -286,14 +286,14 @@ fn a_copy_may_be_back_before_its_confirm() {
     let mut schedule = schedule();
     let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    schedule.send_away(a, 0, s(0));
+    schedule.delay(a, 0, s(0));
     assert_eq!(moves(&mut schedule, s(0)).1, [(a, 0)]);
     let back = arrive(&mut schedule, "k", 1, s(6));
     assert_eq!(attempts(&mut schedule, s(6)), [back]);
-    schedule.parked(a, s(7));
-    schedule.left(back, s(7));
+    schedule.confirm_delayed(a, s(7));
+    schedule.remove(back, s(7));
     assert_eq!(attempts(&mut schedule, s(7)), [b]);
-    schedule.left(b, s(7));
+    schedule.remove(b, s(7));
     assert!(schedule.lanes.is_empty() && schedule.hands.is_empty());
 }
 
@@ -301,15 +301,15 @@ fn a_copy_may_be_back_before_its_confirm() {
 fn a_rate_holds_back_only_its_class_and_the_wait_is_told() {
     let rates = Rates { target: None, classes: vec![Some(1.0), None], key_interval: Duration::ZERO };
     let mut schedule = Schedule::new(settings(), &rates);
-    let [a, b, c] = [1, 2, 3].map(|id| schedule.arrive(Arrival { key: None, id, class: 0 }, s(10)));
-    let other = schedule.arrive(Arrival { key: None, id: 4, class: 1 }, s(10));
+    let [a, b, c] = [1, 2, 3].map(|id| schedule.insert(Arrival { key: None, id, class: 0 }, s(10)));
+    let other = schedule.insert(Arrival { key: None, id: 4, class: 1 }, s(10));
     assert_eq!(attempts(&mut schedule, s(10)), [a, other]);
-    schedule.left(b, s(10));
-    assert!(schedule.next(s(10), false).is_none(), "no slot is free: that is no wait for rates");
-    assert_eq!(schedule.next(s(10), true), None);
+    schedule.remove(b, s(10));
+    assert!(schedule.next_decision(s(10), false).is_none(), "no slot is free: that is no wait for rates");
+    assert_eq!(schedule.next_decision(s(10), true), None);
     let wake_at = schedule.wake_at().unwrap();
     assert_eq!(wake_at.as_millis(), 11_000);
-    let Some(ScheduleDecision::Attempt { ticket, rate_wait }) = schedule.next(wake_at, true) else {
+    let Some(ScheduleDecision::Attempt { ticket, rate_wait }) = schedule.next_decision(wake_at, true) else {
         panic!("it waited as told")
     };
     assert_eq!((ticket, rate_wait), (c, wake_at - s(10)));
@@ -321,17 +321,17 @@ fn a_key_rests_after_each_start_and_holds_up_nobody() {
     let mut schedule = Schedule::new(settings(), &rates);
     let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    schedule.left(a, s(1));
-    schedule.left(b, s(1));
+    schedule.remove(a, s(1));
+    schedule.remove(b, s(1));
     let c = arrive(&mut schedule, "k", 3, s(2));
     let other = arrive(&mut schedule, "other", 4, s(2));
     assert_eq!(attempts(&mut schedule, s(2)), [other]);
     assert_eq!(schedule.wake_at(), Some(s(10)));
-    assert!(schedule.next(s(10), false).is_none() && schedule.wake_at() > Some(s(10)), "no busy loop");
-    assert_eq!(schedule.next(s(11), true), Some(ScheduleDecision::Attempt { ticket: c, rate_wait: s(8) }));
-    schedule.left(c, s(11));
-    schedule.left(other, s(11));
+    assert!(schedule.next_decision(s(10), false).is_none() && schedule.wake_at() > Some(s(10)), "no busy loop");
+    assert_eq!(schedule.next_decision(s(11), true), Some(ScheduleDecision::Attempt { ticket: c, rate_wait: s(8) }));
+    schedule.remove(c, s(11));
+    schedule.remove(other, s(11));
     assert_eq!(schedule.lanes.len(), 2, "they rest");
-    assert!(schedule.next(s(21), false).is_none());
+    assert!(schedule.next_decision(s(21), false).is_none());
     assert!(schedule.lanes.is_empty() && schedule.alarms.is_empty());
 }

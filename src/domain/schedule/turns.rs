@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{LaneId, Ticket};
-use crate::domain::rate::Pace;
+use crate::domain::rate::RateLimiter;
 
 /// A lane's place in the ring.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ impl Turns {
     }
 
     /// The lane that has waited for longest among those that may start; else how long until one may, if any is there.
-    pub(super) fn pick(&mut self, pace: &Pace, now: Duration) -> Result<(LaneId, usize), Option<Duration>> {
+    pub(super) fn pick(&mut self, pace: &RateLimiter, now: Duration) -> Result<(LaneId, usize), Option<Duration>> {
         let (mut first, mut soonest) = (None, None);
         for (class, ring) in self.rings.iter_mut().enumerate() {
             let Some((number, lane)) = ring.lanes.first_key_value().map(|(number, lane)| (*number, *lane)) else {

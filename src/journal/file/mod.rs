@@ -62,7 +62,7 @@ pub use self::{
     read::{Shown, Stats, Unreadable, show, stats},
 };
 use crate::{
-    domain::journal::{Ended, Record, SendKey},
+    domain::journal::{Record, RecordedOutcome, SendKey},
     ports::{Journal, JournalResult, JournalUnavailable},
 };
 
@@ -232,22 +232,22 @@ impl Journal for FileJournal {
         self.ask(key, Ask::Look).await
     }
 
-    async fn start(&self, key: &SendKey) -> JournalResult<Record> {
+    async fn start_attempt(&self, key: &SendKey) -> JournalResult<Record> {
         self.ask(key, Ask::Start).await
     }
 
-    async fn release(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
+    async fn finish_attempt(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
         self.ask(key, Ask::Release { uncertain }).await.map(drop)
     }
 
-    async fn end(&self, key: &SendKey, ended: Ended) -> JournalResult<()> {
+    async fn record_outcome(&self, key: &SendKey, ended: RecordedOutcome) -> JournalResult<()> {
         if ended.event.len() > record::MAX_EVENT {
             return Err(JournalUnavailable(format!("an event of {} bytes is too long for it", ended.event.len())));
         }
         self.ask(key, Ask::End(ended)).await.map(drop)
     }
 
-    async fn letter_stored(&self, key: &SendKey) -> JournalResult<()> {
+    async fn record_letter_stored(&self, key: &SendKey) -> JournalResult<()> {
         self.ask(key, Ask::LetterStored).await.map(drop)
     }
 

@@ -22,7 +22,7 @@ use crate::domain::journal::{Record, SendKey};
 /// What is on record of one send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// As the daemon that has opened the journal last would be told it: [`Record::Held`] is its own, if it still runs.
+    /// As the daemon that has opened the journal last would be told it: [`Record::InProgress`] is its own, if it still runs.
     pub record: Record,
     /// An attempt before the present one, or of a daemon that is gone, may have reached the API.
     pub uncertain: bool,

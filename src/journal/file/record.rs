@@ -13,7 +13,7 @@
 use bytes::Bytes;
 
 use super::key::KeyHash;
-use crate::domain::journal::{Ended, Record};
+use crate::domain::journal::{Record, RecordedOutcome};
 
 /// The bytes before the body.
 pub(super) const PREFIX: usize = 8;
@@ -43,17 +43,17 @@ pub(super) enum State {
         uncertain: bool,
     },
     /// It is over.
-    Ended(Ended),
+    Ended(RecordedOutcome),
 }
 
 impl State {
     /// As the port tells it to the session that asks.
     pub(super) fn told_to(self, asking: u64) -> Record {
         match self {
-            Self::Started { session, .. } if session == asking => Record::Held,
+            Self::Started { session, .. } if session == asking => Record::InProgress,
             Self::Started { .. } => Record::Orphaned,
             Self::Waiting { uncertain } => Record::Waiting { uncertain },
-            Self::Ended(ended) => Record::Ended(ended),
+            Self::Ended(ended) => Record::Finished(ended),
         }
     }
 
@@ -91,7 +91,7 @@ impl Entry {
                 (STARTED, *uncertain, &session)
             }
             State::Waiting { uncertain } => (WAITING, *uncertain, &[]),
-            State::Ended(ended) => (ENDED, ended.owes_letter, &ended.event),
+            State::Ended(ended) => (ENDED, ended.letter_pending, &ended.event),
         };
         let mut fixed = [0; FIXED];
         let (head, hash) = fixed.split_at_mut(FIXED - 16);
@@ -121,7 +121,7 @@ impl Entry {
         let state = match *kind {
             STARTED => State::Started { session: u64::from_le_bytes(payload.try_into().ok()?), uncertain: flag },
             WAITING if payload.is_empty() => State::Waiting { uncertain: flag },
-            ENDED => State::Ended(Ended { event: Bytes::copy_from_slice(payload), owes_letter: flag }),
+            ENDED => State::Ended(RecordedOutcome { event: Bytes::copy_from_slice(payload), letter_pending: flag }),
             _ => return None,
         };
         let (batch, at_ms) = (u32::from_le_bytes(*batch), i64::from_le_bytes(*at_ms));
@@ -161,7 +161,9 @@ mod tests {
     use super::*;
 
     fn entries() -> Vec<Entry> {
-        let ended = |event: &'static [u8], owes_letter| State::Ended(Ended { event: event.into(), owes_letter });
+        let ended = |event: &'static [u8], letter_pending| {
+            State::Ended(RecordedOutcome { event: event.into(), letter_pending })
+        };
         let states = [
             State::Started { session: u64::MAX, uncertain: false },
             State::Waiting { uncertain: true },

@@ -11,7 +11,7 @@ use super::{
     sealed::Sealed,
     segment::Active,
 };
-use crate::domain::journal::{Ended, Record};
+use crate::domain::journal::{Record, RecordedOutcome};
 
 /// What is asked about a send.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub(super) enum Ask {
     Look,
     Start,
     Release { uncertain: bool },
-    End(Ended),
+    End(RecordedOutcome),
     LetterStored,
 }
 
@@ -87,8 +87,8 @@ impl Store {
             (Ask::Start, _) => Some(State::Started { session, uncertain: sticks }),
             (Ask::Release { uncertain }, _) => Some(State::Waiting { uncertain: *uncertain || sticks }),
             (Ask::End(ended), _) => Some(State::Ended(ended.clone())),
-            (Ask::LetterStored, Some(State::Ended(ended))) if ended.owes_letter => {
-                Some(State::Ended(Ended { owes_letter: false, ..ended.clone() }))
+            (Ask::LetterStored, Some(State::Ended(ended))) if ended.letter_pending => {
+                Some(State::Ended(RecordedOutcome { letter_pending: false, ..ended.clone() }))
             }
             (Ask::LetterStored, _) => None,
         }

@@ -73,7 +73,7 @@ use self::{
 };
 use super::Notice;
 use crate::{
-    domain::journal::{Ended, Record, SendKey},
+    domain::journal::{Record, RecordedOutcome, SendKey},
     ports::{Journal, JournalResult, JournalUnavailable},
 };
 
@@ -272,19 +272,19 @@ impl Journal for RedisJournal {
             Looked::Still(record) => Ok(record),
             Looked::Started(attempt, before) if attempt.owner == shared.owner.as_bytes() => {
                 // A start of ours whose answer was lost is as good as none.
-                Ok(if shared.held.number(key).is_some() { Record::Held } else { before })
+                Ok(if shared.held.number(key).is_some() { Record::InProgress } else { before })
             }
             Looked::Started(attempt, _) => {
-                Ok(if shared.lives(&mut ready, &attempt.owner).await? { Record::Held } else { Record::Orphaned })
+                Ok(if shared.lives(&mut ready, &attempt.owner).await? { Record::InProgress } else { Record::Orphaned })
             }
         }
     }
 
-    async fn start(&self, key: &SendKey) -> JournalResult<Record> {
+    async fn start_attempt(&self, key: &SendKey) -> JournalResult<Record> {
         let shared = &*self.shared;
         let mut ready = shared.link.ready()?;
         shared.link.may_start()?;
-        let Some(claim) = shared.held.claim(key) else { return Ok(Record::Held) };
+        let Some(claim) = shared.held.claim(key) else { return Ok(Record::InProgress) };
         match shared.start(&mut ready, key, claim.number()).await? {
             Started::Ours(record) => {
                 // Also when the answer came: we may have been stopped in between.
@@ -294,16 +294,16 @@ impl Journal for RedisJournal {
             }
             Started::Theirs(_) => {
                 claim.refused();
-                Ok(Record::Held)
+                Ok(Record::InProgress)
             }
             Started::Ended(ended) => {
                 claim.refused();
-                Ok(Record::Ended(ended))
+                Ok(Record::Finished(ended))
             }
         }
     }
 
-    async fn release(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
+    async fn finish_attempt(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
         let shared = &*self.shared;
         let number = shared.held.number(key).unwrap_or_default().to_string();
         let uncertain: &[u8] = if uncertain { b"1" } else { b"0" };
@@ -313,16 +313,16 @@ impl Journal for RedisJournal {
         Ok(())
     }
 
-    async fn end(&self, key: &SendKey, ended: Ended) -> JournalResult<()> {
+    async fn record_outcome(&self, key: &SendKey, ended: RecordedOutcome) -> JournalResult<()> {
         let shared = &*self.shared;
-        let owes: &[u8] = if ended.owes_letter { b"1" } else { b"0" };
+        let owes: &[u8] = if ended.letter_pending { b"1" } else { b"0" };
         let args = [&*ended.event, owes, shared.retention_ms.as_bytes()];
         shared.write(&mut shared.link.ready()?, &END, key, &args).await?;
         shared.held.over(key);
         Ok(())
     }
 
-    async fn letter_stored(&self, key: &SendKey) -> JournalResult<()> {
+    async fn record_letter_stored(&self, key: &SendKey) -> JournalResult<()> {
         let shared = &*self.shared;
         shared.write(&mut shared.link.ready()?, &LETTER_STORED, key, &[]).await.map(drop)
     }

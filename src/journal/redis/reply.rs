@@ -1,7 +1,7 @@
 //! What the scripts answer, as values.
 
 use super::script::Reply;
-use crate::domain::journal::{Ended, Record};
+use crate::domain::journal::{Record, RecordedOutcome};
 
 /// A start that somebody else recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) enum Started {
     /// It is not: this owner, dead or alive, started before.
     Theirs(Attempt),
     /// It is not: there is an end.
-    Ended(Ended),
+    Ended(RecordedOutcome),
 }
 
 /// What is on record.
@@ -51,7 +51,7 @@ impl Looked {
                 let attempt = attempt(&mut parts)?;
                 Some(Self::Started(attempt, before(&parts.next()?, &parts.next()?)?))
             }
-            b"E" => Some(Self::Still(Record::Ended(ended(&mut parts)?))),
+            b"E" => Some(Self::Still(Record::Finished(ended(&mut parts)?))),
             word => Some(Self::Still(before(word, &parts.next()?)?)),
         }
     }
@@ -61,9 +61,9 @@ fn attempt(parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<Attempt> {
     Some(Attempt { owner: parts.next()?, number: parts.next()? })
 }
 
-fn ended(parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<Ended> {
-    let owes_letter = flag(&parts.next()?)?;
-    Some(Ended { event: parts.next()?.into(), owes_letter })
+fn ended(parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<RecordedOutcome> {
+    let letter_pending = flag(&parts.next()?)?;
+    Some(RecordedOutcome { event: parts.next()?.into(), letter_pending })
 }
 
 fn before(word: &[u8], uncertain: &[u8]) -> Option<Record> {

@@ -16,7 +16,7 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use crate::{
     domain::{
         command::CommandId,
-        journal::{Ended, Record, SendKey},
+        journal::{Record, RecordedOutcome, SendKey},
     },
     ports::Journal,
 };
@@ -63,12 +63,12 @@ pub(crate) fn replay(id: &str, replay: u32) -> SendKey {
     SendKey { command_id: CommandId::new(id).expect("an id"), replay }
 }
 
-pub(crate) fn ended(event: &str) -> Ended {
-    Ended { event: Bytes::copy_from_slice(event.as_bytes()), owes_letter: false }
+pub(crate) fn ended(event: &str) -> RecordedOutcome {
+    RecordedOutcome { event: Bytes::copy_from_slice(event.as_bytes()), letter_pending: false }
 }
 
-pub(crate) fn owing(event: &str) -> Ended {
-    Ended { owes_letter: true, ..ended(event) }
+pub(crate) fn owing(event: &str) -> RecordedOutcome {
+    RecordedOutcome { letter_pending: true, ..ended(event) }
 }
 
 pub(crate) const WAITING: Record = Record::Waiting { uncertain: false };
@@ -76,8 +76,8 @@ pub(crate) const WAITING_UNCERTAIN: Record = Record::Waiting { uncertain: true }
 
 pub(crate) async fn an_unknown_send_is_free_and_then_held(mut lab: impl Lab) {
     let journal = lab.first().await;
-    assert_eq!(journal.start(&key("a")).await, Ok(Record::Unknown));
-    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Held));
+    assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::InProgress));
     assert_eq!(journal.lookup(&key("b")).await, Ok(Record::Unknown));
 }
 
@@ -86,7 +86,7 @@ pub(crate) async fn looking_changes_nothing(mut lab: impl Lab) {
     for _ in 0..2 {
         assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Unknown));
     }
-    assert_eq!(journal.start(&key("a")).await, Ok(Record::Unknown));
+    assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
     let journal = lab.crash(journal).await;
     for _ in 0..2 {
         assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Orphaned));
@@ -95,39 +95,39 @@ pub(crate) async fn looking_changes_nothing(mut lab: impl Lab) {
 
 pub(crate) async fn what_is_held_is_not_started_again(mut lab: impl Lab) {
     let journal = lab.first().await;
-    assert_eq!(journal.start(&key("a")).await, Ok(Record::Unknown));
-    assert_eq!(journal.start(&key("a")).await, Ok(Record::Held));
-    assert_eq!(journal.clone().start(&key("a")).await, Ok(Record::Held), "a clone is the same owner");
+    assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
+    assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::InProgress));
+    assert_eq!(journal.clone().start_attempt(&key("a")).await, Ok(Record::InProgress), "a clone is the same owner");
     // The second start has not become another attempt that must be accounted for.
-    assert_eq!(journal.release(&key("a"), false).await, Ok(()));
+    assert_eq!(journal.finish_attempt(&key("a"), false).await, Ok(()));
     assert_eq!(journal.lookup(&key("a")).await, Ok(WAITING));
 }
 
 pub(crate) async fn of_many_starts_at_once_one_is_free(mut lab: impl Lab) {
     let journal = lab.first().await;
-    let records = join_all((0..50).map(|_| async { journal.start(&key("a")).await })).await;
-    let free = records.iter().filter(|record| record.as_ref().is_ok_and(Record::is_free));
+    let records = join_all((0..50).map(|_| async { journal.start_attempt(&key("a")).await })).await;
+    let free = records.iter().filter(|record| record.as_ref().is_ok_and(Record::allows_attempt));
     assert_eq!(free.count(), 1, "{records:?}");
-    assert_eq!(records.iter().filter(|record| **record == Ok(Record::Held)).count(), 49, "{records:?}");
+    assert_eq!(records.iter().filter(|record| **record == Ok(Record::InProgress)).count(), 49, "{records:?}");
 }
 
 pub(crate) async fn what_is_released_waits_and_is_free(mut lab: impl Lab) {
     let journal = lab.first().await;
-    journal.start(&key("a")).await.expect("available");
-    assert_eq!(journal.release(&key("a"), false).await, Ok(()));
+    journal.start_attempt(&key("a")).await.expect("available");
+    assert_eq!(journal.finish_attempt(&key("a"), false).await, Ok(()));
     assert_eq!(journal.lookup(&key("a")).await, Ok(WAITING));
     let journal = lab.crash(journal).await;
-    assert_eq!(journal.start(&key("a")).await, Ok(WAITING), "a release is accounted for, whoever owns it next");
-    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Held));
+    assert_eq!(journal.start_attempt(&key("a")).await, Ok(WAITING), "a release is accounted for, whoever owns it next");
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::InProgress));
 }
 
 pub(crate) async fn uncertainty_sticks(mut lab: impl Lab) {
     let mut journal = lab.first().await;
-    journal.start(&key("a")).await.expect("available");
-    assert_eq!(journal.release(&key("a"), true).await, Ok(()));
+    journal.start_attempt(&key("a")).await.expect("available");
+    assert_eq!(journal.finish_attempt(&key("a"), true).await, Ok(()));
     for _ in 0..2 {
-        assert_eq!(journal.start(&key("a")).await, Ok(WAITING_UNCERTAIN));
-        assert_eq!(journal.release(&key("a"), false).await, Ok(()));
+        assert_eq!(journal.start_attempt(&key("a")).await, Ok(WAITING_UNCERTAIN));
+        assert_eq!(journal.finish_attempt(&key("a"), false).await, Ok(()));
         assert_eq!(journal.lookup(&key("a")).await, Ok(WAITING_UNCERTAIN));
         journal = lab.crash(journal).await;
     }
@@ -135,77 +135,77 @@ pub(crate) async fn uncertainty_sticks(mut lab: impl Lab) {
 
 pub(crate) async fn a_dead_owners_start_is_orphaned(mut lab: impl Lab) {
     let journal = lab.first().await;
-    journal.start(&key("a")).await.expect("available");
+    journal.start_attempt(&key("a")).await.expect("available");
     let journal = lab.crash(journal).await;
     let journal = lab.crash(journal).await;
     assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Orphaned), "also for the owner after the next");
-    assert_eq!(journal.start(&key("a")).await, Ok(Record::Orphaned));
-    assert_eq!(journal.start(&key("a")).await, Ok(Record::Held));
+    assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Orphaned));
+    assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::InProgress));
 }
 
 pub(crate) async fn an_orphan_may_be_started_and_stays_uncertain(mut lab: impl Lab) {
     let journal = lab.first().await;
-    journal.start(&key("a")).await.expect("available");
+    journal.start_attempt(&key("a")).await.expect("available");
     let journal = lab.crash(journal).await;
-    assert_eq!(journal.start(&key("a")).await, Ok(Record::Orphaned));
-    assert_eq!(journal.release(&key("a"), false).await, Ok(()));
+    assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Orphaned));
+    assert_eq!(journal.finish_attempt(&key("a"), false).await, Ok(()));
     assert_eq!(journal.lookup(&key("a")).await, Ok(WAITING_UNCERTAIN), "the dead owner's request may have left");
 }
 
 pub(crate) async fn the_end_is_told_as_it_was(mut lab: impl Lab) {
     let journal = lab.first().await;
-    journal.start(&key("a")).await.expect("available");
-    assert_eq!(journal.end(&key("a"), ended(r#"{"outcome":"succeeded"}"#)).await, Ok(()));
-    let record = Record::Ended(ended(r#"{"outcome":"succeeded"}"#));
+    journal.start_attempt(&key("a")).await.expect("available");
+    assert_eq!(journal.record_outcome(&key("a"), ended(r#"{"outcome":"succeeded"}"#)).await, Ok(()));
+    let record = Record::Finished(ended(r#"{"outcome":"succeeded"}"#));
     assert_eq!(journal.lookup(&key("a")).await, Ok(record.clone()));
     let journal = lab.crash(journal).await;
     assert_eq!(journal.lookup(&key("a")).await, Ok(record.clone()));
-    assert_eq!(journal.start(&key("a")).await, Ok(record));
+    assert_eq!(journal.start_attempt(&key("a")).await, Ok(record));
 }
 
 pub(crate) async fn the_end_stays(mut lab: impl Lab) {
     let journal = lab.first().await;
-    journal.start(&key("a")).await.expect("available");
-    journal.end(&key("a"), ended("{}")).await.expect("available");
-    assert_eq!(journal.start(&key("a")).await, Ok(Record::Ended(ended("{}"))));
-    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Ended(ended("{}"))), "the start changed nothing");
+    journal.start_attempt(&key("a")).await.expect("available");
+    journal.record_outcome(&key("a"), ended("{}")).await.expect("available");
+    assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Finished(ended("{}"))));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(ended("{}"))), "the start changed nothing");
     let journal = lab.crash(journal).await;
-    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Ended(ended("{}"))));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(ended("{}"))));
 }
 
 pub(crate) async fn an_end_needs_no_start(mut lab: impl Lab) {
     let journal = lab.first().await;
-    journal.start(&key("orphaned")).await.expect("available");
-    journal.start(&key("waiting")).await.expect("available");
-    journal.release(&key("waiting"), true).await.expect("available");
+    journal.start_attempt(&key("orphaned")).await.expect("available");
+    journal.start_attempt(&key("waiting")).await.expect("available");
+    journal.finish_attempt(&key("waiting"), true).await.expect("available");
     let journal = lab.crash(journal).await;
     for id in ["unknown", "orphaned", "waiting"] {
-        assert_eq!(journal.end(&key(id), ended(id)).await, Ok(()));
-        assert_eq!(journal.lookup(&key(id)).await, Ok(Record::Ended(ended(id))));
+        assert_eq!(journal.record_outcome(&key(id), ended(id)).await, Ok(()));
+        assert_eq!(journal.lookup(&key(id)).await, Ok(Record::Finished(ended(id))));
     }
 }
 
 pub(crate) async fn a_letter_is_owed_until_it_is_stored(mut lab: impl Lab) {
     let journal = lab.first().await;
-    journal.end(&key("a"), owing("{}")).await.expect("available");
+    journal.record_outcome(&key("a"), owing("{}")).await.expect("available");
     let journal = lab.crash(journal).await;
-    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Ended(owing("{}"))));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(owing("{}"))));
     for _ in 0..2 {
-        assert_eq!(journal.letter_stored(&key("a")).await, Ok(()));
-        assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Ended(ended("{}"))));
+        assert_eq!(journal.record_letter_stored(&key("a")).await, Ok(()));
+        assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(ended("{}"))));
     }
     let journal = lab.crash(journal).await;
-    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Ended(ended("{}"))));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(ended("{}"))));
 }
 
 pub(crate) async fn a_replay_is_another_send(mut lab: impl Lab) {
     let journal = lab.first().await;
-    journal.end(&replay("a", 0), ended("{}")).await.expect("available");
-    assert_eq!(journal.start(&replay("a", 1)).await, Ok(Record::Unknown));
-    assert_eq!(journal.lookup(&replay("a", 0)).await, Ok(Record::Ended(ended("{}"))));
+    journal.record_outcome(&replay("a", 0), ended("{}")).await.expect("available");
+    assert_eq!(journal.start_attempt(&replay("a", 1)).await, Ok(Record::Unknown));
+    assert_eq!(journal.lookup(&replay("a", 0)).await, Ok(Record::Finished(ended("{}"))));
     assert_eq!(journal.lookup(&replay("a", 2)).await, Ok(Record::Unknown));
     // Ids that a careless key would run together.
-    journal.end(&replay("b", 11), ended("{}")).await.expect("available");
+    journal.record_outcome(&replay("b", 11), ended("{}")).await.expect("available");
     for other in [replay("b1", 1), replay("b:1", 1), replay("b", 1), replay("b11", 0)] {
         assert_eq!(journal.lookup(&other).await, Ok(Record::Unknown), "{other:?}");
     }
@@ -215,13 +215,13 @@ pub(crate) async fn an_event_of_any_bytes_comes_back(mut lab: impl Lab) {
     let journal = lab.first().await;
     let events = [Bytes::new(), Bytes::from_static(b"\0\xff\r\n"), Bytes::from(vec![b'x'; 64 * 1024])];
     for (number, event) in events.iter().enumerate() {
-        let ended = Ended { event: event.clone(), owes_letter: number == 1 };
-        journal.end(&key(&format!("e{number}")), ended).await.expect("available");
+        let ended = RecordedOutcome { event: event.clone(), letter_pending: number == 1 };
+        journal.record_outcome(&key(&format!("e{number}")), ended).await.expect("available");
     }
     let journal = lab.crash(journal).await;
     for (number, event) in events.iter().enumerate() {
-        let ended = Ended { event: event.clone(), owes_letter: number == 1 };
-        assert_eq!(journal.lookup(&key(&format!("e{number}"))).await, Ok(Record::Ended(ended)), "{number}");
+        let ended = RecordedOutcome { event: event.clone(), letter_pending: number == 1 };
+        assert_eq!(journal.lookup(&key(&format!("e{number}"))).await, Ok(Record::Finished(ended)), "{number}");
     }
 }
 
@@ -229,14 +229,14 @@ pub(crate) async fn many_sends_at_once_do_not_mix(mut lab: impl Lab) {
     let journal = lab.first().await;
     let ids: Vec<_> = (0..1_500).map(|number| format!("id-{number}")).collect();
     let whole = join_all(ids.iter().map(|id| async {
-        let record = journal.start(&key(id)).await;
-        assert_eq!(journal.end(&key(id), ended(id)).await, Ok(()));
+        let record = journal.start_attempt(&key(id)).await;
+        assert_eq!(journal.record_outcome(&key(id), ended(id)).await, Ok(()));
         record
     }));
     assert!(whole.await.iter().all(|record| *record == Ok(Record::Unknown)));
     let journal = lab.crash(journal).await;
     for id in &ids {
-        assert_eq!(journal.lookup(&key(id)).await, Ok(Record::Ended(ended(id))));
+        assert_eq!(journal.lookup(&key(id)).await, Ok(Record::Finished(ended(id))));
     }
 }
 
@@ -284,9 +284,9 @@ impl Model {
 
     fn start(&mut self, key: &SendKey) -> Record {
         let (before, uncertain) = self.get(key);
-        if before.is_free() {
+        if before.allows_attempt() {
             let uncertain = uncertain || before == Record::Orphaned;
-            self.records.insert(key.clone(), (Record::Held, uncertain));
+            self.records.insert(key.clone(), (Record::InProgress, uncertain));
         }
         before
     }
@@ -296,18 +296,18 @@ impl Model {
         self.records.insert(key.clone(), (Record::Waiting { uncertain }, uncertain));
     }
 
-    fn end(&mut self, key: &SendKey, ended: Ended) {
-        self.records.insert(key.clone(), (Record::Ended(ended), false));
+    fn end(&mut self, key: &SendKey, ended: RecordedOutcome) {
+        self.records.insert(key.clone(), (Record::Finished(ended), false));
     }
 
-    fn letter_stored(&mut self, key: &SendKey) {
-        if let Record::Ended(ended) = self.lookup(key) {
-            self.end(key, Ended { owes_letter: false, ..ended });
+    fn record_letter_stored(&mut self, key: &SendKey) {
+        if let Record::Finished(ended) = self.lookup(key) {
+            self.end(key, RecordedOutcome { letter_pending: false, ..ended });
         }
     }
 
     pub(crate) fn crash(&mut self) {
-        for (record, _) in self.records.values_mut().filter(|(record, _)| *record == Record::Held) {
+        for (record, _) in self.records.values_mut().filter(|(record, _)| *record == Record::InProgress) {
             *record = Record::Orphaned;
         }
     }
@@ -343,19 +343,21 @@ pub(crate) async fn take(
     let event = format!("{{\"step\":{number}}}");
     match step {
         Step::Look(id) => assert_eq!(journal.lookup(&send(id)).await, Ok(model.lookup(&send(id))), "step {number}"),
-        Step::Start(id) => assert_eq!(journal.start(&send(id)).await, Ok(model.start(&send(id))), "step {number}"),
-        Step::Release(id, uncertain) if model.lookup(&send(id)) == Record::Held => {
-            model.release(&send(id), uncertain);
-            assert_eq!(journal.release(&send(id), uncertain).await, Ok(()), "step {number}");
+        Step::Start(id) => {
+            assert_eq!(journal.start_attempt(&send(id)).await, Ok(model.start(&send(id))), "step {number}")
         }
-        Step::End(id, owes) if !matches!(model.lookup(&send(id)), Record::Ended(_)) => {
+        Step::Release(id, uncertain) if model.lookup(&send(id)) == Record::InProgress => {
+            model.release(&send(id), uncertain);
+            assert_eq!(journal.finish_attempt(&send(id), uncertain).await, Ok(()), "step {number}");
+        }
+        Step::End(id, owes) if !matches!(model.lookup(&send(id)), Record::Finished(_)) => {
             let ended = if owes { owing(&event) } else { ended(&event) };
             model.end(&send(id), ended.clone());
-            assert_eq!(journal.end(&send(id), ended).await, Ok(()), "step {number}");
+            assert_eq!(journal.record_outcome(&send(id), ended).await, Ok(()), "step {number}");
         }
-        Step::LetterStored(id) if matches!(model.lookup(&send(id)), Record::Ended(_)) => {
-            model.letter_stored(&send(id));
-            assert_eq!(journal.letter_stored(&send(id)).await, Ok(()), "step {number}");
+        Step::LetterStored(id) if matches!(model.lookup(&send(id)), Record::Finished(_)) => {
+            model.record_letter_stored(&send(id));
+            assert_eq!(journal.record_letter_stored(&send(id)).await, Ok(()), "step {number}");
         }
         Step::Release(..) | Step::End(..) | Step::LetterStored(_) | Step::Crash => {}
     }

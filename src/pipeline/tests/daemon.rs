@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::world::World;
 use crate::{
     domain::{
-        command::OnUncertain, decode::Limits, event::EventFormat, properties::Properties, rate::Rates, tier::Tiers,
-        verdict::StatusLists,
+        command::OnUncertain, decode::DecodeLimits, event::EventFormat, properties::Properties, rate::Rates,
+        tier::Tiers, verdict::StatusLists,
     },
     gate::{Gate, GateReason, GateState},
     pipeline::{Concurrency, Drained, Order, Pipeline, Rules},
@@ -55,7 +55,7 @@ impl Daemon {
 
     fn of(world: World, change: impl FnOnce(&mut Rules)) -> Self {
         let mut rules = Rules {
-            limits: Limits::default(),
+            limits: DecodeLimits::default(),
             descriptor_field: "clientApplicationDescriptor".to_owned(),
             statuses: StatusLists::default(),
             max_attempts: 8,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::world::World;
 use crate::{
-    domain::journal::{Ended, Record, SendKey},
+    domain::journal::{Record, RecordedOutcome, SendKey},
     gate::GateReason,
     ports::{Journal, JournalResult, JournalUnavailable},
     telemetry::ClosedGate,
@@ -31,7 +31,7 @@ impl World {
 
     /// The daemon died here, and another took over its journal.
     pub(super) fn orphan_all(&self) {
-        for record in self.memory().records.values_mut().filter(|record| **record == Record::Held) {
+        for record in self.memory().records.values_mut().filter(|record| **record == Record::InProgress) {
             *record = Record::Orphaned;
         }
     }
@@ -61,15 +61,15 @@ impl Journal for World {
         Ok(self.memory().records.get(key).cloned().unwrap_or(Record::Unknown))
     }
 
-    async fn start(&self, key: &SendKey) -> JournalResult<Record> {
+    async fn start_attempt(&self, key: &SendKey) -> JournalResult<Record> {
         let before = self.lookup(key).await?;
-        if before.is_free() {
-            self.write("start", |memory| drop(memory.records.insert(key.clone(), Record::Held))).await?;
+        if before.allows_attempt() {
+            self.write("start", |memory| drop(memory.records.insert(key.clone(), Record::InProgress))).await?;
         }
         Ok(before)
     }
 
-    async fn release(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
+    async fn finish_attempt(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
         self.write("release", |memory| {
             let sticky = memory.uncertain.entry(key.clone()).or_default();
             *sticky |= uncertain;
@@ -79,14 +79,14 @@ impl Journal for World {
         .await
     }
 
-    async fn end(&self, key: &SendKey, ended: Ended) -> JournalResult<()> {
-        self.write("end", |memory| drop(memory.records.insert(key.clone(), Record::Ended(ended)))).await
+    async fn record_outcome(&self, key: &SendKey, ended: RecordedOutcome) -> JournalResult<()> {
+        self.write("end", |memory| drop(memory.records.insert(key.clone(), Record::Finished(ended)))).await
     }
 
-    async fn letter_stored(&self, key: &SendKey) -> JournalResult<()> {
+    async fn record_letter_stored(&self, key: &SendKey) -> JournalResult<()> {
         self.write("letter", |memory| {
-            if let Some(Record::Ended(ended)) = memory.records.get_mut(key) {
-                ended.owes_letter = false;
+            if let Some(Record::Finished(ended)) = memory.records.get_mut(key) {
+                ended.letter_pending = false;
             }
         })
         .await

@@ -11,7 +11,7 @@ use crate::{
         command::CommandId,
         evidence::Evidence,
         reason::{Outcome, Reason},
-        schedule::Counters,
+        schedule::OrderCounters,
         verdict::Verdict,
     },
     telemetry::Telemetry,
@@ -182,9 +182,9 @@ impl Event for RateWaited {
 #[derive(Clone, Copy, Debug)]
 pub struct OrderEvents {
     /// What had happened when it was looked at before.
-    pub before: Counters,
+    pub before: OrderCounters,
     /// What has happened so far.
-    pub now: Counters,
+    pub now: OrderCounters,
 }
 
 impl Event for OrderEvents {

@@ -8,7 +8,7 @@ use super::family::{Children, Families};
 use crate::{
     domain::{
         reason::{Outcome, Reason},
-        schedule::Counters,
+        schedule::OrderCounters,
         tier::Tiers,
     },
     telemetry::health::Health,
@@ -129,7 +129,7 @@ impl Commands {
     }
 
     /// What happened between the two looks.
-    pub(crate) fn lanes(&self, before: Counters, now: Counters) {
+    pub(crate) fn lanes(&self, before: OrderCounters, now: OrderCounters) {
         self.lanes.inc_by(OrderEvent::Behind, now.behind - before.behind);
         self.lanes.inc_by(OrderEvent::Overflowed, now.overflowed - before.overflowed);
         self.lanes.inc_by(OrderEvent::Forgotten, now.forgotten - before.forgotten);

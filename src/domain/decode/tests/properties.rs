@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{DESCRIPTOR, decode_plain, every_field};
 use crate::domain::{
     command::Command,
-    decode::{Limits, MissingId, UnknownFields, decode},
+    decode::{DecodeLimits, MissingId, UnknownFields, decode},
     properties::Properties,
     request::render,
 };
@@ -66,7 +66,7 @@ proptest! {
                 let index = index.index(body.len());
                 body[index] = byte;
             }
-            if let Err(mut malformed) = decode(&body, &properties, &Limits::default(), String::new) {
+            if let Err(mut malformed) = decode(&body, &properties, &DecodeLimits::default(), String::new) {
                 // Whose message it was is what these two are for.
                 (malformed.id, malformed.channel_type) = (None, None);
                 for told in [malformed.to_string(), format!("{malformed:?}"), malformed.detail().to_string()] {
@@ -110,7 +110,7 @@ fn secrets() -> Value {
 }
 
 /// Decodes for the sake of its promises: no panic, a bounded and clean detail, an id and a channel that can be used.
-fn check_harmless(body: &[u8], properties: &Properties, limits: &Limits) {
+fn check_harmless(body: &[u8], properties: &Properties, limits: &DecodeLimits) {
     match decode(body, properties, limits, || "generated".to_owned()) {
         Ok(command) => {
             assert!(command.text.is_some_and(|text| !text.is_empty()) || !command.attachments.is_empty());
@@ -204,10 +204,10 @@ fn any_properties() -> impl Strategy<Value = Properties> {
     })
 }
 
-fn any_limits() -> impl Strategy<Value = Limits> {
-    (any::<bool>(), any::<bool>()).prop_map(|(ignore, generate)| Limits {
+fn any_limits() -> impl Strategy<Value = DecodeLimits> {
+    (any::<bool>(), any::<bool>()).prop_map(|(ignore, generate)| DecodeLimits {
         unknown_fields: if ignore { UnknownFields::Ignore } else { UnknownFields::Reject },
         missing_id: if generate { MissingId::Generate } else { MissingId::Reject },
-        ..Limits::default()
+        ..DecodeLimits::default()
     })
 }

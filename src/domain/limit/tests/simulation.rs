@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
-use crate::domain::limit::{Limit, Sample};
+use crate::domain::limit::{ConcurrencyLimit, Sample};
 
 const THROTTLED: (Sample, f64) = (Sample::Overload, 0.005);
 
@@ -92,7 +92,7 @@ impl Report {
 }
 
 /// Runs `limit` for so many seconds against what `api` is at each moment.
-pub(super) fn run(mut limit: Limit, api: impl Fn(f64) -> Api, seconds: usize, seed: u64) -> Report {
+pub(super) fn run(mut limit: ConcurrencyLimit, api: impl Fn(f64) -> Api, seconds: usize, seed: u64) -> Report {
     let mut random_unit = fastrand::Rng::with_seed(seed);
     let mut report = vec![Stretch::default(); seconds];
     // (when it ends, latency, whether it is delivered); nanoseconds.
@@ -100,7 +100,7 @@ pub(super) fn run(mut limit: Limit, api: impl Fn(f64) -> Api, seconds: usize, se
     let mut now = Duration::ZERO;
     loop {
         while limit.has_room() {
-            limit.started(now);
+            limit.start_attempt(now);
             let (latency_s, sample) = api(now.as_secs_f64()).answer(limit.in_flight() as f64, &mut random_unit);
             let latency = Duration::from_secs_f64(latency_s);
             flights.push(Reverse((now + latency, latency, sample == Sample::Delivered)));
@@ -115,7 +115,7 @@ pub(super) fn run(mut limit: Limit, api: impl Fn(f64) -> Api, seconds: usize, se
             Sample::Delivered => second.delivered += 1.0,
             _ => second.overloads += 1.0,
         }
-        limit.finished(now, latency, sample);
-        second.limit = limit.limit() as f64;
+        limit.finish_attempt(now, latency, sample);
+        second.limit = limit.current() as f64;
     }
 }

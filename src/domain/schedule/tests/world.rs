@@ -52,10 +52,10 @@ impl World {
         let limited = Rates { target: Some(3.0), classes: vec![Some(2.0), Some(1.0)], key_interval: s(2) };
         let rates = if day.rates { limited } else { Rates::default() };
         // Without losses, nothing is so late that it would be forgotten.
-        let grace = if day.lossy { s(60) } else { s(1_000) };
+        let return_grace = if day.lossy { s(60) } else { s(1_000) };
         Self {
             day,
-            schedule: Schedule::new(ScheduleSettings { grace, ..settings() }, &rates),
+            schedule: Schedule::new(ScheduleSettings { return_grace, ..settings() }, &rates),
             now: Duration::ZERO,
             queue: VecDeque::new(),
             tiers: Vec::new(),
@@ -82,7 +82,7 @@ impl World {
         }
         while self.hand.len() < PREFETCH && self.take() {}
         self.end_some();
-        while let Some(next) = self.schedule.next(now, true) {
+        while let Some(next) = self.schedule.next_decision(now, true) {
             self.act(next);
             self.check();
         }
@@ -93,7 +93,7 @@ impl World {
     fn take(&mut self) -> bool {
         let Some((key, id)) = self.queue.pop_front() else { return false };
         let name = ["a", "b", "c"][key];
-        let ticket = self.schedule.arrive(Arrival { key: Some(name), id, class: key % 2 }, self.now);
+        let ticket = self.schedule.insert(Arrival { key: Some(name), id, class: key % 2 }, self.now);
         assert!(self.hand.insert(ticket, ((key, id), State::Waiting)).is_none(), "a ticket is used twice");
         if !self.open[key].contains(&id) {
             self.open[key].push_back(id);
@@ -132,11 +132,11 @@ impl World {
             match (state, self.roll(8)) {
                 (State::Attempted, 0..3) | (State::Waiting, 7) => self.end(ticket, command),
                 (State::Attempted, 3..5) => {
-                    self.schedule.again(ticket, self.now);
+                    self.schedule.request_attempt(ticket, self.now);
                     self.hand.insert(ticket, (command, State::Waiting));
                 }
                 (State::Attempted, tier @ 5..7) | (State::Waiting, tier @ 6) => {
-                    self.schedule.send_away(ticket, usize::from(tier - 5), self.now);
+                    self.schedule.delay(ticket, usize::from(tier - 5), self.now);
                     self.hand.insert(ticket, (command, State::Waiting));
                 }
                 (State::Parking(_), 7) => self.end(ticket, command),
@@ -147,14 +147,14 @@ impl World {
     }
 
     fn end(&mut self, ticket: Ticket, (key, id): Command) {
-        self.schedule.left(ticket, self.now);
+        self.schedule.remove(ticket, self.now);
         self.hand.remove(&ticket);
         self.open[key].retain(|other| *other != id);
         self.over += 1;
     }
 
     fn store(&mut self, ticket: Ticket, command: Command, tier: usize) {
-        self.schedule.parked(ticket, self.now);
+        self.schedule.confirm_delayed(ticket, self.now);
         self.hand.remove(&ticket);
         if self.day.lossy && self.roll(4) == 1 {
             self.open[command.0].retain(|id| *id != command.1);
@@ -168,7 +168,7 @@ impl World {
     /// Everything goes back to where it was in the queue.
     fn lose_session(&mut self) {
         for (ticket, (command, _)) in std::mem::take(&mut self.hand).into_iter().rev() {
-            self.schedule.released(ticket, self.now);
+            self.schedule.requeue(ticket, self.now);
             self.queue.push_front(command);
         }
     }
@@ -176,11 +176,11 @@ impl World {
     fn check(&self) {
         let schedule = &self.schedule;
         assert_eq!(schedule.hands.len(), self.hand.len());
-        assert!(schedule.lanes.values().all(|lane| lane.queue.len() + lane.held.len() <= settings().depth));
+        assert!(schedule.lanes.values().all(|lane| lane.queue.len() + lane.held.len() <= settings().lane_capacity));
         let (held, away) =
             schedule.lanes.values().fold((0, 0), |(held, away), lane| (held + lane.held.len(), away + lane.away.len()));
         assert_eq!((held, away), (schedule.held, schedule.away));
-        assert!(held <= settings().held_most);
+        assert!(held <= settings().max_held);
         assert!(schedule.alarms.len() <= schedule.lanes.len() && schedule.lanes.len() <= KEYS);
     }
 }

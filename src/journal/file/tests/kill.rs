@@ -34,9 +34,9 @@ async fn child_writes_until_it_is_killed() {
         tokio::spawn(async move {
             for number in 0..1_000_000 {
                 let id = format!("{worker}-{number}");
-                journal.start(&key(&id)).await.expect("available");
+                journal.start_attempt(&key(&id)).await.expect("available");
                 println!("\ntold started {id}");
-                journal.end(&key(&id), ended(&id)).await.expect("available");
+                journal.record_outcome(&key(&id), ended(&id)).await.expect("available");
                 println!("\ntold ended {id}");
             }
         })
@@ -76,7 +76,7 @@ async fn check(place: &Place, told: &[String]) {
     for line in told {
         let (what, id) = line.trim_start_matches("told ").split_once(' ').expect("two words");
         let record = journal.lookup(&key(id)).await.expect("available");
-        let is_ended = record == Record::Ended(ended(id));
+        let is_ended = record == Record::Finished(ended(id));
         assert!(is_ended || (what == "started" && record == Record::Orphaned), "{line}: {record:?}");
     }
     journal.close().await;

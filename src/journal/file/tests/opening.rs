@@ -29,7 +29,7 @@ fn flip(path: &Path, offset: u64) {
 async fn ended_one_by_one(world: World, sends: usize) -> World {
     let journal = world.open();
     for number in 0..sends {
-        journal.end(&key(&format!("id-{number}")), ended("{}")).await.expect("available");
+        journal.record_outcome(&key(&format!("id-{number}")), ended("{}")).await.expect("available");
     }
     journal.close().await;
     world
@@ -45,7 +45,7 @@ async fn a_second_daemon_is_refused() {
     let journal = world.open();
     let refused = world.try_open().expect_err("it is in use").to_string();
     assert!(refused.contains(&world.place.0.display().to_string()) && refused.contains("journal.dir"), "{refused}");
-    assert_eq!(journal.start(&key("a")).await, Ok(Record::Unknown), "the first one goes on");
+    assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Unknown), "the first one goes on");
     journal.close().await;
     assert_eq!(world.open().lookup(&key("a")).await, Ok(Record::Orphaned));
 }
@@ -80,7 +80,7 @@ async fn a_tail_torn_at_any_byte_is_cut_and_no_more() {
     let world = ended_one_by_one(World::new().large(), 3).await;
     let before = length(&world.log(1));
     let journal = world.open();
-    journal.end(&key("last"), ended("{\"a\":1}")).await.expect("available");
+    journal.record_outcome(&key("last"), ended("{\"a\":1}")).await.expect("available");
     journal.close().await;
     for end in before..length(&world.log(1)) {
         let torn = world.crash();
@@ -88,11 +88,11 @@ async fn a_tail_torn_at_any_byte_is_cut_and_no_more() {
         let journal = torn.open();
         assert_eq!(torn.told().iter().any(|told| told.starts_with("TornTail")), end > before);
         assert_eq!(journal.lookup(&key("last")).await, Ok(Record::Unknown));
-        assert_eq!(journal.lookup(&key("id-2")).await, Ok(Record::Ended(ended("{}"))));
-        journal.end(&key("next"), ended("{}")).await.expect("available");
+        assert_eq!(journal.lookup(&key("id-2")).await, Ok(Record::Finished(ended("{}"))));
+        journal.record_outcome(&key("next"), ended("{}")).await.expect("available");
         let successor = torn.crash();
         let journal = successor.open();
-        assert_eq!(journal.lookup(&key("next")).await, Ok(Record::Ended(ended("{}"))));
+        assert_eq!(journal.lookup(&key("next")).await, Ok(Record::Finished(ended("{}"))));
     }
 }
 
@@ -103,7 +103,7 @@ async fn a_batch_of_which_only_a_later_part_reached_the_disk_is_cut_whole() {
     let journal = world.open();
     let keys: Vec<_> = (0..50).map(|number| key(&format!("late-{number}"))).collect();
     // All are asked before the writer can take the first.
-    let batch = futures_util::future::join_all(keys.iter().map(|key| journal.end(key, ended("{}"))));
+    let batch = futures_util::future::join_all(keys.iter().map(|key| journal.record_outcome(key, ended("{}"))));
     assert!(batch.await.iter().all(Result::is_ok));
     journal.close().await;
     flip(&world.log(1), before + 9);
@@ -111,7 +111,7 @@ async fn a_batch_of_which_only_a_later_part_reached_the_disk_is_cut_whole() {
     // Unless the writer was quicker and made two batches, of which the first must not be damaged.
     if let Ok(journal) = opened {
         assert_eq!(journal.lookup(&keys[0]).await, Ok(Record::Unknown));
-        assert_eq!(journal.lookup(&key("id-1")).await, Ok(Record::Ended(ended("{}"))));
+        assert_eq!(journal.lookup(&key("id-1")).await, Ok(Record::Finished(ended("{}"))));
     }
 }
 
@@ -132,15 +132,15 @@ async fn damage_in_a_sealed_segment_is_told_when_it_is_read_and_until_it_is_mend
     let world = ended_one_by_one(World::new(), 12).await;
     flip(&world.log(1), 24 + 8 + 20);
     let journal = world.open();
-    assert_eq!(journal.lookup(&key("id-4")).await, Ok(Record::Ended(ended("{}"))));
-    let refused = journal.start(&key("id-0")).await.expect_err("damaged").to_string();
+    assert_eq!(journal.lookup(&key("id-4")).await, Ok(Record::Finished(ended("{}"))));
+    let refused = journal.start_attempt(&key("id-0")).await.expect_err("damaged").to_string();
     assert!(refused.contains(&world.log(1).display().to_string()) && refused.contains("at byte 24"), "{refused}");
     world.until_told("Unavailable");
-    journal.start(&key("new")).await.expect_err("while a record cannot be read, nothing starts");
+    journal.start_attempt(&key("new")).await.expect_err("while a record cannot be read, nothing starts");
     flip(&world.log(1), 24 + 8 + 20);
     world.until_told("Available");
-    assert_eq!(journal.start(&key("id-0")).await, Ok(Record::Ended(ended("{}"))));
-    assert_eq!(journal.start(&key("new")).await, Ok(Record::Unknown));
+    assert_eq!(journal.start_attempt(&key("id-0")).await, Ok(Record::Finished(ended("{}"))));
+    assert_eq!(journal.start_attempt(&key("new")).await, Ok(Record::Unknown));
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn an_index_that_is_missing_or_damaged_anywhere_is_made_again_or_told() {
             let record = journal.lookup(&key(&format!("id-{number}"))).await;
             // A damaged page is told when it is read; the rest is found at once.
             let is_refused = record.as_ref().is_err_and(|refused| refused.to_string().contains("remove this one file"));
-            assert!(is_refused || record == Ok(Record::Ended(ended("{}"))), "byte {place:?}, {number}: {record:?}");
+            assert!(is_refused || record == Ok(Record::Finished(ended("{}"))), "byte {place:?}, {number}: {record:?}");
         }
         let is_told = world.told().iter().any(|told| told.starts_with("Reindexed") || told.starts_with("Unavailable"));
         assert!(is_told || place.is_some_and(|offset| (4084..4096).contains(&offset)), "byte {place:?}");
@@ -208,8 +208,8 @@ async fn a_segment_that_was_never_begun_is_begun_again() {
         let world = world.crash();
         fs::write(world.log(last + 1), &content).expect("written");
         let journal = world.open();
-        assert_eq!(journal.start(&key("new")).await, Ok(Record::Unknown));
-        assert_eq!(journal.lookup(&key("id-4")).await, Ok(Record::Ended(ended("{}"))));
+        assert_eq!(journal.start_attempt(&key("new")).await, Ok(Record::Unknown));
+        assert_eq!(journal.lookup(&key("id-4")).await, Ok(Record::Finished(ended("{}"))));
         assert!(journal.is_complete());
     }
 }
@@ -224,17 +224,17 @@ proptest! {
         runtime.block_on(async {
             let world = World::new().large();
             let journal = world.open();
-            journal.start(&key("a")).await.expect("available");
-            journal.release(&key("a"), false).await.expect("available");
+            journal.start_attempt(&key("a")).await.expect("available");
+            journal.finish_attempt(&key("a"), false).await.expect("available");
             journal.close().await;
             let mut log = fs::read(world.log(1)).expect("a log");
             log.extend(&tail);
             fs::write(world.log(1), log).expect("written");
             let journal = world.open();
             assert_eq!(journal.lookup(&key("a")).await, Ok(WAITING));
-            journal.end(&key("a"), ended("{}")).await.expect("available");
+            journal.record_outcome(&key("a"), ended("{}")).await.expect("available");
             journal.close().await;
-            assert_eq!(world.open().lookup(&key("a")).await, Ok(Record::Ended(ended("{}"))));
+            assert_eq!(world.open().lookup(&key("a")).await, Ok(Record::Finished(ended("{}"))));
         });
     }
 }

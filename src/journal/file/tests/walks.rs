@@ -64,7 +64,7 @@ async fn fail(mood: Mood, step: Step, world: &World, journal: &FileJournal) {
     };
     // An end always writes; what else there is in its batch fails with it.
     let ended = crate::journal::tests::contract::ended("{}");
-    let (ended, started) = tokio::join!(journal.end(&id, ended), journal.start(&other));
+    let (ended, started) = tokio::join!(journal.record_outcome(&id, ended), journal.start_attempt(&other));
     assert!(ended.is_err());
     assert!(started.is_err() || started.is_ok_and(|record| !matches!(record, Record::Unknown)));
     world.disk.set(Mood::Fine);

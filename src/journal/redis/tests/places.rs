@@ -58,8 +58,8 @@ async fn a_cluster_keeps_records_on_all_nodes_and_never_calls_itself_complete() 
     for number in 0..50 {
         // Braces in an id must not make two nodes of one record's keys.
         let id = key(&format!("{{{number}}}x}}{{"));
-        assert_eq!(owner.journal.start(&id).await, Ok(Record::Unknown));
-        assert_eq!(owner.journal.end(&id, ended("{}")).await, Ok(()));
+        assert_eq!(owner.journal.start_attempt(&id).await, Ok(Record::Unknown));
+        assert_eq!(owner.journal.record_outcome(&id, ended("{}")).await, Ok(()));
     }
     for node in &cluster.nodes {
         assert!(node.cli(&["--scan", "--pattern", &format!("{prefix}:journal:*")]).lines().count() > 5);
@@ -76,7 +76,7 @@ async fn a_node_that_fails_is_known_to_be_back_only_when_it_can_be_written() {
     let ask_all = async || {
         let mut all = true;
         for key in &keys {
-            all &= owner.journal.letter_stored(key).await.is_ok();
+            all &= owner.journal.record_letter_stored(key).await.is_ok();
         }
         all
     };
@@ -131,13 +131,13 @@ async fn sentinel_leads_to_the_new_master_and_the_journal_says_that_it_may_have_
     let tuning = restless();
     let owner = Owner::start(&watched.url(), &prefix(), tuning).await;
     until("completeness", async || owner.journal.is_complete()).await;
-    assert_eq!(owner.journal.end(&key("a"), ended("{}")).await, Ok(()));
+    assert_eq!(owner.journal.record_outcome(&key("a"), ended("{}")).await, Ok(()));
     until("replication", async || watched.replica.cli(&["--scan"]).contains("{0:a}")).await;
     watched.master.stop();
     owner.is_told("Redis at").await;
     owner.is_told("available").await;
-    assert_eq!(owner.journal.start(&key("a")).await, Ok(Record::Ended(ended("{}"))));
-    assert_eq!(owner.journal.start(&key("b")).await, Ok(Record::Unknown));
+    assert_eq!(owner.journal.start_attempt(&key("a")).await, Ok(Record::Finished(ended("{}"))));
+    assert_eq!(owner.journal.start_attempt(&key("b")).await, Ok(Record::Unknown));
 }
 
 #[tokio::test]
@@ -149,5 +149,5 @@ async fn sentinels_that_do_not_know_the_service_are_told_of() {
     let settings =
         RedisJournalSettings { url: parse(&redis.url()).expect("a URL"), prefix: prefix(), retention: RETENTION };
     let never_run = RedisJournal::new(settings, |_| {});
-    assert!(never_run.start(&key("a")).await.is_err(), "nothing is connected before it runs");
+    assert!(never_run.start_attempt(&key("a")).await.is_err(), "nothing is connected before it runs");
 }

@@ -8,13 +8,13 @@ async fn refuses(make: &[&str], words: &str, end: &[&str]) {
     let redis = Redis::start();
     let owner = Owner::start(&redis.url(), &prefix(), quick()).await;
     redis.cli(make);
-    let error = owner.journal.start(&key("a")).await.expect_err("it refuses").to_string();
+    let error = owner.journal.start_attempt(&key("a")).await.expect_err("it refuses").to_string();
     assert!(error.contains(words), "{error}");
     owner.is_told(words).await;
-    assert!(owner.journal.start(&key("a")).await.is_err(), "still");
+    assert!(owner.journal.start_attempt(&key("a")).await.is_err(), "still");
     redis.cli(end);
     owner.is_told("available").await;
-    assert_eq!(owner.journal.start(&key("a")).await, Ok(Record::Unknown));
+    assert_eq!(owner.journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn a_wrong_login_is_told_of_without_showing_it() {
         assert!(!owner.told().concat().contains("s3cret"), "{:?}", owner.told());
     }
     let owner = Owner::start(&format!("redis://:right@{address}"), &prefix(), quick()).await;
-    assert_eq!(owner.journal.start(&key("a")).await, Ok(Record::Unknown));
+    assert_eq!(owner.journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
 }
 
 #[tokio::test]
@@ -58,8 +58,8 @@ async fn the_commands_that_are_named_are_enough() {
     user.extend(rights.split(' '));
     assert_eq!(redis.cli(&user), "OK");
     let owner = Owner::start(&format!("redis://courier:pass@{}/1", redis.address()), &prefix, quick()).await;
-    assert_eq!(owner.journal.start(&key("a")).await, Ok(Record::Unknown));
-    assert_eq!(owner.journal.release(&key("a"), true).await, Ok(()));
+    assert_eq!(owner.journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
+    assert_eq!(owner.journal.finish_attempt(&key("a"), true).await, Ok(()));
     owner.journal.close().await;
     let owner = Owner::spawn(parse(&format!("redis://courier:pass@{}", redis.address())).expect("a URL"), "x", quick());
     owner.is_told("forbids a command").await;
@@ -76,13 +76,13 @@ async fn it_is_available_again_only_when_what_failed_works() {
     let url = format!("redis://courier:pass@{}", redis.address());
     let owner = Owner::start(&url, &prefix, quick()).await;
     // The lease can be written, and records, which another node of a Cluster may have, cannot.
-    assert!(owner.journal.start(&key("a")).await.is_err());
+    assert!(owner.journal.start_attempt(&key("a")).await.is_err());
     let tried_before = calls(&redis, "auth");
     super::until("some tries", async || calls(&redis, "auth") > tried_before + 5).await;
     assert!(!owner.told().contains(&"available".to_owned()), "{:?}", owner.told());
     assert_eq!(redis.cli(&["acl", "setuser", "courier", "~*"]), "OK");
     owner.is_told("available").await;
-    assert_eq!(owner.journal.start(&key("a")).await, Ok(Record::Unknown));
+    assert_eq!(owner.journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn a_cluster_that_is_taken_for_one_server_is_told_of() {
     // Whichever of our keys lives elsewhere.
     super::until("a hint", async || {
         for number in 0..20 {
-            let _ = owner.journal.start(&key(&number.to_string())).await;
+            let _ = owner.journal.start_attempt(&key(&number.to_string())).await;
         }
         owner.told().iter().any(|line| line.contains("redis+cluster"))
     })
@@ -106,7 +106,7 @@ async fn settings_that_weaken_it_are_told_once() {
     let redis = Redis::start_with(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
     let owner = Owner::start(&redis.url(), &prefix(), quick()).await;
     redis.cli(&["client", "kill", "type", "normal"]);
-    let _ = owner.journal.start(&key("a")).await;
+    let _ = owner.journal.start_attempt(&key("a")).await;
     owner.ready().await;
     for words in ["noeviction", "appendonly yes"] {
         let told = owner.told();
