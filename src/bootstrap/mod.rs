@@ -201,7 +201,9 @@ fn client(config: &Config, telemetry: &Telemetry) -> Result<ApiClient, edna::Bui
         connect_timeout: api.connect_timeout,
         pool_idle_timeout: api.keep_alive,
         pool_max_idle: config.limits.concurrency.most().into(),
+        proxy: api.proxy.clone(),
         ca_file: api.ca_file.clone(),
+        identity_files: api.identity_files.clone(),
         unauthorized_statuses: api.statuses.unauthorized.clone(),
         ..edna::ApiSettings::default()
     };

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use super::{pem, reader::Reader};
 use crate::{
     domain::verdict::StatusLists,
-    edna::{self, BuildError, Credentials},
+    edna::{self, BuildError, Credentials, IdentityError, Proxy},
 };
 
 const MOST: Duration = Duration::from_secs(300);
@@ -31,8 +31,12 @@ pub struct Api {
     pub keep_alive: Duration,
     /// Empty for any.
     pub channel_types: Vec<String>,
-    /// Certificates to trust as well.
+    /// The proxy between the daemon and the API.
+    pub proxy: Proxy,
+    /// Certificates that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// The client certificate and its key.
+    pub identity_files: Option<(PathBuf, PathBuf)>,
     /// Which status means what.
     pub statuses: StatusLists,
 }
@@ -51,7 +55,9 @@ impl Api {
                 .unwrap_or_default(),
             keep_alive: reader.duration("api.keep_alive", Duration::from_secs(1)..=MOST).unwrap_or_default(),
             channel_types: reader.list("api.channel_types", |word| Ok(word.to_owned())),
+            proxy: proxy(reader),
             ca_file: ca_file.map(PathBuf::from),
+            identity_files: identity_files(reader),
             statuses: statuses(reader),
         }
     }
@@ -85,6 +91,32 @@ fn joins(base: &str, path: &str) -> Result<(), String> {
         Err(other) => Err(other.to_string()),
         Ok(_) => Ok(()),
     }
+}
+
+fn proxy(reader: &mut Reader) -> Proxy {
+    if !reader.is_set("api.proxy") && !reader.is_set("api.proxy_file") {
+        return Proxy::Environment;
+    }
+    reader.secret_value("api.proxy", |text| Proxy::parse(text).map_err(str::to_owned)).unwrap_or_default()
+}
+
+/// Both files are read here to report every mistake at start; the client reads them again.
+fn identity_files(reader: &mut Reader) -> Option<(PathBuf, PathBuf)> {
+    let (cert_setting, key_setting) = ("api.cert_file", "api.key_file");
+    match (reader.is_set(cert_setting), reader.is_set(key_setting)) {
+        (false, false) => return None,
+        (true, false) => reader.mistake(key_setting, "is missing: api.cert_file and api.key_file go together"),
+        (false, true) => reader.mistake(cert_setting, "is missing: api.cert_file and api.key_file go together"),
+        (true, true) => {}
+    }
+    let cert = reader.file(cert_setting, pem::certificates);
+    let key = reader.file(key_setting, pem::key);
+    if let Err(error) = edna::check_identity(cert?.as_bytes(), key?.as_bytes()) {
+        let setting = if error == IdentityError::Certificate { cert_setting } else { key_setting };
+        let text = error.to_string();
+        reader.mistake(setting, text.strip_prefix(&format!("{setting}: ")).unwrap_or(&text));
+    }
+    Some((reader.text(cert_setting)?.into(), reader.text(key_setting)?.into()))
 }
 
 fn credentials(reader: &mut Reader) -> Credentials {

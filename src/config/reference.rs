@@ -87,7 +87,15 @@ const SETTINGS: &[Setting] = &[
         "how long an idle connection is kept; keep it below the server's own limit",
     ),
     plain("api.channel_types", "list", Some(""), "the channel types to accept; any if empty"),
+    secret(
+        "api.proxy",
+        "URL or none",
+        None,
+        "the proxy to the API: `http`, `https`, `socks5` or `socks5h` (the proxy resolves names), with credentials if it wants some; `none` ignores the environment; unset, `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` apply",
+    ),
     plain("api.ca_file", "PEM file", None, "certificates to trust besides the system's, for `https`"),
+    plain("api.cert_file", "PEM file", None, "the client certificate for mutual TLS, with `api.key_file`"),
+    plain("api.key_file", "PEM file", None, "the client certificate's private key, without a passphrase"),
     plain(
         "api.retry_statuses",
         "list of statuses",

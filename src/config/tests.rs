@@ -1,6 +1,7 @@
 //! The whole configuration, from sources to settings or mistakes.
 
 mod any;
+mod transport;
 mod wrong;
 
 use std::{fs, path::PathBuf, time::Duration};

@@ -1,6 +1,6 @@
 //! What one attempt left in our hands, before anybody judges it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// The whole of what is known after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Answer {
 }
 
 /// Why no connection was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NotSent {
     /// TCP connect refused, unreachable or timed out.
     Connect,
@@ -33,6 +33,8 @@ pub enum NotSent {
     Dns,
     /// The TLS handshake failed.
     Tls,
+    /// The proxy could not be reached or refused the connection: its scheme, host and port, and the error.
+    Proxy(Arc<str>),
 }
 
 /// How an attempt ended without an answer.
@@ -74,6 +76,9 @@ impl fmt::Display for Evidence {
             Self::NotSent(NotSent::Connect) => f.write_str("not sent: no connection to the API"),
             Self::NotSent(NotSent::Dns) => f.write_str("not sent: the API's host name did not resolve"),
             Self::NotSent(NotSent::Tls) => f.write_str("not sent: the TLS handshake with the API failed"),
+            Self::NotSent(NotSent::Proxy(problem)) => {
+                write!(f, "not sent: no connection to the API through the proxy {problem}")
+            }
             Self::NoAnswer(NoAnswer::Timeout) => f.write_str("no answer within api.timeout"),
             Self::NoAnswer(NoAnswer::Broken) => f.write_str("the connection broke before the answer"),
             Self::NoAnswer(NoAnswer::OwnerGone) => f.write_str("the daemon that sent it was gone before the answer"),

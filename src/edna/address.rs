@@ -1,34 +1,34 @@
-//! Turns `api.base_url` and a path into the one address to post to.
+//! Joins `api.base_url` and a path into the URL to post to.
 
 use reqwest::Url;
 
 use super::error::BuildError;
 
-/// Joins them so that a prefix in the base stays, whatever slashes are given.
+/// Appends `path` to `base`. A path prefix in `base` stays, and slashes at the joint do not matter.
 ///
 /// # Errors
-/// [`BuildError::Address`], which names `api.base_url` or `setting`, whichever is wrong.
+/// [`BuildError::Address`], which names `api.base_url` or `setting`, whichever is invalid.
 pub fn join(base: &str, setting: &'static str, path: &str) -> Result<Url, BuildError> {
     let base = check_base(base)?;
-    let wrong = BuildError::Address { setting, problem: "it is not a path; write it like /api/v1/messages" };
+    let invalid = BuildError::Address { setting, problem: "it is not a path; write it like /api/v1/messages" };
     let joined = format!("{}/{}", base.as_str().trim_end_matches('/'), path.trim_start_matches('/'));
     match Url::parse(&joined) {
         Ok(url) if url.origin() == base.origin() && url.fragment().is_none() && !path.contains("://") => Ok(url),
-        _ => Err(wrong),
+        _ => Err(invalid),
     }
 }
 
 fn check_base(base: &str) -> Result<Url, BuildError> {
-    let wrong = |problem| BuildError::Address { setting: "api.base_url", problem };
-    let url = Url::parse(base).map_err(|_| wrong("it is not an address; write it like https://name.edna.io"))?;
+    let invalid = |problem| BuildError::Address { setting: "api.base_url", problem };
+    let url = Url::parse(base).map_err(|_| invalid("it is not a URL; write it like https://name.edna.io"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(wrong("it is neither http nor https; write it like https://name.edna.io"));
+        return Err(invalid("it is neither http nor https; write it like https://name.edna.io"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("it holds a user or password; use api.login and api.password"));
+        return Err(invalid("it holds a user or password; use api.login and api.password"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("it holds a query or a fragment; write only scheme, host, port and path prefix"));
+        return Err(invalid("it holds a query or a fragment; write only scheme, host, port and path prefix"));
     }
     Ok(url)
 }
@@ -38,10 +38,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_a_prefix_whatever_the_slashes() {
+    fn join_keeps_path_prefix_with_any_slashes() {
         for (base, path, expected) in [
             ("http://h:8080", "/a/b", "http://h:8080/a/b"),
             ("http://h/", "a/b", "http://h/a/b"),
+            ("http://[::1]:8080/", "a", "http://[::1]:8080/a"),
             ("https://h/chat", "/a", "https://h/chat/a"),
             ("https://h/chat//", "//a?x=1", "https://h/chat/a?x=1"),
         ] {
@@ -50,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_base_and_does_not_repeat_it() {
+    fn join_invalid_input_is_refused_without_showing_it() {
         for base in ["", "h", "ftp://h", "http://", "http://u:s3cret@h", "http://h?s3cret=1", "http://h#x"] {
             let error = join(base, "api.path", "/a").unwrap_err().to_string();
             assert!(error.starts_with("api.base_url: it ") && !error.contains("s3cret"), "{base}: {error}");

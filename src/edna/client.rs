@@ -1,4 +1,4 @@
-//! Makes an attempt: one POST with the credential that is valid now.
+//! The API as the pipeline's [`Sender`]: one POST an attempt, with the credential that is valid now.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -9,36 +9,36 @@ use tracing::{info, warn};
 use super::{
     address,
     credential::{Credential, Credentials, OnRefresh},
+    endpoint::Endpoint,
     error::{BuildError, RefreshError},
-    http::Http,
-    post::Endpoint,
+    http::HttpClient,
     settings::ApiSettings,
 };
 use crate::{domain::evidence::Evidence, ports::Sender};
 
-/// The API. Clones share connections and the credential; `Debug` shows nothing of either.
+/// The API. Clones share connections and the credential; `Debug` shows neither.
 #[derive(Clone)]
 pub struct ApiClient {
-    inner: Arc<Inner>,
+    shared: Arc<ApiClientShared>,
 }
 
-struct Inner {
-    http: Http,
+struct ApiClientShared {
+    http: HttpClient,
     endpoint: Endpoint,
     credential: Credential,
     unauthorized_statuses: Vec<u16>,
 }
 
 impl ApiClient {
-    /// Renewals of the credential are logged.
+    /// Builds a client that logs the renewals of its credential.
     ///
     /// # Errors
-    /// Every [`BuildError`]: nothing is sent yet, only addresses, certificates and tokens are read.
+    /// Every [`BuildError`]. Nothing is sent yet: only addresses, certificates and tokens are read.
     pub fn new(settings: &ApiSettings, credentials: Credentials) -> Result<Self, BuildError> {
         Self::with_refresh(settings, credentials, Arc::new(log_refresh))
     }
 
-    /// Renewals of the credential are told to `on_refresh`, which logs and counts them.
+    /// Builds a client that calls `on_refresh` for each renewal of its credential, successful or not.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -47,50 +47,49 @@ impl ApiClient {
         credentials: Credentials,
         on_refresh: OnRefresh,
     ) -> Result<Self, BuildError> {
-        let url = address::join(&settings.base_url, "api.path", &settings.path)?;
-        let endpoint = Endpoint::new(&url, "api.path")?;
-        let http = Http::new(settings, &endpoint)?;
+        let endpoint = Endpoint::new(address::join(&settings.base_url, "api.path", &settings.path)?, "api.path")?;
+        let http = HttpClient::new(settings)?;
         let credential = Credential::new(credentials, settings, &http, on_refresh)?;
         let unauthorized_statuses = settings.unauthorized_statuses.clone();
-        Ok(Self { inner: Arc::new(Inner { http, endpoint, credential, unauthorized_statuses }) })
+        Ok(Self { shared: Arc::new(ApiClientShared { http, endpoint, credential, unauthorized_statuses }) })
     }
 }
 
 impl Sender for ApiClient {
-    /// The time is the POST's own, without a login before it; zero when there was no POST.
+    /// The duration is the POST's own, without a login before it; zero when nothing was posted.
     async fn send(&self, body: &Bytes) -> (Evidence, Duration) {
-        let inner = &self.inner;
-        let token = match inner.credential.token().await {
+        let shared = &self.shared;
+        let token = match shared.credential.token().await {
             Ok(token) => token,
             Err(evidence) => return (evidence, Duration::ZERO),
         };
         let started = Instant::now();
-        let evidence = inner.http.post(&inner.endpoint, token.header(), body).await;
+        let evidence = shared.http.post(&shared.endpoint, token.header(), body).await;
         let took = started.elapsed();
-        if evidence.status().is_some_and(|status| inner.unauthorized_statuses.contains(&status)) {
-            inner.credential.refused(&token).await;
+        if evidence.status().is_some_and(|status| shared.unauthorized_statuses.contains(&status)) {
+            shared.credential.reject(&token).await;
         }
         (evidence, took)
     }
 
-    /// Resolves when the token file or the password file holds something else than what was last used when this was
-    /// called; looks about once a second. The next attempt uses it: for a password that is when a login is due again,
-    /// at most 10 s after the last one. Never resolves for a credential without a file. May be dropped at any time; until
-    /// then poll it, as attempts share its locks.
+    /// Resolves when the token file or the password file differs from what was last used when this was called; polls it
+    /// once a second. The next attempt uses the new content: a password as soon as a login is allowed again, at most 10 s
+    /// after the last one. Never resolves for a credential without a file. Cancel-safe, but it must be polled while it
+    /// exists: attempts share its locks.
     async fn credential_changed(&self) {
-        self.inner.credential.changed().await;
+        self.shared.credential.changed().await;
     }
 }
 
 impl fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiClient").field("credential", &self.inner.credential).finish_non_exhaustive()
+        f.debug_struct("ApiClient").field("credential", &self.shared.credential).finish_non_exhaustive()
     }
 }
 
 fn log_refresh(result: Result<(), &RefreshError>) {
     match result {
-        Ok(()) => info!("the API credential was refreshed"),
-        Err(problem) => warn!(%problem, "the API credential could not be refreshed: {problem}"),
+        Ok(()) => info!("API credential renewed"),
+        Err(problem) => warn!(%problem, "API credential not renewed: {problem}"),
     }
 }

@@ -1,10 +1,10 @@
-//! The credential: a token, a file that holds one, or a login that fetches one.
+//! The API credential: a token, a file that holds one, or a login that fetches one.
 
 mod file;
 mod login;
 mod password;
 mod single_flight;
-mod watched;
+mod watched_file;
 
 use std::{fmt, future::pending, path::PathBuf, sync::Arc};
 
@@ -13,23 +13,26 @@ use secrecy::SecretString;
 use self::{file::TokenFile, login::Login, password::Password};
 use super::{
     address,
+    endpoint::Endpoint,
     error::{BuildError, RefreshError},
-    http::Http,
-    post::Endpoint,
+    http::HttpClient,
     settings::ApiSettings,
     token::Token,
 };
 use crate::domain::evidence::Evidence;
 
-/// Told of each renewal, by a login or a changed token file, and of each that failed; not of every repeat of a failure.
+/// The status of a credential that is not accepted, unless the settings count only others as that.
+const UNAUTHORIZED: u16 = 401;
+
+/// Called for each renewal, by a login or a changed file, and for each failure; a repeated failure only once.
 pub type OnRefresh = Arc<dyn Fn(Result<(), &RefreshError>) + Send + Sync>;
 
-/// Where tokens come from. `Debug` shows no secret.
+/// The source of tokens. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub enum Credentials {
     /// `api.token`, with or without its prefix.
     Token(SecretString),
-    /// A file that holds a token, read again when it changes.
+    /// A file that holds a token, re-read when it changes.
     TokenFile(PathBuf),
     /// `api.login` and `api.password`, for a POST to the login path under `api.base_url`.
     Login {
@@ -39,12 +42,12 @@ pub enum Credentials {
         login: String,
         /// The user's password.
         password: SecretString,
-        /// The file that the password came from, read again before each login; the password stays when it cannot be.
+        /// The file of the password, re-read before each login; while it is unreadable, the last password stays in use.
         password_file: Option<PathBuf>,
     },
 }
 
-/// A source at work, shared by all attempts.
+/// The credential in use, shared by all attempts.
 pub(super) enum Credential {
     Fixed(Token),
     File(TokenFile),
@@ -53,27 +56,27 @@ pub(super) enum Credential {
 
 impl Credential {
     pub(super) fn new(
-        from: Credentials,
+        credentials: Credentials,
         settings: &ApiSettings,
-        http: &Http,
+        http: &HttpClient,
         on_refresh: OnRefresh,
     ) -> Result<Self, BuildError> {
-        Ok(match from {
+        Ok(match credentials {
             Credentials::Token(token) => Self::Fixed(Token::parse(&token).map_err(BuildError::Token)?),
             Credentials::TokenFile(path) => {
                 Self::File(TokenFile::open(path, on_refresh).map_err(BuildError::TokenFile)?)
             }
             Credentials::Login { path, login, password, password_file } => {
-                let url = address::join(&settings.base_url, "api.login_path", &path)?;
-                let endpoint = Endpoint::new(&url, "api.login_path")?;
-                let refused = refused_status(&settings.unauthorized_statuses);
+                let setting = "api.login_path";
+                let endpoint = Endpoint::new(address::join(&settings.base_url, setting, &path)?, setting)?;
+                let unauthorized = unauthorized_status(&settings.unauthorized_statuses);
                 let password = Password::new(password, password_file);
-                Self::Login(Box::new(Login::new(http.clone(), endpoint, login, password, refused, on_refresh)))
+                Self::Login(Box::new(Login::new(http.clone(), endpoint, login, password, unauthorized, on_refresh)))
             }
         })
     }
 
-    /// The token to send, or what is known of an attempt that cannot be made without one.
+    /// The token to send, or the evidence of an attempt that cannot be made without one.
     pub(super) async fn token(&self) -> Result<Token, Evidence> {
         match self {
             Self::Fixed(token) => Ok(token.clone()),
@@ -82,16 +85,16 @@ impl Credential {
         }
     }
 
-    /// The API did not accept this token: the next attempt looks for another.
-    pub(super) async fn refused(&self, token: &Token) {
+    /// Records that the API did not accept `token`: the next attempt looks for another one.
+    pub(super) async fn reject(&self, token: &Token) {
         match self {
             Self::Fixed(_) => {}
-            Self::File(file) => Box::pin(file.refused(token)).await,
-            Self::Login(login) => Box::pin(login.refused(token)).await,
+            Self::File(file) => Box::pin(file.reject(token)).await,
+            Self::Login(login) => Box::pin(login.reject(token)).await,
         }
     }
 
-    /// As [`super::ApiClient::credential_changed`].
+    /// See [`super::ApiClient`]'s `credential_changed`.
     pub(super) async fn changed(&self) {
         match self {
             Self::Fixed(_) => pending().await,
@@ -111,8 +114,6 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// The status that stands for "the credential is not accepted", whatever an installation counts as that.
-fn refused_status(unauthorized_statuses: &[u16]) -> u16 {
-    let usual = 401;
-    if unauthorized_statuses.contains(&usual) { usual } else { unauthorized_statuses.first().copied().unwrap_or(usual) }
+fn unauthorized_status(statuses: &[u16]) -> u16 {
+    if statuses.contains(&UNAUTHORIZED) { UNAUTHORIZED } else { statuses.first().copied().unwrap_or(UNAUTHORIZED) }
 }

@@ -1,60 +1,88 @@
-//! What can go wrong besides an attempt: at start, and when the credential is renewed. Never holds a secret.
+//! Errors besides those of an attempt: at start, and when the credential is renewed. None holds a secret.
 
-use std::{io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
 
 use crate::domain::evidence::{Evidence, NotSent};
 
-/// A token that cannot be put into a header.
+/// A token that cannot be sent in a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Nothing but white space or the prefix.
-    #[error("the token is empty; give one, with or without the prefix Bearer")]
+    /// Only white space or the prefix.
+    #[error("the token is empty; set it, with or without the prefix Bearer")]
     Empty,
-    /// White space within, or something else than printable ASCII.
-    #[error("the token has white space within or characters that a header cannot carry; give the token alone")]
+    /// White space inside, or a character outside printable ASCII.
+    #[error("the token contains white space or characters that a header cannot carry; set the token alone")]
     Invalid,
 }
 
-/// Why no client could be made; each names the setting and the remedy.
+/// A client certificate that cannot be used for mutual TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// The certificate file.
+    #[error("api.cert_file: holds no valid PEM certificate; name the client certificate's PEM file")]
+    Certificate,
+    /// The key file.
+    #[error("api.key_file: holds no valid PEM private key, or an encrypted one; name the key without a passphrase")]
+    Key,
+    /// Both are valid, but do not belong together.
+    #[error("api.key_file: is not the key of the certificate in api.cert_file; name the files of one pair")]
+    Mismatch,
+}
+
+/// Why the client cannot be built. Each error names the setting and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The base or a path under it is no address.
+    /// The base URL, or a path below it, is invalid.
     #[error("{setting}: {problem}")]
     Address {
         /// Which setting.
         setting: &'static str,
-        /// What is wrong and what to write instead, without the value.
+        /// The problem and the remedy, without the value.
         problem: &'static str,
     },
-    /// The file with certificates cannot be read.
-    #[error("api.ca_file: cannot read {path}: {source}; give a readable PEM file")]
-    CaUnreadable {
+    /// A file with certificates or a key cannot be read.
+    #[error("{setting}: cannot read {path}: {source}; name a readable PEM file")]
+    Unreadable {
+        /// Which setting.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The file holds no certificates, or a broken one.
-    #[error("api.ca_file: {path} holds no PEM certificate, or a broken one; give the CA's certificate in PEM form")]
+    /// The file holds no certificate, or an invalid one.
+    #[error("api.ca_file: {path} holds no PEM certificate, or an invalid one; name the CA's certificate in PEM form")]
     CaInvalid {
         /// The file.
         path: PathBuf,
     },
+    /// The client certificate or its key is unusable.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The fixed token is unusable.
     #[error("api.token: {0}")]
     Token(TokenError),
-    /// The token file is unusable from the start.
+    /// The token file is unusable at start.
     #[error(transparent)]
     TokenFile(RefreshError),
-    /// The HTTP library refused, usually for want of the system's certificates.
-    #[error("the HTTPS client cannot be set up: {0}; check that the system's CA certificates are installed")]
+    /// reqwest cannot build the client, usually because the system's certificates are missing.
+    #[error("the HTTPS client cannot be built: {0}; check that the system's CA certificates are installed")]
     Http(String),
 }
 
-/// Why the credential could not be renewed; each says what to do.
+impl From<reqwest::Error> for BuildError {
+    /// Keeps the innermost cause: the outer errors can show a URL.
+    fn from(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let causes = std::iter::successors(Some(&error as &dyn Error), |&cause| cause.source());
+        Self::Http(causes.last().map(ToString::to_string).unwrap_or_default())
+    }
+}
+
+/// Why the credential could not be renewed, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefreshError {
-    /// The token file cannot be read; the earlier token stays in use.
+    /// The token file cannot be read; the previous token stays in use.
     #[error("the token file {path} cannot be read ({kind}); make it readable")]
     FileUnreadable {
         /// The file.
@@ -62,7 +90,7 @@ pub enum RefreshError {
         /// Why.
         kind: io::ErrorKind,
     },
-    /// The token file holds no usable token; the earlier one stays in use.
+    /// The token file holds no usable token; the previous one stays in use.
     #[error("the token file {path}: {source}")]
     FileToken {
         /// The file.
@@ -70,7 +98,7 @@ pub enum RefreshError {
         /// Why.
         source: TokenError,
     },
-    /// The password file cannot be read; the earlier password stays in use.
+    /// The password file cannot be read; the previous password stays in use.
     #[error("the password file {path} cannot be read ({kind}); make it readable")]
     PasswordUnreadable {
         /// The file.
@@ -78,31 +106,31 @@ pub enum RefreshError {
         /// Why.
         kind: io::ErrorKind,
     },
-    /// The password file holds nothing but white space; the earlier password stays in use.
-    #[error("the password file {path} is empty; put the password there")]
+    /// The password file holds only white space; the previous password stays in use.
+    #[error("the password file {path} is empty; write the password to it")]
     PasswordEmpty {
         /// The file.
         path: PathBuf,
     },
-    /// The API does not accept the login.
-    #[error("the login was refused with HTTP {status}; check api.login, api.password and the login path")]
+    /// The API refused the login.
+    #[error("the login was refused with HTTP {status}; check api.login, api.password and api.login_path")]
     LoginRefused {
         /// The HTTP status.
         status: u16,
     },
-    /// The API cannot answer a login now.
-    #[error("the login was put off with HTTP {status}; check that the API works, it is tried again")]
+    /// The API cannot process a login now.
+    #[error("the login failed with HTTP {status} and is retried; check that the API works")]
     LoginPutOff {
         /// The HTTP status.
         status: u16,
     },
-    /// The API said yes to the login and gave no token that we can use.
-    #[error("the login's answer holds no usable token; check that the login path is the API's")]
+    /// The API accepted the login but returned no usable token.
+    #[error("the login's response holds no usable token; check that api.login_path is the API's")]
     LoginWithoutToken,
-    /// The login got no connection.
-    #[error("the login was {}; check that the API can be reached", Evidence::NotSent(*.0))]
+    /// No connection for the login.
+    #[error("the login was {}; check that the API can be reached", Evidence::NotSent(.0.clone()))]
     LoginNotSent(NotSent),
-    /// The login was sent and no answer came.
-    #[error("the login got no answer; check that the API works")]
+    /// The login was sent and got no response.
+    #[error("the login got no response; check that the API works")]
     LoginNoAnswer,
 }

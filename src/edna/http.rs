@@ -1,186 +1,167 @@
-//! One POST, and what is honestly known after it.
+//! The one HTTP client of the daemon, for attempts and logins.
 
 use std::{
-    error::Error,
-    future::Future,
-    io,
-    pin::pin,
+    pin::{Pin, pin},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use hyper::{
-    Response,
-    header::{AUTHORIZATION, HeaderValue, RETRY_AFTER},
+use reqwest::{
+    ClientBuilder, Response, StatusCode,
+    header::{AUTHORIZATION, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER},
+    redirect, retry,
 };
-use rustls::pki_types::CertificateDer;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Sleep, sleep};
 
-use super::{
-    certificates,
-    connect::{DnsError, connector},
-    error::BuildError,
-    link::{Link, Rest, Unanswered},
-    pool::{Bounds, Pool},
-    post::{Endpoint, Post},
-    retry_after,
-    settings::ApiSettings,
-};
-use crate::{
-    domain::evidence::{Answer, Evidence, NoAnswer, NotSent},
-    files::read_small_file,
-};
+use super::{endpoint::Endpoint, error::BuildError, failure, proxy::Proxy, retry_after, settings::ApiSettings, tls};
+use crate::domain::evidence::{Answer, Evidence, NoAnswer};
 
-/// Longer answers are cut off: nothing that we read is near it.
-const LONGEST_BODY_BYTES: usize = 64 * 1024;
-/// A rest up to this is read and thrown away, so that the connection can serve again.
-const LONGEST_REST_BYTES: usize = 64 * 1024;
-/// And for so long: a connection is not worth more of an attempt's time.
-const LONGEST_REST: Duration = Duration::from_secs(1);
-/// All certificates of the world are smaller.
-const LARGEST_CA_BYTES: u32 = 1 << 20;
-/// More patience than this is none, and keeps deadlines within what a clock can hold.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// The `User-Agent`, also towards a proxy.
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+/// A longer response body is not read to its end.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Upper bound for the timeout of an attempt, so that a deadline cannot overflow.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// TCP keep-alive: the time without traffic before a probe and between probes, and how many probes are sent.
+const TCP_KEEP_ALIVE: Duration = Duration::from_secs(15);
+const TCP_KEEP_ALIVE_PROBES: u32 = 3;
+/// How long sent data may stay unacknowledged before the kernel closes the connection.
+#[cfg(target_os = "linux")]
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What we read of an answer's head.
-struct Head {
-    status: u16,
-    retry_after: Option<Duration>,
-    authorization: Option<HeaderValue>,
-}
-
-/// The connections to the API, shared by attempts and logins.
+/// A connection pool and the timeout of a request. Clones share the pool.
 #[derive(Clone)]
-pub(super) struct Http {
-    pool: Pool,
+pub(super) struct HttpClient {
+    client: reqwest::Client,
     timeout: Duration,
+    proxy: Proxy,
 }
 
-impl Http {
-    /// For endpoints under this address.
-    pub(super) fn new(settings: &ApiSettings, base: &Endpoint) -> Result<Self, BuildError> {
-        let timeout = settings.timeout.min(LONGEST_TIMEOUT);
-        let patience = settings.connect_timeout.min(timeout / 2);
-        let connector = connector(trusted(settings)?, patience);
-        let connector = connector.map_err(|error| BuildError::Http(error.to_string()))?;
-        let bounds = Bounds {
-            patience,
-            idle_most: settings.pool_max_idle,
-            idle_for: settings.pool_idle_timeout,
-            alive_within: settings.alive_within,
-        };
-        Ok(Self { pool: Pool::new(connector, base.uri().clone(), bounds), timeout })
+/// What a login reads from a response besides the evidence.
+pub(super) struct LoginResponse {
+    pub(super) evidence: Evidence,
+    /// The header `Authorization`, where a login may return the token.
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+impl HttpClient {
+    pub(super) fn new(settings: &ApiSettings) -> Result<Self, BuildError> {
+        let timeout = settings.timeout.min(MAX_TIMEOUT);
+        let builder = pooled(settings)
+            .user_agent(USER_AGENT)
+            .connect_timeout(settings.connect_timeout.min(timeout / 2))
+            // With no retry allowed, reqwest keeps no copy of the request either.
+            .retry(retry::never().max_retries_per_request(0))
+            .redirect(redirect::Policy::none())
+            .referer(false);
+        let builder = settings.proxy.apply(with_certificates(builder, settings)?)?;
+        Ok(Self { client: builder.build()?, timeout, proxy: settings.proxy.clone() })
     }
 
-    /// Posts once.
-    pub(super) fn post<'a>(
-        &'a self,
-        endpoint: &'a Endpoint,
-        authorization: &'a HeaderValue,
-        body: &'a Bytes,
-    ) -> impl Future<Output = Evidence> + Send + 'a {
-        self.exchange(endpoint, Some(authorization), body).map(|(evidence, _)| evidence)
+    /// Posts `body` once and returns the evidence. The deadline covers every phase, from the wait for a connection to the
+    /// last byte of the response.
+    pub(super) async fn post(&self, endpoint: &Endpoint, authorization: &HeaderValue, body: &Bytes) -> Evidence {
+        let mut deadline = pin!(sleep(self.timeout));
+        match self.response(endpoint, Some(authorization), body, deadline.as_mut()).await {
+            Ok(response) => answer(response, deadline).await,
+            Err(evidence) => evidence,
+        }
     }
 
-    /// Posts once, without credential; tells the answer's header `Authorization`, too, where a login may give the token.
-    pub(super) async fn log_in(&self, endpoint: &Endpoint, body: &Bytes) -> (Evidence, Option<HeaderValue>) {
-        self.exchange(endpoint, None, body).await
+    /// Posts a login, which has no credential.
+    pub(super) async fn log_in(&self, endpoint: &Endpoint, body: &Bytes) -> LoginResponse {
+        let mut deadline = pin!(sleep(self.timeout));
+        match self.response(endpoint, None, body, deadline.as_mut()).await {
+            Ok(response) => {
+                let authorization = response.headers().get(AUTHORIZATION).cloned();
+                LoginResponse { evidence: answer(response, deadline).await, authorization }
+            }
+            Err(evidence) => LoginResponse { evidence, authorization: None },
+        }
     }
 
-    /// The deadline is ours, and covers every phase.
-    async fn exchange(
+    /// The head of the response, or the evidence when there is none.
+    async fn response(
         &self,
         endpoint: &Endpoint,
         authorization: Option<&HeaderValue>,
         body: &Bytes,
-    ) -> (Evidence, Option<HeaderValue>) {
-        let post = Post { endpoint, authorization, body };
-        // One timer for all of it: each costs as much as reading the answer.
-        let mut deadline = pin!(sleep(self.timeout));
-        let (Head { status, retry_after, authorization }, mut rest, mut link) = tokio::select! {
+        deadline: Pin<&mut Sleep>,
+    ) -> Result<Response, Evidence> {
+        let request = endpoint.request(authorization, body.clone());
+        let response = tokio::select! {
             biased;
-            answered = self.pool.send(&post) => match answered {
-                Ok((response, link)) => (Head::of(&response), response.into_body(), link),
-                Err(unanswered) => return (failure(&unanswered), None),
-            },
-            () = &mut deadline => return (Evidence::NoAnswer(NoAnswer::Timeout), None),
+            response = self.client.execute(request) => response,
+            () = deadline => return Err(Evidence::NoAnswer(NoAnswer::Timeout)),
         };
-        // Once there is a status, nothing that happens to the body makes it unknown again.
-        let body = tokio::select! {
-            biased;
-            body = read(&mut link, &mut rest) => body,
-            () = deadline => None,
-        };
-        self.pool.keep(link, &rest);
-        (Evidence::Answer(Answer { status, retry_after, body }), authorization)
+        let response = response.map_err(|error| failure::evidence(&error, &self.proxy))?;
+        if self.is_from_proxy(endpoint, &response) {
+            return Err(failure::proxy_authentication_required(&self.proxy));
+        }
+        Ok(response)
+    }
+
+    /// Whether a proxy refused to forward the request. Over `https` a proxy answers the CONNECT, so such a response can
+    /// only come over plain `http`.
+    fn is_from_proxy(&self, endpoint: &Endpoint, response: &Response) -> bool {
+        response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && !endpoint.is_https()
+            && match self.proxy {
+                Proxy::Url { .. } => true,
+                Proxy::Environment => response.headers().contains_key(PROXY_AUTHENTICATE),
+                Proxy::Disabled => false,
+            }
     }
 }
 
-fn trusted(settings: &ApiSettings) -> Result<Vec<CertificateDer<'static>>, BuildError> {
-    let Some(path) = settings.ca_file.clone() else { return Ok(Vec::new()) };
-    let pem = match read_small_file(&path, LARGEST_CA_BYTES) {
-        Ok(pem) => pem,
-        Err(source) => return Err(BuildError::CaUnreadable { path, source }),
+/// The settings of the connections.
+fn pooled(settings: &ApiSettings) -> ClientBuilder {
+    let builder = reqwest::Client::builder()
+        .pool_idle_timeout(settings.pool_idle_timeout)
+        .pool_max_idle_per_host(settings.pool_max_idle)
+        .http2_keep_alive_interval(settings.http2_keep_alive)
+        .http2_keep_alive_timeout(settings.http2_keep_alive)
+        .tcp_nodelay(true)
+        .tcp_keepalive(TCP_KEEP_ALIVE)
+        .tcp_keepalive_interval(TCP_KEEP_ALIVE)
+        .tcp_keepalive_retries(TCP_KEEP_ALIVE_PROBES);
+    #[cfg(target_os = "linux")]
+    let builder = builder.tcp_user_timeout(TCP_USER_TIMEOUT);
+    builder
+}
+
+fn with_certificates(mut builder: ClientBuilder, settings: &ApiSettings) -> Result<ClientBuilder, BuildError> {
+    if let Some(ca_file) = &settings.ca_file {
+        builder = builder.tls_certs_merge(tls::read_authorities(ca_file)?);
+    }
+    if let Some((cert_file, key_file)) = &settings.identity_files {
+        builder = builder.identity(tls::read_identity(cert_file, key_file)?);
+    }
+    Ok(builder)
+}
+
+/// Reads the rest of a response. Its status is known, whatever happens to its body.
+async fn answer(response: Response, deadline: Pin<&mut Sleep>) -> Evidence {
+    let status = response.status().as_u16();
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = retry_after.and_then(|value| retry_after::parse(value, SystemTime::now()));
+    let body = tokio::select! {
+        biased;
+        body = read_body(response) => body,
+        () = deadline => None,
     };
-    certificates::parse(pem.as_bytes()).ok_or(BuildError::CaInvalid { path })
+    Evidence::Answer(Answer { status, retry_after, body })
 }
 
-impl Head {
-    fn of(response: &Response<Rest>) -> Self {
-        let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = header.and_then(|value| retry_after::parse(value, SystemTime::now()));
-        let authorization = response.headers().get(AUTHORIZATION).cloned();
-        Self { status: response.status().as_u16(), retry_after, authorization }
-    }
-}
-
-/// The body, or `None` when it was too long or broke off.
-async fn read(link: &mut Link, rest: &mut Rest) -> Option<Vec<u8>> {
+/// The body, or `None` when it is longer than [`MAX_BODY_BYTES`] or breaks off. The connection of a body that is not read
+/// to its end is closed.
+async fn read_body(mut response: Response) -> Option<Vec<u8>> {
     let mut body = Vec::new();
-    while let Some(chunk) = link.chunk(rest).await? {
-        if body.len() + chunk.len() > LONGEST_BODY_BYTES {
-            drop(Box::pin(timeout(LONGEST_REST, skip(link, rest))).await);
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
             return None;
         }
         body.extend_from_slice(&chunk);
     }
     Some(body)
-}
-
-/// Reads on to the end, if that is near.
-async fn skip(link: &mut Link, rest: &mut Rest) -> Option<()> {
-    let mut skipped = 0;
-    while skipped <= LONGEST_REST_BYTES {
-        skipped += link.chunk(rest).await??.len();
-    }
-    None
-}
-
-fn failure(unanswered: &Unanswered) -> Evidence {
-    match unanswered {
-        Unanswered::NotSent(error) => Evidence::NotSent(not_sent(&**error)),
-        Unanswered::Broken => Evidence::NoAnswer(NoAnswer::Broken),
-    }
-}
-
-fn not_sent(error: &(dyn Error + 'static)) -> NotSent {
-    if chain(error).any(|cause| cause.is::<DnsError>()) {
-        NotSent::Dns
-    } else if chain(error).any(is_tls) {
-        NotSent::Tls
-    } else {
-        NotSent::Connect
-    }
-}
-
-/// An `io::Error` hides what it wraps from the chain of sources, so it is looked into. A handshake that the peer
-/// cut short is an end of file, which connecting alone never is.
-fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    let Some(io) = error.downcast_ref::<io::Error>() else { return error.is::<rustls::Error>() };
-    io.kind() == io::ErrorKind::UnexpectedEof || io.get_ref().is_some_and(|wrapped| is_tls(wrapped))
-}
-
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
 }

@@ -1,29 +1,29 @@
-//! edna Chat Center over HTTP: makes one attempt and tells what is known afterwards, without judging it.
+//! The HTTP client of edna Chat Center: makes one attempt and returns the evidence that it leaves.
 //!
-//! Nothing here retries, follows a redirect, keeps a cookie or asks for a compressed body: one call is one POST.
+//! One call is one POST: nothing here retries, follows a redirect, keeps a cookie or decompresses a body. The evidence is
+//! not judged here; [`crate::domain::verdict`] does that.
 
 mod address;
-mod certificates;
 mod client;
-mod connect;
 mod credential;
+mod endpoint;
 mod error;
+mod failure;
 mod http;
-mod link;
-mod pool;
-mod post;
+mod proxy;
 mod retry_after;
 mod settings;
-mod single;
+mod tls;
 mod token;
 
 #[cfg(test)]
 mod tests;
 
 pub use address::join;
-pub use certificates::are_certificates;
 pub use client::ApiClient;
 pub use credential::{Credentials, OnRefresh};
-pub use error::{BuildError, RefreshError, TokenError};
+pub use error::{BuildError, IdentityError, RefreshError, TokenError};
+pub use proxy::Proxy;
 pub use settings::ApiSettings;
+pub use tls::{are_certificates, check_identity};
 pub use token::check as check_token;

@@ -1,20 +1,20 @@
-//! `Retry-After`, in both of its forms, as a wait from now.
+//! The header `Retry-After` (RFC 9110, section 10.2.3).
 
 use std::time::{Duration, SystemTime};
 
-/// No wait is longer: an absurd value must not stop the target for good.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Upper bound: an absurd value must not stop the target for good.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Seconds or an HTTP date; a past date is no wait, anything else is `None`.
+/// The wait from `now`. The value is a number of seconds or an HTTP date; a past date is no wait, anything else is `None`.
 pub(super) fn parse(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Only too many digits can fail here, which is as absurd as it gets.
-        value.parse().map_or(LONGEST, Duration::from_secs)
+        // Fails only for a number beyond u64.
+        value.parse().map_or(MAX_WAIT, Duration::from_secs)
     } else {
         httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()
     };
-    Some(wait.min(LONGEST))
+    Some(wait.min(MAX_WAIT))
 }
 
 #[cfg(test)]
@@ -30,7 +30,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_both_forms() {
+    fn parse_seconds_and_dates() {
         let rows = [
             ("0", Some(0)),
             (" 120 ", Some(120)),
@@ -53,8 +53,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics_and_never_exceeds_a_day(value in any::<String>()) {
-            prop_assert!(parse(&value, now()).is_none_or(|wait| wait <= LONGEST));
+        fn parse_any_input_is_at_most_a_day(value in any::<String>()) {
+            prop_assert!(parse(&value, now()).is_none_or(|wait| wait <= MAX_WAIT));
         }
     }
 }

@@ -1,9 +1,10 @@
-//! The client against small servers that misbehave as told.
+//! The client against scripted servers.
 
 mod credential;
 mod evidence;
 mod limits;
 mod pool;
+mod proxies;
 mod tls;
 
 use std::{
@@ -26,59 +27,59 @@ use crate::{
     ports::Sender,
 };
 
-/// How a scripted server treats one connection after it has read a request.
+/// What a scripted server does after it has read a request.
 #[derive(Clone)]
-enum Then {
+enum Reply {
     /// Write this and close.
     Write(Vec<u8>),
     /// Write this and leave the connection open.
     Hang(Vec<u8>),
 }
 
-/// What a scripted server saw.
+/// The requests that a server received.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<String>>>);
+struct Received(Arc<Mutex<Vec<String>>>);
 
-impl Seen {
+impl Received {
     fn requests(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 }
 
-/// Answers the request on every connection the same way.
-async fn scripted(then: Then) -> (SocketAddr, Seen) {
+/// Serves one request on each connection.
+async fn scripted(reply: Reply) -> (SocketAddr, Received) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, seen) = (listener.local_addr().unwrap(), Seen::default());
-    let log = seen.clone();
+    let (address, received) = (listener.local_addr().unwrap(), Received::default());
+    let log = received.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, then.clone(), log.clone()));
+            tokio::spawn(serve(stream, reply.clone(), log.clone()));
         }
     });
-    (address, seen)
+    (address, received)
 }
 
-async fn serve(mut stream: TcpStream, then: Then, seen: Seen) {
+async fn serve(mut stream: TcpStream, reply: Reply, received: Received) {
     let request = read_request(&mut stream).await;
-    seen.0.lock().unwrap().push(request);
-    match then {
-        // The client may have gone meanwhile, which is its right.
-        Then::Write(bytes) => drop(stream.write_all(&bytes).await),
-        Then::Hang(bytes) => {
+    received.0.lock().unwrap().push(request);
+    match reply {
+        // The client may have closed the connection.
+        Reply::Write(bytes) => drop(stream.write_all(&bytes).await),
+        Reply::Hang(bytes) => {
             drop(stream.write_all(&bytes).await);
             drop(stream.read_u8().await);
         }
     }
 }
 
-/// Up to the end of the tests' body, which ends in a brace that nothing else has.
+/// Reads up to the end of the tests' body, the only part of a request that ends in a brace.
 async fn read_request(stream: &mut TcpStream) -> String {
     let mut request = Vec::new();
     while !request.ends_with(b"}") && stream.read_buf(&mut request).await.is_ok_and(|count| count > 0) {}
     String::from_utf8_lossy(&request).into_owned()
 }
 
-/// An address that refuses connections for as long as the socket, which never listens, holds it.
+/// An address that refuses connections while the returned socket, which never listens, exists.
 fn refusing() -> (SocketAddr, TcpSocket) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -109,7 +110,7 @@ fn without_body(status: u16) -> Evidence {
     Evidence::Answer(Answer { status, retry_after: None, body: None })
 }
 
-/// The header lines of a raw request, with names in lower case.
+/// The header lines of a raw request, names in lower case.
 fn headers(request: &str) -> HashMap<String, Vec<String>> {
     let mut headers: HashMap<String, Vec<String>> = HashMap::new();
     let head = request.split("\r\n\r\n").next().unwrap();

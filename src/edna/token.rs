@@ -1,19 +1,19 @@
-//! A token, ready for the header `Authorization`.
+//! An API token as the value of the header `Authorization`.
 
-use hyper::header::HeaderValue;
+use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::error::TokenError;
 
 const SCHEME: &str = "Bearer";
 
-/// The whole header value, marked sensitive, so that `Debug` hides it.
+/// The header value with its scheme. It is marked sensitive, so that `Debug` hides it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Token(HeaderValue);
 
 impl Token {
-    /// Takes a token in any of the forms people and the API give it: bare, with the prefix in any case, even with the
-    /// prefix twice, as the API's own login answers.
+    /// Parses a token without the prefix, with the prefix in any case, or with the prefix twice, as the API's login
+    /// returns it.
     pub(super) fn parse(given: &SecretString) -> Result<Self, TokenError> {
         let is_scheme = |word: &&str| word.eq_ignore_ascii_case(SCHEME);
         let mut words = given.expose_secret().split_ascii_whitespace().skip_while(is_scheme);
@@ -32,10 +32,10 @@ impl Token {
     }
 }
 
-/// Whether this can be a token.
+/// Checks that a header can carry the token.
 ///
 /// # Errors
-/// [`TokenError`] says why not, without the token.
+/// [`TokenError`], which does not show the token.
 pub fn check(given: &SecretString) -> Result<(), TokenError> {
     Token::parse(given).map(drop)
 }
@@ -51,15 +51,19 @@ mod tests {
     }
 
     #[test]
-    fn has_exactly_one_prefix_in_whatever_form_it_was_given() {
+    fn token_in_any_form_has_exactly_one_prefix() {
         for given in ["abc", "Bearer abc", "bearer abc", "BEARER  abc\n", " abc\r\n", "Bearer Bearer abc"] {
             assert_eq!(parse(given).as_deref(), Ok("Bearer abc"), "{given:?}");
         }
-        assert_eq!(parse("Bearerabc").as_deref(), Ok("Bearer Bearerabc"), "a token may begin like the prefix");
+        assert_eq!(
+            parse("Bearerabc").as_deref(),
+            Ok("Bearer Bearerabc"),
+            "a token can begin with the text of the prefix"
+        );
     }
 
     #[test]
-    fn refuses_what_no_header_can_carry() {
+    fn token_that_a_header_cannot_carry_is_refused() {
         for given in ["", " \n", "Bearer", "Bearer "] {
             assert_eq!(parse(given), Err(TokenError::Empty), "{given:?}");
         }
@@ -69,14 +73,14 @@ mod tests {
     }
 
     #[test]
-    fn never_shows_itself() {
+    fn token_debug_is_redacted() {
         let token = Token::parse(&SecretString::from("s3cret")).unwrap();
         assert!(!format!("{token:?}").contains("s3cret"));
     }
 
     proptest! {
         #[test]
-        fn never_panics_and_never_shows_the_token_in_an_error(given in any::<String>()) {
+        fn token_error_for_any_input_hides_it(given in any::<String>()) {
             if let Err(error) = parse(&given) {
                 prop_assert!(matches!(error, TokenError::Empty | TokenError::Invalid));
             }

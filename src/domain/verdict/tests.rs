@@ -54,8 +54,8 @@ fn retry_after_changes_503_and_nothing_else() {
 #[test]
 fn without_an_answer_it_matters_whether_the_request_can_have_left() {
     let lists = StatusLists::default();
-    for why in [NotSent::Connect, NotSent::Dns, NotSent::Tls] {
-        assert_eq!(lists.judge(&Evidence::NotSent(why)), Retry, "{why:?}");
+    for why in [NotSent::Connect, NotSent::Dns, NotSent::Tls, NotSent::Proxy("http://p:1: refused".into())] {
+        assert_eq!(lists.judge(&Evidence::NotSent(why.clone())), Retry, "{why:?}");
     }
     for why in [NoAnswer::Timeout, NoAnswer::Broken] {
         assert_eq!(lists.judge(&Evidence::NoAnswer(why)), Uncertain, "{why:?}");

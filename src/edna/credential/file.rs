@@ -1,4 +1,4 @@
-//! A token in a file that somebody else renews, as Kubernetes and secret agents do.
+//! A token in a file that another process renews, as Kubernetes and secret agents do.
 
 use std::{
     io,
@@ -13,81 +13,84 @@ use tokio::{
 
 use super::{
     OnRefresh,
-    watched::{LOOK_EVERY, Watched},
+    watched_file::{POLL_INTERVAL, WatchedFile},
 };
 use crate::edna::{error::RefreshError, token::Token};
 
-/// The file and the token that it held last.
+/// The file and its last valid token.
 pub(in crate::edna) struct TokenFile {
-    file: Watched,
-    state: Mutex<State>,
+    file: WatchedFile,
+    state: Mutex<TokenFileState>,
     on_refresh: OnRefresh,
 }
 
-struct State {
+struct TokenFileState {
     token: Token,
-    looked: Instant,
-    /// The API did not accept the token, or there is another one: the next attempt looks at once.
-    due: bool,
-    /// What was wrong when last looked at, so that it is told once and not every second.
-    problem: Option<RefreshError>,
+    read_at: Instant,
+    /// The API rejected the token, or the file has changed: the next attempt reads the file without waiting.
+    is_stale: bool,
+    /// The error of the last read, so that a lasting error is reported once and not every second.
+    last_error: Option<RefreshError>,
 }
 
 impl TokenFile {
-    /// Reads it for the first time; without a token there is nothing to start with.
+    /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// If the file is unreadable or holds no usable token.
     pub(super) fn open(path: PathBuf, on_refresh: OnRefresh) -> Result<Self, RefreshError> {
-        let file = Watched::new(path);
-        let token = parse(file.path(), file.content_at_start())?;
-        let state = State { token, looked: Instant::now(), due: false, problem: None };
+        let file = WatchedFile::new(path);
+        let token = parse(file.path(), file.read_blocking())?;
+        let state = TokenFileState { token, read_at: Instant::now(), is_stale: false, last_error: None };
         Ok(Self { file, state: Mutex::new(state), on_refresh })
     }
 
-    /// The token, read again when it is time. Comparing contents needs no trust in the file's times.
+    /// The token, re-read when a poll is due. Contents are compared, not modification times.
     pub(super) async fn token(&self) -> Token {
         let mut state = self.state.lock().await;
-        if state.due || state.looked.elapsed() >= LOOK_EVERY {
-            let read = parse(self.file.path(), self.file.content().await);
-            state.take(read, &self.on_refresh);
+        if state.is_stale || state.read_at.elapsed() >= POLL_INTERVAL {
+            let read = parse(self.file.path(), self.file.read().await);
+            state.update(read, &self.on_refresh);
         }
         state.token.clone()
     }
 
-    /// The API did not accept this token; says nothing about one that has replaced it meanwhile.
-    pub(super) async fn refused(&self, token: &Token) {
+    /// Records that the API rejected `token`; has no effect once another token has replaced it.
+    pub(super) async fn reject(&self, token: &Token) {
         let mut state = self.state.lock().await;
-        state.due |= state.token == *token;
+        state.is_stale |= state.token == *token;
     }
 
-    /// Resolves when the file holds another token than the one that was in use when this was called.
+    /// Resolves when the file holds another token than the one in use when this was called.
     pub(super) async fn changed(&self) {
         let used = self.state.lock().await.token.clone();
-        while !parse(self.file.path(), self.file.content().await).is_ok_and(|token| token != used) {
-            sleep(LOOK_EVERY).await;
+        while !parse(self.file.path(), self.file.read().await).is_ok_and(|token| token != used) {
+            sleep(POLL_INTERVAL).await;
         }
-        self.state.lock().await.due = true;
+        self.state.lock().await.is_stale = true;
     }
 }
 
-impl State {
-    /// An earlier token may still be good when the file is not: it may be just being written.
-    fn take(&mut self, read: Result<Token, RefreshError>, on_refresh: &OnRefresh) {
-        self.looked = Instant::now();
-        self.due = false;
-        let problem = match read {
+impl TokenFileState {
+    /// Takes over what a read returned. On an error the previous token stays: the file may be half written.
+    fn update(&mut self, read: Result<Token, RefreshError>, on_refresh: &OnRefresh) {
+        self.read_at = Instant::now();
+        self.is_stale = false;
+        let error = match read {
             Ok(token) if token == self.token => None,
             Ok(token) => {
                 self.token = token;
                 on_refresh(Ok(()));
                 None
             }
-            Err(problem) => Some(problem),
+            Err(error) => Some(error),
         };
-        if let Some(problem) = &problem
-            && self.problem.as_ref() != Some(problem)
+        if let Some(error) = &error
+            && self.last_error.as_ref() != Some(error)
         {
-            on_refresh(Err(problem));
+            on_refresh(Err(error));
         }
-        self.problem = problem;
+        self.last_error = error;
     }
 }
 

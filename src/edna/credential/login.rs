@@ -1,89 +1,94 @@
-//! Fetches a token with login and password.
+//! Fetches a token by login and password.
 
 use std::{future::pending, time::Duration};
 
-use hyper::header::HeaderValue;
+use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::{OnRefresh, password::Password, single_flight::SingleFlight, watched::LOOK_EVERY};
+use super::{OnRefresh, password::Password, single_flight::SingleFlight, watched_file::POLL_INTERVAL};
 use crate::{
     domain::evidence::{Answer, Evidence, NotSent},
-    edna::{error::RefreshError, http::Http, post::Endpoint, token::Token},
+    edna::{
+        endpoint::Endpoint,
+        error::RefreshError,
+        http::{HttpClient, LoginResponse},
+        token::Token,
+    },
 };
 
-/// A user of the API and the token it has at present.
+/// A user of the API and its current token.
 pub(in crate::edna) struct Login {
-    http: Http,
+    http: HttpClient,
     endpoint: Endpoint,
     login: String,
     password: Password,
-    /// The status that stands for a credential that is not accepted.
-    refused_status: u16,
+    /// The status of a credential that is not accepted.
+    unauthorized_status: u16,
     flight: SingleFlight,
     on_refresh: OnRefresh,
 }
 
-/// The login's answer, as on the wire; its other fields say nothing to us.
+/// The fields of a login's response body that are used.
 #[derive(Deserialize)]
-struct LoginAnswer {
+struct LoginBody {
     token: String,
 }
 
 impl Login {
     pub(super) fn new(
-        http: Http,
+        http: HttpClient,
         endpoint: Endpoint,
         login: String,
         password: Password,
-        refused_status: u16,
+        unauthorized_status: u16,
         on_refresh: OnRefresh,
     ) -> Self {
-        Self { http, endpoint, login, password, refused_status, flight: SingleFlight::default(), on_refresh }
+        Self { http, endpoint, login, password, unauthorized_status, flight: SingleFlight::default(), on_refresh }
     }
 
     pub(super) async fn token(&self) -> Result<Token, Evidence> {
         self.flight.token(async || self.log_in().await, self.unauthorized()).await
     }
 
-    pub(super) async fn refused(&self, token: &Token) {
-        self.flight.refused(token).await;
+    pub(super) async fn reject(&self, token: &Token) {
+        self.flight.reject(token).await;
     }
 
-    /// Resolves when the password's file holds another one than the last login used when this was called, and a login is
-    /// due: before that the new password could not be tried. Never without a file.
+    /// Resolves when the password file differs from the password of the last login when this was called and a login is
+    /// allowed: before that the new password could not be tried. Never resolves without a file.
     pub(super) async fn changed(&self) {
         if self.password.is_fixed() {
             return pending().await;
         }
         let used = self.password.used();
         while !self.password.differs_from(&used).await {
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
         }
-        self.flight.due().await;
+        self.flight.login_allowed().await;
     }
 
     async fn log_in(&self) -> Result<Token, Evidence> {
-        let (password, problem) = self.password.take().await;
-        if let Some(problem) = problem {
-            (self.on_refresh)(Err(&problem));
+        let (password, error) = self.password.refresh().await;
+        if let Some(error) = error {
+            (self.on_refresh)(Err(&error));
         }
         let body = serde_json::json!({ "login": self.login, "password": password.expose_secret() }).to_string();
-        let (evidence, header) = self.http.log_in(&self.endpoint, &body.into()).await;
-        let result = self.judge(evidence, header.as_ref());
+        let LoginResponse { evidence, authorization } = self.http.log_in(&self.endpoint, &body.into()).await;
+        let result = self.judge(evidence, authorization.as_ref());
         (self.on_refresh)(result.as_ref().map(|_| ()).map_err(|(error, _)| error));
-        result.map_err(|(_, proves)| proves)
+        result.map_err(|(_, evidence)| evidence)
     }
 
-    /// What the login's evidence says about the *attempt* that waits for it. Its request certainly was not sent, so
-    /// it is never uncertain; and a login that the API will never take says nothing about the command, so it is
-    /// never rejected: it either waits for a person (unauthorized) or comes again (not sent, throttled).
+    /// Turns the evidence of a login into that of the attempt that waits for it. The attempt's own request was not sent,
+    /// so it is never uncertain; and a refused login proves nothing about the command, so it is never rejected: the attempt
+    /// is unauthorized, throttled or not sent.
     fn judge(&self, evidence: Evidence, header: Option<&HeaderValue>) -> Result<Token, (RefreshError, Evidence)> {
         let not_sent = Evidence::NotSent(NotSent::Connect);
         match evidence {
             Evidence::Answer(answer) => self.judge_answer(answer, header),
-            Evidence::NotSent(why) => Err((RefreshError::LoginNotSent(why), Evidence::NotSent(why))),
+            Evidence::NotSent(why) => Err((RefreshError::LoginNotSent(why.clone()), Evidence::NotSent(why))),
             Evidence::NoAnswer(_) => Err((RefreshError::LoginNoAnswer, not_sent)),
         }
     }
@@ -102,14 +107,13 @@ impl Login {
     }
 
     fn unauthorized(&self) -> Evidence {
-        without_body(self.refused_status, None)
+        without_body(self.unauthorized_status, None)
     }
 }
 
-/// The body's `token`, which is sometimes the token alone and sometimes has its prefix; else the header `Authorization`,
-/// documented beside it.
+/// The body's `token`, with or without its prefix; else the response header `Authorization`, which the API documents, too.
 fn token_in(body: Option<Vec<u8>>, header: Option<&HeaderValue>) -> Option<Token> {
-    let in_body = || serde_json::from_slice(&body?).ok().map(|LoginAnswer { token }| token);
+    let in_body = || serde_json::from_slice(&body?).ok().map(|LoginBody { token }| token);
     let in_header = || Some(header?.to_str().ok()?.to_owned());
     let usable = |token: String| Token::parse(&SecretString::from(token)).ok();
     in_body().and_then(usable).or_else(|| in_header().and_then(usable))

@@ -1,4 +1,4 @@
-//! One login for all who need it, and not another one soon after.
+//! One login for all attempts that wait for a token, and at most one in 10 s.
 
 use std::time::Duration;
 
@@ -12,64 +12,66 @@ use crate::{
     edna::token::Token,
 };
 
-/// A refused password must not lock the account, nor a broken API be hammered.
-const LEAST_PAUSE: Duration = Duration::from_secs(10);
+/// The least time between two logins: a refused password must not lock the account, nor logins overload a failing API.
+const MIN_LOGIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The token that the last login brought, as long as the API accepts it.
+/// The token of the last login, as long as the API accepts it.
 #[derive(Debug, Default)]
 pub(super) struct SingleFlight {
-    /// Held during a login: those who come meanwhile wait for it and share what it brings.
-    state: Mutex<State>,
+    /// Locked during a login: concurrent attempts wait for it and share its result.
+    state: Mutex<SingleFlightState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SingleFlightState {
     token: Option<Token>,
-    last: Option<Last>,
+    last: Option<LastLogin>,
 }
 
-/// The last login, for as long as no other may follow.
+/// The last login.
 #[derive(Debug)]
-struct Last {
-    ended: Instant,
-    /// What an attempt without a token proves meanwhile.
-    proves: Evidence,
+struct LastLogin {
+    ended_at: Instant,
+    /// The evidence of an attempt without a token until the next login is allowed.
+    evidence: Evidence,
 }
 
 impl SingleFlight {
-    /// The token, after a login if there is none and one is due; else what the last login proved. `refused` is what
-    /// it proves when the last login brought a token that the API then did not accept.
+    /// The token, after a login if there is none and a login is allowed; else the evidence of the last login. `rejected` is
+    /// that evidence when the last login returned a token that the API then rejected.
+    ///
+    /// Dropping the future during a login counts as a login: its request may have been sent.
     pub(super) async fn token(
         &self,
         log_in: impl AsyncFnOnce() -> Result<Token, Evidence>,
-        refused: Evidence,
+        rejected: Evidence,
     ) -> Result<Token, Evidence> {
         let mut state = self.state.lock().await;
         if let Some(token) = &state.token {
             return Ok(token.clone());
         }
-        if let Some(last) = state.last.as_ref().filter(|last| last.ended.elapsed() < LEAST_PAUSE) {
-            return Err(last.proves.clone());
+        if let Some(last) = state.last.as_ref().filter(|last| last.ended_at.elapsed() < MIN_LOGIN_INTERVAL) {
+            return Err(last.evidence.clone());
         }
-        // Holds if this future is dropped before the login ends: it may have been sent, so the pause begins here.
-        state.last = Some(Last { ended: Instant::now(), proves: Evidence::NotSent(NotSent::Connect) });
+        // Stays if this future is dropped before the login ends.
+        state.last = Some(LastLogin { ended_at: Instant::now(), evidence: Evidence::NotSent(NotSent::Connect) });
         let result = log_in().await;
-        let proves = result.as_ref().err().cloned().unwrap_or(refused);
-        state.last = Some(Last { ended: Instant::now(), proves });
+        let evidence = result.as_ref().err().cloned().unwrap_or(rejected);
+        state.last = Some(LastLogin { ended_at: Instant::now(), evidence });
         state.token = result.as_ref().ok().cloned();
         result
     }
 
-    /// Resolves when the least pause is over and a login may follow.
-    pub(super) async fn due(&self) {
-        let ended = self.state.lock().await.last.as_ref().map(|last| last.ended);
-        if let Some(ended) = ended {
-            sleep_until(ended + LEAST_PAUSE).await;
+    /// Resolves when a login is allowed again.
+    pub(super) async fn login_allowed(&self) {
+        let ended_at = self.state.lock().await.last.as_ref().map(|last| last.ended_at);
+        if let Some(ended_at) = ended_at {
+            sleep_until(ended_at + MIN_LOGIN_INTERVAL).await;
         }
     }
 
-    /// Forgets the token, unless a later login has replaced it already.
-    pub(super) async fn refused(&self, token: &Token) {
+    /// Drops `token`, unless a later login has replaced it.
+    pub(super) async fn reject(&self, token: &Token) {
         let mut state = self.state.lock().await;
         if state.token.as_ref() == Some(token) {
             state.token = None;
@@ -94,7 +96,7 @@ mod tests {
         Evidence::Answer(Answer { status: 401, retry_after: None, body: None })
     }
 
-    /// Logs in unless it need not, and counts.
+    /// Gets a token and counts the logins.
     async fn get(
         flight: &SingleFlight,
         logins: &AtomicUsize,
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_at_once_share_one_login() {
+    async fn concurrent_attempts_share_one_login() {
         let (flight, logins) = (SingleFlight::default(), AtomicUsize::new(0));
         let all = (0..50).map(|_| get(&flight, &logins, Ok(token("a"))));
         let tokens = futures_util::future::join_all(all).await;
@@ -118,12 +120,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failed_login_holds_for_ten_seconds_for_everybody() {
+    async fn failed_login_is_not_repeated_for_ten_seconds() {
         let (flight, logins) = (SingleFlight::default(), AtomicUsize::new(0));
         let down = Err(Evidence::NotSent(NotSent::Dns));
         let all = (0..50).map(|_| get(&flight, &logins, down.clone()));
         assert!(futures_util::future::join_all(all).await.iter().all(|got| *got == down));
-        tokio::time::advance(LEAST_PAUSE - Duration::from_millis(1)).await;
+        tokio::time::advance(MIN_LOGIN_INTERVAL - Duration::from_millis(1)).await;
         assert_eq!(get(&flight, &logins, Ok(token("a"))).await, down);
         assert_eq!(logins.load(Ordering::Relaxed), 1);
         tokio::time::advance(Duration::from_millis(1)).await;
@@ -131,20 +133,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_refused_soon_after_its_login_is_an_unauthorized_answer_until_the_pause_is_over() {
+    async fn token_rejected_after_its_login_is_unauthorized_for_ten_s() {
         let (flight, logins) = (SingleFlight::default(), AtomicUsize::new(0));
         get(&flight, &logins, Ok(token("a"))).await.unwrap();
-        flight.refused(&token("a")).await;
+        flight.reject(&token("a")).await;
         assert_eq!(get(&flight, &logins, Ok(token("b"))).await, Err(unauthorized()));
-        tokio::time::advance(LEAST_PAUSE).await;
+        tokio::time::advance(MIN_LOGIN_INTERVAL).await;
         assert_eq!(get(&flight, &logins, Ok(token("b"))).await, Ok(token("b")));
-        flight.refused(&token("a")).await;
-        assert_eq!(get(&flight, &logins, Ok(token("c"))).await, Ok(token("b")), "a late refusal of the old one");
+        flight.reject(&token("a")).await;
+        assert_eq!(get(&flight, &logins, Ok(token("c"))).await, Ok(token("b")), "a late rejection of the old token");
         assert_eq!(logins.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_login_given_up_half_way_counts_as_one() {
+    async fn login_cancelled_half_way_counts_as_a_login() {
         let (flight, logins) = (SingleFlight::default(), AtomicUsize::new(0));
         let never = flight.token(async || std::future::pending().await, unauthorized());
         assert!(tokio::time::timeout(Duration::from_secs(1), never).await.is_err());

@@ -1,4 +1,4 @@
-//! The credential against an API that accepts one token at a time.
+//! The credential, against an API that accepts one token at a time.
 
 use std::{
     path::PathBuf,
@@ -27,11 +27,11 @@ struct Api {
     generation: AtomicUsize,
     logins: AtomicUsize,
     posts: AtomicUsize,
-    /// What a login gets instead of a token: status, `Retry-After`, body.
-    login_fails: Mutex<Option<(u16, Option<&'static str>, &'static str)>>,
-    /// Instead of `s3cret`.
+    /// The response to a login instead of a token: status, `Retry-After`, body.
+    login_failure: Mutex<Option<(u16, Option<&'static str>, &'static str)>>,
+    /// The valid password instead of `s3cret`.
     password: Mutex<Option<&'static str>>,
-    /// The token of a login is in its header alone.
+    /// Whether a login returns its token only in the header.
     in_header: AtomicBool,
 }
 
@@ -51,7 +51,7 @@ async fn on_login(State(api): State<Arc<Api>>, Json(body): Json<Value>) -> Respo
     if body["password"] != *api.password.lock().unwrap().unwrap_or("s3cret") {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    match *api.login_fails.lock().unwrap() {
+    match *api.login_failure.lock().unwrap() {
         None if api.in_header.load(Ordering::SeqCst) => {
             ([("authorization", format!("Bearer Bearer {}", api.valid()))], Json(json!({"userId": 1}))).into_response()
         }
@@ -91,14 +91,14 @@ fn login() -> Credentials {
     }
 }
 
-/// What was told of renewals.
+/// The renewals that were reported.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Result<(), RefreshError>>>>);
+struct Renewals(Arc<Mutex<Vec<Result<(), RefreshError>>>>);
 
-impl Told {
+impl Renewals {
     fn hook(&self) -> OnRefresh {
-        let told = self.0.clone();
-        Arc::new(move |result| told.lock().unwrap().push(result.map_err(Clone::clone)))
+        let renewals = self.0.clone();
+        Arc::new(move |result| renewals.lock().unwrap().push(result.map_err(Clone::clone)))
     }
 
     fn take(&self) -> Vec<Result<(), RefreshError>> {
@@ -106,36 +106,36 @@ impl Told {
     }
 }
 
-/// Only the clock of time-outs stands still: between these two nothing waits for the network.
+/// Advances the clock. Nothing waits for the network meanwhile.
 async fn skip(time: Duration) {
     pause();
     advance(time).await;
     resume();
 }
 
-async fn fifty(client: &ApiClient) -> Vec<u16> {
+async fn send_fifty(client: &ApiClient) -> Vec<u16> {
     let all = futures_util::future::join_all((0..50).map(|_| send(client))).await;
     all.iter().map(|evidence| evidence.status().unwrap_or(0)).collect()
 }
 
 #[tokio::test]
-async fn fifty_sends_with_an_expired_login_make_one_login() {
+async fn concurrent_attempts_with_an_expired_token_log_in_once() {
     let (api, settings) = api().await;
-    let told = Told::default();
-    let client = ApiClient::with_refresh(&settings, login(), told.hook()).unwrap();
-    assert_eq!(fifty(&client).await, [200; 50]);
-    assert_eq!(api.logins.load(Ordering::SeqCst), 1, "the first of them logs in for all");
+    let renewals = Renewals::default();
+    let client = ApiClient::with_refresh(&settings, login(), renewals.hook()).unwrap();
+    assert_eq!(send_fifty(&client).await, [200; 50]);
+    assert_eq!(api.logins.load(Ordering::SeqCst), 1, "one login for all");
 
     api.expire();
     skip(Duration::from_secs(10)).await;
-    assert!(fifty(&client).await.contains(&401));
-    assert_eq!(fifty(&client).await, [200; 50]);
-    assert_eq!(api.logins.load(Ordering::SeqCst), 2, "and once more when it has expired");
-    assert_eq!(told.take(), [Ok(()), Ok(())]);
+    assert!(send_fifty(&client).await.contains(&401));
+    assert_eq!(send_fifty(&client).await, [200; 50]);
+    assert_eq!(api.logins.load(Ordering::SeqCst), 2, "one more after the token expired");
+    assert_eq!(renewals.take(), [Ok(()), Ok(())]);
 }
 
 #[tokio::test]
-async fn no_second_login_within_ten_seconds_and_no_post_without_a_token() {
+async fn no_second_login_and_no_post_within_ten_seconds() {
     let (api, settings) = api().await;
     let client = ApiClient::new(&settings, login()).unwrap();
     assert_eq!(send(&client).await, answer(200, b""));
@@ -149,7 +149,7 @@ async fn no_second_login_within_ten_seconds_and_no_post_without_a_token() {
 }
 
 #[tokio::test]
-async fn what_a_failed_login_says_of_the_attempt() {
+async fn failed_login_evidence_by_status() {
     let put_off = |status| RefreshError::LoginPutOff { status };
     let refused = |status| RefreshError::LoginRefused { status };
     let wait = |status| Evidence::Answer(Answer { status, retry_after: Some(Duration::from_secs(9)), body: None });
@@ -170,46 +170,46 @@ async fn what_a_failed_login_says_of_the_attempt() {
         ((500, None, ""), put_off(500), not_sent.clone()),
         ((502, None, ""), put_off(502), not_sent),
     ];
-    for (fails, error, proves) in rows {
+    for (failure, error, evidence) in rows {
         let (api, settings) = api().await;
-        *api.login_fails.lock().unwrap() = Some(fails);
-        let told = Told::default();
-        let client = ApiClient::with_refresh(&settings, login(), told.hook()).unwrap();
-        assert_eq!(send(&client).await, proves, "{fails:?}");
-        assert_eq!(send(&client).await, proves, "{fails:?}, and the same without a login until the pause is over");
+        *api.login_failure.lock().unwrap() = Some(failure);
+        let renewals = Renewals::default();
+        let client = ApiClient::with_refresh(&settings, login(), renewals.hook()).unwrap();
+        assert_eq!(send(&client).await, evidence, "{failure:?}");
+        assert_eq!(send(&client).await, evidence, "{failure:?}, without another login");
         assert_eq!((api.logins.load(Ordering::SeqCst), api.posts.load(Ordering::SeqCst)), (1, 0));
-        assert_eq!(told.take(), [Err(error)]);
+        assert_eq!(renewals.take(), [Err(error)]);
     }
 }
 
 #[tokio::test]
-async fn a_login_that_cannot_be_reached_or_hangs_is_not_sent() {
+async fn login_without_response_leaves_the_attempt_not_sent() {
     let (refused, _held) = refusing();
-    let (hangs, _) = scripted(Then::Hang(Vec::new())).await;
-    let (breaks, _) = scripted(Then::Write(Vec::new())).await;
+    let (hangs, _) = scripted(Reply::Hang(Vec::new())).await;
+    let (breaks, _) = scripted(Reply::Write(Vec::new())).await;
     let rows = [
         (refused, RefreshError::LoginNotSent(NotSent::Connect)),
         (hangs, RefreshError::LoginNoAnswer),
         (breaks, RefreshError::LoginNoAnswer),
     ];
     for (address, error) in rows {
-        let told = Told::default();
+        let renewals = Renewals::default();
         let settings = ApiSettings { timeout: Duration::from_millis(200), ..settings(format!("http://{address}")) };
-        let client = ApiClient::with_refresh(&settings, login(), told.hook()).unwrap();
+        let client = ApiClient::with_refresh(&settings, login(), renewals.hook()).unwrap();
         assert_eq!(send(&client).await, Evidence::NotSent(NotSent::Connect));
-        assert_eq!(told.take(), [Err(error)]);
+        assert_eq!(renewals.take(), [Err(error)]);
     }
 }
 
 #[tokio::test]
-async fn an_installation_may_say_unauthorized_with_another_status() {
+async fn unauthorized_status_follows_the_settings() {
     let (api, settings) = api().await;
-    *api.login_fails.lock().unwrap() = Some((401, None, ""));
+    *api.login_failure.lock().unwrap() = Some((401, None, ""));
     let client = ApiClient::new(&ApiSettings { unauthorized_statuses: vec![419], ..settings }, login()).unwrap();
     assert_eq!(send(&client).await, without_body(419));
 }
 
-/// A token file of the test's own.
+/// A temporary file.
 struct File(PathBuf);
 
 impl File {
@@ -231,20 +231,20 @@ impl Drop for File {
 }
 
 #[tokio::test]
-async fn a_changed_token_file_is_read_at_once_after_an_unauthorized_answer() {
+async fn token_file_is_read_at_once_after_an_unauthorized_answer() {
     let (api, settings) = api().await;
-    let (file, told) = (File::new("t0\n"), Told::default());
-    let client = ApiClient::with_refresh(&settings, Credentials::TokenFile(file.0.clone()), told.hook()).unwrap();
+    let (file, renewals) = (File::new("t0\n"), Renewals::default());
+    let client = ApiClient::with_refresh(&settings, Credentials::TokenFile(file.0.clone()), renewals.hook()).unwrap();
     assert_eq!(send(&client).await, answer(200, b""));
     api.expire();
     assert_eq!(send(&client).await, answer(401, b""));
     file.write("Bearer t1\n");
     assert_eq!(send(&client).await, answer(200, b""));
-    assert_eq!(told.take(), [Ok(())]);
+    assert_eq!(renewals.take(), [Ok(())]);
 }
 
 #[tokio::test]
-async fn the_token_of_a_login_is_in_its_body_or_else_in_its_header() {
+async fn login_token_is_read_from_the_header_without_a_body() {
     let (api, settings) = api().await;
     api.in_header.store(true, Ordering::SeqCst);
     let client = ApiClient::new(&settings, login()).unwrap();
@@ -252,7 +252,7 @@ async fn the_token_of_a_login_is_in_its_body_or_else_in_its_header() {
 }
 
 #[tokio::test]
-async fn a_changed_password_is_told_when_a_login_is_due_and_used_then() {
+async fn changed_password_is_reported_when_a_login_is_allowed() {
     let (api, settings) = api().await;
     let file = File::new("s3cret\n");
     let (path, login) = ("/api/auth/login".into(), "user".into());
@@ -272,24 +272,24 @@ async fn a_changed_password_is_told_when_a_login_is_due_and_used_then() {
     assert_eq!(send(&client).await, answer(200, b""));
     assert_eq!(api.logins.load(Ordering::SeqCst), 2);
     pause();
-    assert!(timeout(Duration::from_secs(60), client.credential_changed()).await.is_err(), "it is in use");
+    assert!(timeout(Duration::from_secs(60), client.credential_changed()).await.is_err(), "the new password is in use");
 }
 
 #[tokio::test]
-async fn a_password_file_that_is_broken_leaves_the_password_in_use() {
+async fn empty_password_file_leaves_the_password_in_use() {
     let (api, settings) = api().await;
-    let (file, told) = (File::new(" \n"), Told::default());
+    let (file, renewals) = (File::new(" \n"), Renewals::default());
     let (path, login) = ("/api/auth/login".into(), "user".into());
     let password_file = Some(file.0.clone());
     let credentials = Credentials::Login { path, login, password: "s3cret".into(), password_file };
-    let client = ApiClient::with_refresh(&settings, credentials, told.hook()).unwrap();
+    let client = ApiClient::with_refresh(&settings, credentials, renewals.hook()).unwrap();
     assert_eq!(send(&client).await, answer(200, b""));
-    assert_eq!(told.take(), [Err(RefreshError::PasswordEmpty { path: file.0.clone() }), Ok(())]);
+    assert_eq!(renewals.take(), [Err(RefreshError::PasswordEmpty { path: file.0.clone() }), Ok(())]);
     assert_eq!(api.logins.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_credential_without_a_file_never_changes() {
+async fn credential_without_a_file_never_changes() {
     for credentials in [token("t"), login()] {
         let client = ApiClient::new(&settings("http://h"), credentials).unwrap();
         assert!(timeout(Duration::from_secs(3_600), client.credential_changed()).await.is_err());

@@ -1,34 +1,34 @@
-//! Every way an attempt can end, as evidence.
+//! The evidence of every way an attempt can end.
 
 use super::*;
 use crate::domain::evidence::{NoAnswer, NotSent};
 
-async fn after(then: Then) -> Evidence {
-    let (address, _) = scripted(then).await;
+async fn evidence_of(reply: Reply) -> Evidence {
+    let (address, _) = scripted(reply).await;
     send(&client(address)).await
 }
 
-fn write(text: &str) -> Then {
-    Then::Write(text.as_bytes().to_vec())
+fn write(text: &str) -> Reply {
+    Reply::Write(text.as_bytes().to_vec())
 }
 
 #[tokio::test]
-async fn an_answer_comes_with_its_body() {
+async fn response_is_an_answer_with_its_body() {
     let ok = write("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n{\"id\":1}");
-    assert_eq!(after(ok).await, answer(200, b"{\"id\":1}"));
+    assert_eq!(evidence_of(ok).await, answer(200, b"{\"id\":1}"));
     let bad = write("HTTP/1.1 422 No\r\ntransfer-encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n");
-    assert_eq!(after(bad).await, answer(422, b"no"));
-    assert_eq!(after(write("HTTP/1.1 204 Empty\r\n\r\n")).await, answer(204, b""));
+    assert_eq!(evidence_of(bad).await, answer(422, b"no"));
+    assert_eq!(evidence_of(write("HTTP/1.1 204 Empty\r\n\r\n")).await, answer(204, b""));
 }
 
 #[tokio::test]
-async fn the_request_is_what_was_given_with_one_prefix_and_nothing_else_offered() {
+async fn request_has_one_bearer_prefix_and_no_extra_headers() {
     for given in ["t0ken", "Bearer t0ken", "bearer t0ken", "Bearer Bearer t0ken\n"] {
-        let (address, seen) = scripted(write("HTTP/1.1 204 Empty\r\nset-cookie: a=b\r\n\r\n")).await;
+        let (address, received) = scripted(write("HTTP/1.1 204 Empty\r\nset-cookie: a=b\r\n\r\n")).await;
         let client = ApiClient::new(&settings(format!("http://{address}/chat/")), token(given)).unwrap();
         send(&client).await;
         send(&client).await;
-        for request in seen.requests() {
+        for request in received.requests() {
             assert!(request.starts_with("POST /chat/api/v1/messages/outgoing-to-device HTTP/1.1\r\n"), "{request}");
             assert!(request.ends_with("\r\n\r\n{\"text\":\"private\"}"), "{request}");
             let headers = headers(&request);
@@ -39,32 +39,32 @@ async fn the_request_is_what_was_given_with_one_prefix_and_nothing_else_offered(
                 assert!(!headers.contains_key(absent), "{absent}: {request}");
             }
         }
-        assert_eq!(seen.requests().len(), 2);
+        assert_eq!(received.requests().len(), 2);
     }
 }
 
 #[tokio::test]
-async fn a_redirect_is_an_answer_and_not_followed() {
+async fn redirect_is_an_answer_and_is_not_followed() {
     let (elsewhere, strayed) = scripted(write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
     for status in [301, 302, 303, 307, 308] {
         let text = format!("HTTP/1.1 {status} Go\r\nlocation: http://{elsewhere}/\r\ncontent-length: 0\r\n\r\n");
-        assert_eq!(after(write(&text)).await, answer(status, b""));
+        assert_eq!(evidence_of(write(&text)).await, answer(status, b""));
     }
     assert_eq!(strayed.requests(), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_compressed_body_is_passed_on_as_it_is() {
+async fn compressed_body_is_not_decoded() {
     let text = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nabcd";
-    assert_eq!(after(write(text)).await, answer(200, b"abcd"));
+    assert_eq!(evidence_of(write(text)).await, answer(200, b"abcd"));
 }
 
 #[tokio::test]
-async fn a_refused_port_and_an_unknown_host_are_not_sent() {
+async fn refused_port_and_unknown_host_are_not_sent() {
     let (refused, _held) = refusing();
     assert_eq!(send(&client(refused)).await, Evidence::NotSent(NotSent::Connect));
 
-    // Patient, as some resolvers take their time to say no.
+    // Some resolvers take long to report an unknown name.
     let patient = Duration::from_secs(120);
     let settings = ApiSettings { timeout: patient, connect_timeout: patient, ..settings("http://nonexistent.invalid") };
     let unknown = ApiClient::new(&settings, token("t")).unwrap();
@@ -72,8 +72,9 @@ async fn a_refused_port_and_an_unknown_host_are_not_sent() {
 }
 
 #[tokio::test]
-async fn a_failed_handshake_is_not_sent() {
-    // Not TLS at all, and TLS that is cut short. A handshake ends in no brace, so these read nothing first.
+async fn failed_tls_handshake_is_not_sent() {
+    // Not TLS at all, and a connection that closes during the handshake. A client hello does not end in a brace, so these
+    // servers do not use `read_request`.
     for reply in ["HTTP/1.1 400 Bad Request\r\n\r\n", ""] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -88,30 +89,30 @@ async fn a_failed_handshake_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_cut_after_the_request_is_no_answer() {
+async fn connection_closed_before_the_status_is_no_answer() {
     for head in ["", "HTT", "HTTP/1.1 200 OK\r\nconte"] {
-        assert_eq!(after(write(head)).await, Evidence::NoAnswer(NoAnswer::Broken), "{head:?}");
+        assert_eq!(evidence_of(write(head)).await, Evidence::NoAnswer(NoAnswer::Broken), "{head:?}");
     }
-    assert_eq!(after(write("220 smtp ready\r\n\r\n")).await, Evidence::NoAnswer(NoAnswer::Broken));
+    assert_eq!(evidence_of(write("220 smtp ready\r\n\r\n")).await, Evidence::NoAnswer(NoAnswer::Broken));
 }
 
 #[tokio::test]
-async fn a_status_stays_known_when_its_body_breaks() {
+async fn status_of_a_broken_body_is_an_answer() {
     let cut = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"id\"";
-    assert_eq!(after(write(cut)).await, without_body(200));
+    assert_eq!(evidence_of(write(cut)).await, without_body(200));
     let cut = "HTTP/1.1 500 Oops\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab";
-    assert_eq!(after(write(cut)).await, without_body(500));
+    assert_eq!(evidence_of(write(cut)).await, without_body(500));
 }
 
 #[tokio::test]
-async fn retry_after_is_a_wait_from_now() {
+async fn retry_after_is_relative_to_now() {
     let far = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(3600));
     let rows = [("7", 7..=7), ("Sun, 06 Nov 1994 08:49:37 GMT", 0..=0), (far.as_str(), 3590..=3600)];
     for (value, seconds) in rows {
         let text = format!("HTTP/1.1 429 Slow\r\nretry-after: {value}\r\ncontent-length: 0\r\n\r\n");
-        let wait = after(write(&text)).await.retry_after().unwrap();
+        let wait = evidence_of(write(&text)).await.retry_after().unwrap();
         assert!(seconds.contains(&wait.as_secs()), "{value}: {wait:?}");
     }
     let text = "HTTP/1.1 503 Slow\r\nretry-after: \u{e9}\u{1F600}\r\ncontent-length: 0\r\n\r\n";
-    assert_eq!(after(write(text)).await, answer(503, b""));
+    assert_eq!(evidence_of(write(text)).await, answer(503, b""));
 }

@@ -1,22 +1,22 @@
-//! Which connection a request goes by.
+//! The reuse of connections.
 
 use futures_util::future::join_all;
 use tokio::{join, sync::Barrier, time::timeout};
 
 use super::*;
 
-/// Answers the requests of each connection one after the other, so many at a time; tells how many connections there were.
-async fn serving(together: usize) -> (SocketAddr, Arc<Mutex<usize>>) {
+/// Serves each connection one request after the other, `concurrency` at a time. Returns the number of connections.
+async fn serving(concurrency: usize) -> (SocketAddr, Arc<Mutex<usize>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, connections) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(0)));
-    let (counted, together) = (connections.clone(), Arc::new(Barrier::new(together)));
+    let (counted, barrier) = (connections.clone(), Arc::new(Barrier::new(concurrency)));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             *counted.lock().unwrap() += 1;
-            let together = together.clone();
+            let barrier = barrier.clone();
             tokio::spawn(async move {
                 while !read_request(&mut stream).await.is_empty() {
-                    together.wait().await;
+                    barrier.wait().await;
                     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
                 }
             });
@@ -25,8 +25,8 @@ async fn serving(together: usize) -> (SocketAddr, Arc<Mutex<usize>>) {
     (address, connections)
 }
 
-/// How many connections two rounds of three requests at once take.
-async fn two_rounds(change: impl FnOnce(&mut ApiSettings)) -> usize {
+/// How many connections two rounds of three concurrent requests take.
+async fn connections_of_two_rounds(change: impl FnOnce(&mut ApiSettings)) -> usize {
     let (address, connections) = serving(3).await;
     let mut settings = settings(format!("http://{address}"));
     change(&mut settings);
@@ -34,27 +34,26 @@ async fn two_rounds(change: impl FnOnce(&mut ApiSettings)) -> usize {
     for _ in 0..2 {
         let answers = join_all((0..3).map(|_| send(&client))).await;
         assert_eq!(answers, vec![answer(200, b"{}"); 3]);
+        // The client's connection tasks return their connections to the pool.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
     }
     *connections.lock().unwrap()
 }
 
 #[tokio::test]
-async fn connections_serve_again() {
-    assert_eq!(two_rounds(|_| {}).await, 3);
+async fn idle_connection_is_used_again() {
+    assert_eq!(connections_of_two_rounds(|_| {}).await, 3);
 }
 
 #[tokio::test]
-async fn no_more_wait_than_may() {
-    assert_eq!(two_rounds(|settings| settings.pool_max_idle = 1).await, 5);
+async fn idle_connections_beyond_the_limit_are_closed() {
+    assert_eq!(connections_of_two_rounds(|settings| settings.pool_max_idle = 1).await, 5);
 }
 
 #[tokio::test]
-async fn one_that_was_unused_for_too_long_is_not_used() {
-    assert_eq!(two_rounds(|settings| settings.pool_idle_timeout = Duration::ZERO).await, 6);
-}
-
-#[tokio::test]
-async fn one_that_was_unused_for_too_long_is_closed_though_no_request_follows() {
+async fn idle_connection_is_closed_after_its_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut settings = settings(format!("http://{}", listener.local_addr().unwrap()));
     settings.pool_idle_timeout = Duration::from_millis(100);
@@ -69,36 +68,58 @@ async fn one_that_was_unused_for_too_long_is_closed_though_no_request_follows() 
     assert_eq!((answered, closed.unwrap().unwrap()), (answer(204, b""), 0));
 }
 
-/// More than a task may look at before others have their turn.
-const MANY: usize = 200;
-
 #[tokio::test]
-async fn of_many_that_the_peer_has_closed_none_is_used() {
+async fn connections_that_the_server_closed_are_not_used() {
+    const CONNECTIONS: usize = 200;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client(listener.local_addr().unwrap());
-    let serving = async {
-        for count in [MANY, 1] {
-            let mut streams = Vec::new();
-            for _ in 0..count {
-                streams.push(listener.accept().await.unwrap().0);
-            }
-            for stream in &mut streams {
-                read_request(stream).await;
-                stream.write_all(b"HTTP/1.1 204 Empty\r\n\r\n").await.unwrap();
-            }
+    let barrier = Arc::new(Barrier::new(CONNECTIONS));
+    let serve_one = |(mut stream, _): (TcpStream, SocketAddr)| {
+        let barrier = barrier.clone();
+        async move {
+            read_request(&mut stream).await;
+            barrier.wait().await;
+            stream.write_all(b"HTTP/1.1 204 Empty\r\n\r\n").await.unwrap();
+            stream.shutdown().await.unwrap();
+            // The client has noticed the end when it closes its side, too.
+            assert!(stream.read_u8().await.is_err());
         }
     };
-    let sending = async {
-        let answers = join_all((0..MANY).map(|_| send(&client))).await;
-        assert_eq!(answers, vec![answer(204, b""); MANY]);
-        assert_eq!(send(&client).await, answer(204, b""));
+    let serving = async {
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            connections.push(tokio::spawn(serve_one(listener.accept().await.unwrap())));
+        }
+        for connection in connections {
+            connection.await.unwrap();
+        }
     };
-    join!(sending, serving);
+    let (answers, ()) = join!(join_all((0..CONNECTIONS).map(|_| send(&client))), serving);
+    assert!(answers.iter().all(|evidence| *evidence == answer(204, b"")));
+    let fresh = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 204 Empty\r\n\r\n").await.unwrap();
+    };
+    let (evidence, ()) = join!(send(&client), fresh);
+    assert_eq!(evidence, answer(204, b""));
 }
 
 #[tokio::test]
-async fn the_host_is_told_with_a_port_where_the_scheme_does_not_tell_it() {
-    let (address, seen) = scripted(Then::Write(b"HTTP/1.1 204 Empty\r\n\r\n".to_vec())).await;
+async fn host_header_names_a_port_that_is_not_the_default() {
+    let (address, received) = scripted(Reply::Write(b"HTTP/1.1 204 Empty\r\n\r\n".to_vec())).await;
     send(&client(address)).await;
-    assert_eq!(headers(&seen.requests()[0])["host"], [address.to_string()]);
+    assert_eq!(headers(&received.requests()[0])["host"], [address.to_string()]);
+}
+
+#[tokio::test]
+async fn ipv6_address_is_reached() {
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 204 Empty\r\n\r\n").await.unwrap();
+    });
+    assert_eq!(send(&client(address)).await, answer(204, b""));
 }

@@ -9,11 +9,11 @@ use tokio::time::{advance, timeout};
 use super::*;
 use crate::edna::error::TokenError;
 
-/// A file in a directory of the test's own, and what was told about it.
+/// A token file in a temporary directory, and the renewals that were reported.
 struct Fixture {
     dir: PathBuf,
     file: TokenFile,
-    told: Arc<Mutex<Vec<Result<(), RefreshError>>>>,
+    renewals: Arc<Mutex<Vec<Result<(), RefreshError>>>>,
 }
 
 impl Fixture {
@@ -22,10 +22,10 @@ impl Fixture {
         fs::create_dir(&dir).unwrap();
         let path = dir.join("token");
         fs::write(&path, "old\n").unwrap();
-        let told = Arc::<Mutex<Vec<_>>>::default();
-        let hook = told.clone();
+        let renewals = Arc::<Mutex<Vec<_>>>::default();
+        let hook = renewals.clone();
         let on_refresh: OnRefresh = Arc::new(move |result| hook.lock().unwrap().push(result.map_err(Clone::clone)));
-        Self { dir, file: TokenFile::open(path, on_refresh).unwrap(), told }
+        Self { dir, file: TokenFile::open(path, on_refresh).unwrap(), renewals }
     }
 
     fn write(&self, content: &str) {
@@ -36,8 +36,8 @@ impl Fixture {
         assert_eq!(self.file.token().await, token(expected));
     }
 
-    fn told(&self) -> Vec<Result<(), RefreshError>> {
-        std::mem::take(&mut self.told.lock().unwrap())
+    fn renewals(&self) -> Vec<Result<(), RefreshError>> {
+        std::mem::take(&mut self.renewals.lock().unwrap())
     }
 }
 
@@ -52,74 +52,74 @@ fn token(text: &str) -> Token {
 }
 
 #[tokio::test(start_paused = true)]
-async fn is_looked_at_once_a_second_and_not_more_often() {
+async fn token_file_is_read_once_a_second() {
     let fixture = Fixture::new();
     fixture.write("new");
-    advance(LOOK_EVERY - Duration::from_millis(1)).await;
+    advance(POLL_INTERVAL - Duration::from_millis(1)).await;
     fixture.assert_token("old").await;
     advance(Duration::from_millis(1)).await;
     fixture.assert_token("new").await;
     fixture.write("newer");
     fixture.assert_token("new").await;
-    assert_eq!(fixture.told(), [Ok(())]);
+    assert_eq!(fixture.renewals(), [Ok(())]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn keeps_the_old_token_and_says_once_what_is_wrong() {
+async fn unusable_token_file_keeps_the_token_and_reports_once() {
     let fixture = Fixture::new();
     let path = fixture.file.file.path().to_owned();
     for _ in 0..3 {
         fixture.write(" \n");
-        advance(LOOK_EVERY).await;
+        advance(POLL_INTERVAL).await;
         fixture.assert_token("old").await;
     }
-    assert_eq!(fixture.told(), [Err(RefreshError::FileToken { path: path.clone(), source: TokenError::Empty })]);
+    assert_eq!(fixture.renewals(), [Err(RefreshError::FileToken { path: path.clone(), source: TokenError::Empty })]);
 
     fs::remove_file(&path).unwrap();
     for _ in 0..3 {
-        advance(LOOK_EVERY).await;
+        advance(POLL_INTERVAL).await;
         fixture.assert_token("old").await;
     }
     let kind = io::ErrorKind::NotFound;
-    assert_eq!(fixture.told(), [Err(RefreshError::FileUnreadable { path, kind })]);
+    assert_eq!(fixture.renewals(), [Err(RefreshError::FileUnreadable { path, kind })]);
 
     fixture.write("new");
-    advance(LOOK_EVERY).await;
+    advance(POLL_INTERVAL).await;
     fixture.assert_token("new").await;
-    assert_eq!(fixture.told(), [Ok(())]);
+    assert_eq!(fixture.renewals(), [Ok(())]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn is_looked_at_at_once_after_a_refusal_of_the_token_it_held() {
+async fn token_file_is_read_at_once_after_a_rejection() {
     let fixture = Fixture::new();
     fixture.write("new");
-    fixture.file.refused(&token("another")).await;
+    fixture.file.reject(&token("another")).await;
     fixture.assert_token("old").await;
-    fixture.file.refused(&token("old")).await;
+    fixture.file.reject(&token("old")).await;
     fixture.assert_token("new").await;
     fixture.write("newest");
-    fixture.file.refused(&token("old")).await;
+    fixture.file.reject(&token("old")).await;
     fixture.assert_token("new").await;
-    assert_eq!(fixture.told(), [Ok(())]);
+    assert_eq!(fixture.renewals(), [Ok(())]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_is_told_within_a_second_and_used_at_once() {
+async fn token_file_change_is_reported_within_a_second() {
     let fixture = Fixture::new();
     let started = Instant::now();
     let mut changed = Box::pin(fixture.file.changed());
     assert!(futures_util::poll!(&mut changed).is_pending());
     assert!(timeout(Duration::from_secs(60), &mut changed).await.is_err(), "nothing has changed");
     fixture.write(" \n");
-    assert!(timeout(Duration::from_secs(60), &mut changed).await.is_err(), "nothing to use");
+    assert!(timeout(Duration::from_secs(60), &mut changed).await.is_err(), "the new content is unusable");
     fixture.assert_token("old").await;
     fixture.write("new");
-    timeout(LOOK_EVERY * 2, changed).await.unwrap();
+    timeout(POLL_INTERVAL * 2, changed).await.unwrap();
     fixture.assert_token("new").await;
     assert!(started.elapsed() >= Duration::from_secs(120));
 
     fixture.write("newer");
-    timeout(LOOK_EVERY, fixture.file.changed()).await.expect("it was there already");
+    timeout(POLL_INTERVAL, fixture.file.changed()).await.expect("the file had changed before the call");
     assert!(
         timeout(Duration::from_secs(60), async {
             fixture.assert_token("newer").await;
@@ -131,7 +131,7 @@ async fn a_change_is_told_within_a_second_and_used_at_once() {
 }
 
 #[test]
-fn does_not_open_without_a_token() {
+fn token_file_without_a_token_is_refused() {
     let fixture = Fixture::new();
     let silent: OnRefresh = Arc::new(|_| {});
     fixture.write("two words");

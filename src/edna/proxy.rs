@@ -1,0 +1,118 @@
+//! The proxy between the daemon and the API.
+
+use std::{fmt, sync::Arc};
+
+use reqwest::{ClientBuilder, Url};
+use secrecy::{ExposeSecret, SecretString};
+
+/// The port of a SOCKS proxy whose URL names none (RFC 1928).
+const SOCKS_PORT: u16 = 1080;
+
+/// `api.proxy`. `Debug` and `Display` show no credentials.
+#[derive(Clone, Debug, Default)]
+pub enum Proxy {
+    /// Unset: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` of the environment apply.
+    #[default]
+    Environment,
+    /// `none`: the API is reached directly, whatever the environment names.
+    Disabled,
+    /// The URL of a proxy for every request; the environment is ignored.
+    Url {
+        /// With its credentials.
+        url: SecretString,
+        /// Scheme, host and port, for logs and errors.
+        origin: Arc<str>,
+    },
+}
+
+impl Proxy {
+    /// Parses `api.proxy`.
+    ///
+    /// # Errors
+    /// The problem and the remedy, without any part of the value: it can hold a password.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.eq_ignore_ascii_case("none") {
+            return Ok(Self::Disabled);
+        }
+        let url = Url::parse(text).map_err(|_| "is not a URL; write it like http://user:password@proxy:3128")?;
+        let (host, port) = match (url.scheme(), url.host_str()) {
+            ("http" | "https", Some(host)) => (host, url.port_or_known_default()),
+            ("socks5" | "socks5h", Some(host)) if !host.is_empty() => (host, url.port().or(Some(SOCKS_PORT))),
+            ("http" | "https" | "socks5" | "socks5h", _) => {
+                return Err("names no host; write it like http://proxy:3128");
+            }
+            _ => return Err("is neither http, https, socks5, socks5h nor none; write it like http://proxy:3128"),
+        };
+        let port = port.filter(|port| *port != 0).ok_or("names port 0; write the port that the proxy listens on")?;
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err("holds more than scheme, credentials, host and port; a / @ ? or # in a password is written \
+                        %2F %40 %3F %23");
+        }
+        let origin = format!("{}://{host}:{port}", url.scheme()).into();
+        Ok(Self::Url { url: String::from(url).into(), origin })
+    }
+
+    /// Applies the setting to a client. Without a call of `no_proxy` or `proxy`, reqwest reads the environment.
+    pub(super) fn apply(&self, builder: ClientBuilder) -> reqwest::Result<ClientBuilder> {
+        Ok(match self {
+            Self::Environment => builder,
+            Self::Disabled => builder.no_proxy(),
+            Self::Url { url, .. } => builder.proxy(reqwest::Proxy::all(url.expose_secret())?),
+        })
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str("the proxy of the environment"),
+            Self::Disabled => f.write_str("none"),
+            Self::Url { origin, .. } => f.write_str(origin),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxy_url_is_shown_as_its_origin() {
+        for (text, origin) in [
+            ("http://user:s3cret@proxy:3128/", "http://proxy:3128"),
+            ("https://proxy", "https://proxy:443"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("socks5://user:s3cret@10.0.0.1", "socks5://10.0.0.1:1080"),
+            ("socks5h://proxy:9050", "socks5h://proxy:9050"),
+            ("NONE", "none"),
+        ] {
+            let proxy = Proxy::parse(text).unwrap();
+            assert_eq!(proxy.to_string(), origin);
+            assert!(!format!("{proxy:?}").contains("s3cret"), "{proxy:?}");
+        }
+    }
+
+    #[test]
+    fn proxy_url_invalid_is_refused_without_showing_it() {
+        for text in [
+            "",
+            "proxy",
+            "proxy:3128",
+            "http://",
+            "ftp://proxy",
+            "socks4://proxy",
+            "http://proxy:0",
+            "http://proxy:99999",
+            "http://u:s3cret/x@proxy:3128",
+            "http://proxy/s3cret",
+            "http://proxy?s3cret",
+            "http://proxy#s3cret",
+            "socks5:s3cret",
+            "socks5://",
+            "http://a b",
+        ] {
+            let problem = Proxy::parse(text).unwrap_err();
+            assert!(!problem.contains("s3cret"), "{text}: {problem}");
+        }
+    }
+}
