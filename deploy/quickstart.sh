@@ -3,9 +3,9 @@
 #
 #     sh deploy/quickstart.sh [arguments of `edna-courier demo`]
 #
-# The broker is the first of: EDNA_COURIER__BROKER__URL; one on 127.0.0.1:5672 that lets guest in; a container; a
-# private node of an installed rabbitmq-server; the same, installed with apt. What was started here is stopped again.
-# Exit code: the demo's; 69 when there is no broker, compiler or cargo to be had.
+# The broker is the first of: EDNA_COURIER__BROKER__URL; one on 127.0.0.1:5672 that accepts guest/guest; a container; a
+# private node of an installed rabbitmq-server; the same, installed with apt. What this script starts, it stops.
+# Exit code: the demo's; 69 if there is no broker, C compiler or cargo and none can be installed.
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/setup.sh
@@ -15,7 +15,7 @@ container='' node='' epmd='' folder=''
 
 cleanup() {
     [ -z "$container" ] || docker rm -f -v "$container" >/dev/null 2>&1 || :
-    for process in $node $epmd; do # the node first: it tells epmd that it leaves
+    for process in $node $epmd; do # the node first: it unregisters from epmd
         kill "$process" 2>/dev/null || :
         wait "$process" 2>/dev/null || :
     done
@@ -26,8 +26,8 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# A whole AMQP 0-9-1 conversation, sent at once: header, start-ok as guest, tune-ok, open "/", close.
-login() {
+# The client's half of an AMQP 0-9-1 handshake, sent at once: header, start-ok as guest, tune-ok, open "/", close.
+guest_handshake() {
     printf 'AMQP\0\0\11\1'
     printf '\1\0\0\0\0\0\44\0\12\0\13\0\0\0\0\5PLAIN\0\0\0\14\0guest\0guest\5en_US\316'
     printf '\1\0\0\0\0\0\14\0\12\0\37\7\377\0\2\0\0\0\0\316'
@@ -35,15 +35,15 @@ login() {
     printf '\1\0\0\0\0\0\13\0\12\0\62\0\310\0\0\0\0\0\316'
 }
 
-# lets_guest_in PORT: the answer holds open-ok only if every step went well. The broker leaves it to us to hang up,
-# so this takes its whole second. Bash reaches a port without further tools; without it nothing is found here.
-lets_guest_in() {
+# accepts_guest PORT: the broker sends open-ok only if every step succeeded. It does not close the connection first, so
+# the check always takes a second. Bash needs no other tool to connect; without bash no broker is found here.
+accepts_guest() {
     # shellcheck disable=SC2016 # bash expands it
-    login | within 1 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && cat >&3 && cat <&3' bash "$1" 2>/dev/null |
+    guest_handshake | within 1 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && cat >&3 && cat <&3' bash "$1" 2>/dev/null |
         od -An -v -tx1 | tr -d ' \n' | grep -q 01000000000005000a002900ce
 }
 
-# A port that nobody listens on, below the range that outgoing connections take theirs from.
+# Prints a port without a listener, below the range of ephemeral ports.
 free_port() {
     while :; do
         candidate=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
@@ -54,15 +54,16 @@ free_port() {
 }
 
 container_started() { docker logs "$container" 2>&1 | grep -q 'Server startup complete'; }
-container_settled() { container_started || [ "$(docker inspect -f '{{.State.Running}}' "$container" 2>/dev/null)" != true ]; }
+container_started_or_exited() { container_started || [ "$(docker inspect -f '{{.State.Running}}' "$container" 2>/dev/null)" != true ]; }
 
 start_container() {
     get_image || return 1
-    step "Starting a broker in a container ($image)"
+    step "Starting a broker in a container ($image, about 15 s)"
     container=edna-courier-demo-$$-$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')
     if docker run -d --rm --name "$container" -p 127.0.0.1::5672 "$image" >/dev/null 2>&1 &&
-        await 60 container_settled && container_started; then
+        await 60 container_started_or_exited && container_started; then
         port=$(docker port "$container" 5672/tcp | sed -n '1s/.*://p')
+        took
         return 0
     fi
     step "The container did not start"
@@ -71,12 +72,13 @@ start_container() {
 }
 
 node_started() { grep -q 'Server startup complete' "$folder/log"; }
-node_settled() { node_started || ! kill -0 "$node" 2>/dev/null; }
+node_started_or_exited() { node_started || ! kill -0 "$node" 2>/dev/null; }
 
-# A node of our own: loopback only, its own ports, folder, cookie and port mapper (epmd), so that it meets no other one.
+# Starts a private node: loopback only, with its own ports, directory, cookie and port mapper (epmd), apart from any
+# other node of this machine.
 start_node() {
     have rabbitmq-server && have epmd || return 1
-    step "Starting a broker of our own ($(command -v rabbitmq-server))"
+    step "Starting a private broker ($(command -v rabbitmq-server), about 10 s)"
     folder=$(mktemp -d)
     port=$(free_port) dist_port=$(free_port) epmd_port=$(free_port)
     printf 'listeners.tcp.1 = 127.0.0.1:%s\nlog.console = true\nlog.file = false\n' "$port" >"$folder/rabbitmq.conf"
@@ -85,14 +87,17 @@ start_node() {
     epmd=$!
     run_node rabbitmq-server
     node=$!
-    await 60 node_settled && node_started && return 0
+    if await 60 node_started_or_exited && node_started; then
+        took
+        return 0
+    fi
     step "The broker did not start:"
     tail -n 5 "$folder/log" >&2
     cleanup
     return 1
 }
 
-# run_node COMMAND: in the background, with the node's surroundings.
+# run_node COMMAND: runs it in the background, with the node's environment.
 run_node() {
     HOME=$folder ERL_EPMD_PORT=$epmd_port ERL_EPMD_ADDRESS=127.0.0.1 \
         RABBITMQ_NODENAME=edna-courier-$$@localhost RABBITMQ_DIST_PORT=$dist_port \
@@ -104,10 +109,10 @@ run_node() {
 
 find_broker() {
     if [ -n "${EDNA_COURIER__BROKER__URL:-}${EDNA_COURIER__BROKER__URL_FILE:-}" ]; then
-        step "Using the broker that the environment names"
+        step "Using the broker of EDNA_COURIER__BROKER__URL"
         return 0
     fi
-    if lets_guest_in 5672; then
+    if accepts_guest 5672; then
         step "Using the broker on 127.0.0.1:5672"
         port=5672
     else
@@ -119,8 +124,14 @@ find_broker() {
 
 need_cargo
 need_cc
-step "Building edna-courier (the first time takes a few minutes)"
-cargo build --release --locked --quiet
+# Cargo shows its progress on a terminal; elsewhere it would print a line per crate.
+quiet=--quiet
+if [ -t 2 ]; then quiet=''; fi
+step "Building edna-courier (about 4 minutes the first time)"
+# shellcheck disable=SC2086 # one word or none
+cargo build --profile quickstart --locked $quiet
+took
 find_broker
-step "Running the demo"
-cargo run --release --locked --quiet -- demo "$@"
+step "Running the demo (about 5 s)"
+cargo run --profile quickstart --locked --quiet -- demo "$@"
+took
