@@ -11,6 +11,7 @@ mod malformed;
 mod order;
 mod outcomes;
 mod privacy;
+mod proxies;
 mod rates;
 mod samples;
 mod sessions;

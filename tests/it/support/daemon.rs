@@ -45,6 +45,7 @@ impl Setup {
         Self { program: program.to_owned(), args, env: BTreeMap::new(), dir }
             .set("admin.listen", "127.0.0.1:0")
             .set("log.format", "json")
+            .set("api.proxy", "none")
     }
 
     /// On these queues.

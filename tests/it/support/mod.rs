@@ -11,10 +11,12 @@ pub(crate) mod message;
 pub(crate) mod metrics;
 pub(crate) mod ordered;
 pub(crate) mod proxy;
+pub(crate) mod proxy_server;
 pub(crate) mod queues;
 pub(crate) mod redis;
 pub(crate) mod samples;
 pub(crate) mod stage;
+pub(crate) mod tls;
 
 use std::{
     path::{Path, PathBuf},

@@ -1,0 +1,76 @@
+//! Proxies that other people wrote, each a private process: tinyproxy (HTTP) and microsocks (SOCKS 5).
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+};
+
+use super::{OwnDir, SOON, eventually::eventually};
+
+const USER: &str = "user";
+pub(crate) const PASSWORD: &str = "s3cret";
+
+/// The shell kills the proxy when its standard input closes: when the test ends it, and when the test process is gone.
+const SHELL: &str = r#"trap '' INT TERM HUP; "$@" </dev/null >/dev/null 2>&1 & cat >/dev/null; kill -9 $!; wait"#;
+
+/// A running proxy that wants [`USER`] and [`PASSWORD`]; killed when it is dropped.
+pub(crate) struct ProxyServer {
+    shell: Child,
+    scheme: &'static str,
+    port: u16,
+    _dir: OwnDir,
+}
+
+impl ProxyServer {
+    /// tinyproxy; `None` where it is not installed.
+    pub(crate) async fn http() -> Option<Self> {
+        let (dir, port) = (OwnDir::new("edna-courier-tinyproxy"), free_port());
+        let file = dir.path().join("tinyproxy.conf");
+        let text = format!("Port {port}\nListen 127.0.0.1\nTimeout 60\nAllow 127.0.0.1\nBasicAuth {USER} {PASSWORD}\n");
+        fs::write(&file, text).expect("written");
+        Self::start("http", port, dir, "tinyproxy", &["-d", "-c", &file.display().to_string()]).await
+    }
+
+    /// microsocks; `None` where it is not installed.
+    pub(crate) async fn socks() -> Option<Self> {
+        let (dir, port) = (OwnDir::new("edna-courier-microsocks"), free_port());
+        let args = ["-i", "127.0.0.1", "-p", &port.to_string(), "-u", USER, "-P", PASSWORD];
+        Self::start("socks5h", port, dir, "microsocks", &args).await
+    }
+
+    async fn start(scheme: &'static str, port: u16, dir: OwnDir, program: &str, args: &[&str]) -> Option<Self> {
+        let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
+        if !found.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: {program} is not installed");
+            return None;
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", SHELL, "sh", program]).args(args).stdin(Stdio::piped());
+        let shell = command.spawn().expect("a shell");
+        eventually!(SOON, TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok(), format!("{program} on {port}"));
+        Some(Self { shell, scheme, port, _dir: dir })
+    }
+
+    /// Scheme, host and port, without the credentials that it wants.
+    pub(crate) fn origin(&self) -> String {
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
+    }
+
+    /// The URL with its credentials.
+    pub(crate) fn url(&self) -> String {
+        format!("{}://{USER}:{PASSWORD}@127.0.0.1:{}", self.scheme, self.port)
+    }
+}
+
+impl Drop for ProxyServer {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        drop(self.shell.wait());
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
