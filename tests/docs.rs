@@ -6,7 +6,6 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use edna_courier::{
     config::reference,
-    gate::Gate,
     telemetry::{Limits, Telemetry},
 };
 
@@ -15,12 +14,9 @@ const EXAMPLE: &str = include_str!("../deploy/edna-courier.toml");
 
 /// The names of all metrics of ours, as a scrape shows them.
 fn families() -> BTreeSet<String> {
-    let telemetry = Telemetry::new(
-        Gate::default(),
-        Limits { max_in_flight: 1, prefetch: 1 },
-        &edna_courier::domain::tier::Tiers::default(),
-    )
-    .unwrap();
+    let telemetry =
+        Telemetry::new(Limits { max_in_flight: 1, prefetch: 1 }, &edna_courier::domain::tier::Tiers::default())
+            .unwrap();
     let scrape = telemetry.scrape().unwrap();
     let types = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let names = types.filter_map(|line| line.split(' ').next());

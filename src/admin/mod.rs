@@ -32,7 +32,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use self::{connection::Bounded, operator::Operator, probes::Probe, status::Status};
-use crate::telemetry::Telemetry;
+use crate::{gate::Gate, telemetry::Telemetry};
 
 /// How long connections may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(1);
@@ -76,13 +76,14 @@ impl Admin {
     pub fn serve(
         self,
         telemetry: Telemetry,
+        gate: Gate,
         token: Option<SecretString>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<Serving> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (ended, end) = oneshot::channel();
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            let result = runtime.block_on(run(self.listener, router(telemetry, token), shutdown));
+            let result = runtime.block_on(run(self.listener, router(telemetry, gate, token), shutdown));
             // Nobody may be waiting any more, and then nobody wants to know.
             drop(ended.send(result));
         })?;
@@ -121,8 +122,8 @@ async fn run(listener: TcpListener, router: Router, shutdown: impl Future<Output
     }
 }
 
-fn router(telemetry: Telemetry, token: Option<SecretString>) -> Router {
-    let operator = Arc::new(Operator::new(telemetry.clone(), token));
+fn router(telemetry: Telemetry, gate: Gate, token: Option<SecretString>) -> Router {
+    let operator = Arc::new(Operator::new(gate, token));
     let by_hand = Router::new()
         .route("/pause", post(operator::pause))
         .route("/resume", post(operator::resume))

@@ -8,24 +8,21 @@ use axum::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{
-    gate::GateReason,
-    telemetry::{ClosedGate, Telemetry},
-};
+use crate::gate::{Gate, GateHold, GateReason};
 
 /// What a page says, and its status.
 type Page = (StatusCode, &'static str);
 
 /// Who may close the gate by hand, and the hold while it is closed so. It is gone with the process: a restart resumes.
 pub(super) struct Operator {
-    telemetry: Telemetry,
+    gate: Gate,
     token: Option<SecretString>,
-    hold: Mutex<Option<ClosedGate>>,
+    hold: Mutex<Option<GateHold>>,
 }
 
 impl Operator {
-    pub(super) fn new(telemetry: Telemetry, token: Option<SecretString>) -> Self {
-        Self { telemetry, token, hold: Mutex::default() }
+    pub(super) fn new(gate: Gate, token: Option<SecretString>) -> Self {
+        Self { gate, token, hold: Mutex::default() }
     }
 
     /// `None` when the caller may; else what it is told.
@@ -45,7 +42,7 @@ pub(super) async fn pause(State(operator): State<Arc<Operator>>, headers: Header
         return objection;
     }
     let mut hold = operator.hold.lock().unwrap_or_else(PoisonError::into_inner);
-    hold.get_or_insert_with(|| operator.telemetry.close_gate(GateReason::Operator, "paused by hand"));
+    hold.get_or_insert_with(|| operator.gate.close(GateReason::Operator, "paused by hand"));
     (StatusCode::OK, "paused: commands stay in the queue until POST /resume\n")
 }
 

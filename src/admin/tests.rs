@@ -11,7 +11,7 @@ use crate::{
     gate::{Gate, GateReason},
     telemetry::{
         Limits, Role,
-        events::{CommandFinished, Connected, ConnectionLost, ConsumerStarted, GateClosed, TopologyMissing},
+        events::{CommandFinished, Connected, ConnectionLost, ConsumerStarted, TopologyMissing},
     },
 };
 
@@ -31,14 +31,13 @@ fn start() -> Fixture {
 }
 
 fn start_with(token: Option<SecretString>) -> Fixture {
-    let gate = Gate::default();
     let telemetry =
-        Telemetry::new(gate.clone(), Limits { max_in_flight: 8, prefetch: 16 }, &crate::domain::tier::Tiers::default())
-            .unwrap();
+        Telemetry::new(Limits { max_in_flight: 8, prefetch: 16 }, &crate::domain::tier::Tiers::default()).unwrap();
+    let gate = Gate::observed_by(Arc::new(telemetry.clone()));
     let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = admin.address();
     let (stop, stopped) = oneshot::channel();
-    let serving = admin.serve(telemetry.clone(), token, async { drop(stopped.await) }).unwrap();
+    let serving = admin.serve(telemetry.clone(), gate.clone(), token, async { drop(stopped.await) }).unwrap();
     Fixture { gate, telemetry, address, stop: Some(stop), serving }
 }
 
@@ -93,9 +92,9 @@ fn probes_answer_by_status_and_in_words() {
     assert_eq!(server.get("/readyz").0, 503);
     server.consume();
     assert_eq!(server.get("/readyz"), (200, "consuming\n".to_owned()));
-    let _hold = server.gate.close(GateReason::Throttle);
+    let _hold = server.gate.close(GateReason::Throttle, "429");
     assert_eq!(server.get("/readyz"), (200, "paused: throttle\n".to_owned()));
-    let _hold = server.gate.close(GateReason::Drain);
+    let _hold = server.gate.close(GateReason::Drain, "SIGTERM");
     let (status, told) = server.get("/readyz");
     assert!(status == 503 && told.starts_with("drain: "), "{status} {told}");
 }
@@ -144,8 +143,8 @@ fn status_is_json_with_every_part() {
     server.telemetry.record(ConnectionLost { role: Role::Publish, problem: "reset" });
     server.telemetry.record(TopologyMissing { problem: "no queue edna.dead" });
     server.telemetry.record(succeeded());
-    let _holds = [server.gate.close(GateReason::Blocked), server.gate.close(GateReason::Throttle)];
-    server.telemetry.record(GateClosed { reason: GateReason::Blocked, problem: "disk alarm" });
+    let _holds =
+        [server.gate.close(GateReason::Blocked, "disk alarm"), server.gate.close_unreported(GateReason::Throttle)];
     let _commands = [server.telemetry.in_hand(), server.telemetry.in_hand()];
     let _attempt = server.telemetry.in_flight();
     let busy = status();

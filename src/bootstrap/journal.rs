@@ -10,12 +10,12 @@ use tracing::{info, warn};
 
 use crate::{
     config::{self, Config},
-    gate::GateReason,
+    gate::{Gate, GateHold, GateReason},
     journal::{
         FileJournal, FileJournalSettings, Journal, NoJournal, Notice, OpenError, RedisJournal, RedisJournalSettings,
     },
     telemetry::{
-        ClosedGate, Telemetry,
+        Telemetry,
         events::{JournalHolds, JournalWeakened, JournalWrote},
     },
 };
@@ -27,8 +27,8 @@ const SURE: u32 = 3;
 ///
 /// # Errors
 /// It cannot be opened: what, where, and what to do.
-pub(super) fn open(config: &Config, telemetry: &Telemetry) -> Result<Journal, OpenError> {
-    let keeper = Keeper { telemetry: telemetry.clone(), gate: Mutex::default() };
+pub(super) fn open(config: &Config, gate: &Gate, telemetry: &Telemetry) -> Result<Journal, OpenError> {
+    let keeper = Keeper { telemetry: telemetry.clone(), gate: gate.clone(), hold: Mutex::default() };
     let heed = move |notice: Notice<'_>| keeper.heed(notice);
     match &config.journal {
         config::Journal::File(file) => {
@@ -94,8 +94,9 @@ pub(super) fn watch_others(journal: &Journal, telemetry: &Telemetry) -> Arc<dyn 
 /// Turns what the journal tells into the gate's reason, metrics and log lines.
 struct Keeper {
     telemetry: Telemetry,
+    gate: Gate,
     /// Held while it cannot be written.
-    gate: Mutex<Option<ClosedGate>>,
+    hold: Mutex<Option<GateHold>>,
 }
 
 impl Keeper {
@@ -104,10 +105,10 @@ impl Keeper {
             Notice::Wrote { took } => self.telemetry.record(JournalWrote { took }),
             Notice::Holds { entries, bytes } => self.telemetry.record(JournalHolds { entries, bytes }),
             Notice::Unavailable { why } => {
-                let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-                gate.get_or_insert_with(|| self.telemetry.close_gate(GateReason::Journal, why));
+                let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
+                hold.get_or_insert_with(|| self.gate.close(GateReason::Journal, why));
             }
-            Notice::Available => drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner).take()),
+            Notice::Available => drop(self.hold.lock().unwrap_or_else(PoisonError::into_inner).take()),
             Notice::TornTail { path, bytes } => {
                 let path = path.display();
                 info!(%path, bytes, "the last {bytes} bytes of {path} were cut: a crash broke them off, and nobody relied on them");

@@ -64,13 +64,13 @@ impl App {
     /// What stands in the way, and what to do.
     pub fn new(config: Config) -> Result<Self, StartError> {
         open_files::look(config.limits.concurrency.most());
-        let gate = Gate::default();
         let limits =
             Limits { max_in_flight: config.limits.concurrency.most().into(), prefetch: config.limits.prefetch() };
-        let telemetry = Telemetry::new(gate.clone(), limits, &config.delivery.tiers)?;
+        let telemetry = Telemetry::new(limits, &config.delivery.tiers)?;
+        let gate = Gate::observed_by(Arc::new(telemetry.clone()));
         let client = client(&config, &telemetry)?;
         let admin = Admin::bind(config.admin.listen)?;
-        let journal = journal::open(&config, &telemetry)?;
+        let journal = journal::open(&config, &gate, &telemetry)?;
         let rates = watch::Sender::new(config.limits.rates.clone());
         Ok(Self { config, gate, telemetry, client, journal, admin, rates })
     }
@@ -96,7 +96,12 @@ impl App {
         let Self { config, gate, telemetry, client, journal, admin, rates } = self;
         let admin_address = admin.address().to_string();
         let ended = CancellationToken::new();
-        let serving = admin.serve(telemetry.clone(), config.admin.token.clone(), ended.clone().cancelled_owned())?;
+        let serving = admin.serve(
+            telemetry.clone(),
+            gate.clone(),
+            config.admin.token.clone(),
+            ended.clone().cancelled_owned(),
+        )?;
         info!(admin_address, "metrics and probes are served on http://{admin_address}");
         let mut background = JoinSet::new();
         background.spawn(telemetry.clone().heartbeat());
@@ -105,7 +110,8 @@ impl App {
         let drain = CancellationToken::new();
         let links = Links::start(&config, &gate, &telemetry, journal::watch_others(&journal, &telemetry));
         let world = World { client, publisher: links.publisher, acks: links.acks, journal: journal.clone() };
-        let pipeline = Pipeline::new(rules(&config, rates.subscribe()), world, gate, telemetry.clone(), drain.clone());
+        let pipeline =
+            Pipeline::new(rules(&config, rates.subscribe()), world, gate.clone(), telemetry.clone(), drain.clone());
         let mut work = JoinSet::new();
         work.spawn(pipeline.run(links.deliveries));
 
@@ -116,7 +122,7 @@ impl App {
             _ = work.join_next() => true,
             _ = sessions.tasks.join_next() => true,
         };
-        let closed = telemetry.close_gate(GateReason::Drain, "the daemon was asked to stop");
+        let closed = gate.close(GateReason::Drain, "the daemon was asked to stop");
         drain.cancel();
         let drained = if bug { Drained::Panicked } else { joined(&mut work).await };
         let drained = sessions.close(drained).await;

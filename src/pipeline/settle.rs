@@ -227,7 +227,7 @@ impl<P: Ports> Shared<P> {
     }
 
     async fn store_at_last(&self, message: Arc<Message>, error: PublishError) {
-        let gate = self.telemetry.close_gate(GateReason::Blocked, &error.to_string());
+        let gate = self.gate.close(GateReason::Blocked, &error.to_string());
         for failures in 1.. {
             tokio::time::sleep(retry::backoff(failures, self.ports.random().random_unit())).await;
             if self.ports.outbox().publish(message.clone()).await.is_ok() {

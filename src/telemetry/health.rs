@@ -12,6 +12,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::Closure;
 use crate::gate::GateReason;
 
 /// Which of the two connections to the broker; they are apart so that a blocked publisher can't block acks.
@@ -103,8 +104,8 @@ pub(crate) struct Health {
     /// Milliseconds since the epoch; 0 before the first success.
     last_success_ms: AtomicI64,
     broker: Mutex<BrokerView>,
-    /// Why the gate was closed, by reason, in the words of whoever closed it.
-    problems: Mutex<[Option<String>; GateReason::ALL.len()]>,
+    /// The reasons that keep the gate closed.
+    closures: Mutex<[Option<Closure>; GateReason::ALL.len()]>,
 }
 
 impl Health {
@@ -115,7 +116,7 @@ impl Health {
             moved_ms: AtomicU64::new(0),
             last_success_ms: AtomicI64::new(0),
             broker: Mutex::default(),
-            problems: Mutex::default(),
+            closures: Mutex::default(),
         }
     }
 
@@ -184,14 +185,30 @@ impl Health {
         lock(&self.broker).clone()
     }
 
-    pub(crate) fn set_gate_problem(&self, reason: GateReason, problem: Option<&str>) {
-        if let Some(slot) = lock(&self.problems).get_mut(reason as usize) {
-            *slot = problem.map(str::to_owned);
+    pub(crate) fn close_gate(&self, reason: GateReason, problem: Option<&str>) {
+        if let Some(closure) = lock(&self.closures).get_mut(reason as usize) {
+            *closure = Some(Closure { reason, problem: problem.map(str::to_owned) });
         }
     }
 
-    pub(crate) fn gate_problem(&self, reason: GateReason) -> Option<String> {
-        lock(&self.problems).get(reason as usize).cloned().flatten()
+    pub(crate) fn open_gate(&self, reason: GateReason) {
+        if let Some(closure) = lock(&self.closures).get_mut(reason as usize) {
+            *closure = None;
+        }
+    }
+
+    /// The reasons that keep the gate closed, in the order of [`GateReason::ALL`].
+    pub(crate) fn closures(&self) -> Vec<Closure> {
+        lock(&self.closures).iter().flatten().cloned().collect()
+    }
+
+    pub(crate) fn is_gate_open(&self) -> bool {
+        lock(&self.closures).iter().all(Option::is_none)
+    }
+
+    /// Whether the gate is closed for this reason with a reported problem.
+    pub(crate) fn has_gate_problem(&self, reason: GateReason) -> bool {
+        lock(&self.closures).iter().flatten().any(|closure| closure.reason == reason && closure.problem.is_some())
     }
 
     fn millis(&self) -> u64 {

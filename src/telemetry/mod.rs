@@ -4,7 +4,6 @@
 //! a line and its number can't drift apart. Texts, addresses, attachment URLs, tokens and metadata have no place in any
 //! event: there is no field for them.
 
-mod closed_gate;
 pub mod events;
 mod health;
 pub mod logging;
@@ -18,13 +17,19 @@ use std::{sync::Arc, time::Duration};
 use prometheus::IntGauge;
 
 pub use self::{
-    closed_gate::ClosedGate,
     events::Event,
     health::{BrokerView, Link, Role},
     snapshot::{Closure, Snapshot},
 };
-use self::{health::Health, metrics::Metrics};
-use crate::{domain::tier::Tiers, gate::Gate};
+use self::{
+    events::{GateClosed, GateOpened},
+    health::Health,
+    metrics::Metrics,
+};
+use crate::{
+    domain::tier::Tiers,
+    gate::{GateObserver, GateReason},
+};
 
 /// How often the data plane stamps its heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -48,7 +53,6 @@ pub struct Telemetry {
 struct Inner {
     metrics: Metrics,
     health: Health,
-    gate: Gate,
     limits: Limits,
 }
 
@@ -57,11 +61,11 @@ impl Telemetry {
     ///
     /// # Errors
     /// When two metrics share a name: a mistake in this module that its tests find.
-    pub fn new(gate: Gate, limits: Limits, tiers: &Tiers) -> Result<Self, prometheus::Error> {
+    pub fn new(limits: Limits, tiers: &Tiers) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(tiers)?;
         metrics.api.concurrency_limit.set(i64::from(limits.max_in_flight));
         let health = Health::new();
-        Ok(Self { inner: Arc::new(Inner { metrics, health, gate, limits }) })
+        Ok(Self { inner: Arc::new(Inner { metrics, health, limits }) })
     }
 
     /// Counts and logs what happened.
@@ -105,10 +109,10 @@ impl Telemetry {
     /// A beat also excuses work that stands still for a reason outside of us: without that, a probe would restart the
     /// daemon for an outage of the broker or the API, and restarting mends neither.
     fn beat(&self) {
-        let Inner { metrics, health, gate, .. } = &*self.inner;
+        let Inner { metrics, health, .. } = &*self.inner;
         health.beat();
         let idle = metrics.commands.in_hand.get() == 0;
-        if idle || !gate.state().is_open() || !health.broker().is_connected() {
+        if idle || !health.is_gate_open() || !health.broker().is_connected() {
             health.moved();
         }
     }
@@ -122,7 +126,27 @@ impl Telemetry {
     /// # Errors
     /// When a family can't be encoded.
     pub fn scrape(&self) -> Result<String, prometheus::Error> {
-        self.inner.metrics.gather(self.inner.gate.state(), &self.inner.health)
+        self.inner.metrics.gather(&self.inner.health)
+    }
+}
+
+impl GateObserver for Telemetry {
+    fn closed(&self, reason: GateReason, problem: Option<&str>) {
+        match problem {
+            Some(problem) if !self.inner.health.has_gate_problem(reason) => {
+                self.record(GateClosed { reason, problem });
+            }
+            Some(_) => {}
+            None => self.inner.health.close_gate(reason, None),
+        }
+    }
+
+    fn opened(&self, reason: GateReason) {
+        if self.inner.health.has_gate_problem(reason) {
+            self.record(GateOpened { reason });
+        } else {
+            self.inner.health.open_gate(reason);
+        }
     }
 }
 

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use super::{BrokerView, Inner, Limits, Telemetry};
 use crate::gate::GateReason;
 
-/// A reason that keeps the gate closed, and what whoever closed it said.
+/// A reason that keeps the gate closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closure {
     /// Why the gate is closed.
     pub reason: GateReason,
-    /// What was seen, when it was told.
+    /// What was observed; `None` when the component that closed the gate logs the cause itself.
     pub problem: Option<String>,
 }
 
@@ -43,13 +43,12 @@ impl Telemetry {
     /// The state now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let Inner { metrics, health, gate, limits } = &*self.inner;
-        let closure = |reason| Closure { reason, problem: health.gate_problem(reason) };
+        let Inner { metrics, health, limits } = &*self.inner;
         Snapshot {
             uptime: health.uptime(),
             since_beat: health.since_beat(),
             since_moved: health.since_moved(),
-            closed_by: gate.state().reasons().map(closure).collect(),
+            closed_by: health.closures(),
             broker: health.broker(),
             limits: *limits,
             in_hand: metrics.commands.in_hand.get(),

@@ -25,13 +25,8 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn telemetry() -> (Gate, Telemetry) {
-    let gate = Gate::default();
-    (
-        gate.clone(),
-        Telemetry::new(gate, Limits { max_in_flight: 8, prefetch: 16 }, &crate::domain::tier::Tiers::default())
-            .unwrap(),
-    )
+fn telemetry() -> Telemetry {
+    Telemetry::new(Limits { max_in_flight: 8, prefetch: 16 }, &Tiers::default()).unwrap()
 }
 
 /// Every sample of ours by name and labels, histograms by their `_count`.
@@ -46,7 +41,7 @@ fn samples(telemetry: &Telemetry) -> Vec<(String, f64)> {
 
 #[test]
 fn every_family_is_there_at_zero_with_its_closed_label_set() {
-    let (_, telemetry) = telemetry();
+    let telemetry = telemetry();
     let golden: BTreeSet<_> = include_str!("tests/golden.txt").lines().map(str::to_owned).collect();
     let found: BTreeSet<_> = samples(&telemetry).into_iter().map(|(name, value)| format!("{name} {value}")).collect();
     let version = concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1");
@@ -56,7 +51,7 @@ fn every_family_is_there_at_zero_with_its_closed_label_set() {
 #[test]
 #[cfg(target_os = "linux")]
 fn the_process_is_measured() {
-    let text = telemetry().1.scrape().unwrap();
+    let text = telemetry().scrape().unwrap();
     for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"] {
         assert!(text.contains(&format!("\n{name} ")), "{name}");
     }
@@ -64,7 +59,7 @@ fn the_process_is_measured() {
 
 #[test]
 fn two_instances_count_apart() {
-    let ((_, one), (_, other)) = (telemetry(), telemetry());
+    let (one, other) = (telemetry(), telemetry());
     one.record(CommandReceived { redelivered: false, waited: None });
     assert!(one.scrape().unwrap().contains("courier_commands_received_total{redelivered=\"false\"} 1"));
     assert!(other.scrape().unwrap().contains("courier_commands_received_total{redelivered=\"false\"} 0"));
@@ -91,7 +86,7 @@ fn check(telemetry: &Telemetry, event: impl Event, level: &str, changed: &[&str]
 
 #[test]
 fn commands_log_and_count() {
-    let (_, telemetry) = telemetry();
+    let telemetry = telemetry();
     let id = CommandId::new("order-1").unwrap();
     let received = CommandReceived { redelivered: true, waited: Some(SECOND) };
     let changed = ["commands_received_total{redelivered=\"true\"}", "queue_wait_seconds_count"];
@@ -130,7 +125,7 @@ fn commands_log_and_count() {
 
 #[test]
 fn attempts_log_and_count_without_the_answer() {
-    let (_, telemetry) = telemetry();
+    let telemetry = telemetry();
     let command_id = &CommandId::new("order-1").unwrap();
     let answer = |status| Evidence::Answer(Answer { status, retry_after: None, body: Some(b"SECRET".to_vec()) });
     let cases = [
@@ -157,7 +152,7 @@ fn attempts_log_and_count_without_the_answer() {
 
 #[test]
 fn publishes_log_and_count() {
-    let (_, telemetry) = telemetry();
+    let telemetry = telemetry();
     let event = Target::Event { outcome: Outcome::Succeeded, channel_type: "SECRET".to_owned() };
     let targets =
         [(event, "event"), (Target::Dead(Reason::Expired), "dead"), (Target::Reply("SECRET".into()), "reply")];
@@ -178,7 +173,7 @@ fn publishes_log_and_count() {
 
 #[test]
 fn links_log_and_count_and_only_a_return_is_a_reconnect() {
-    let (_, telemetry) = telemetry();
+    let telemetry = telemetry();
     let role = Role::Consume;
     let (up, returns) = ("connected{role=\"consume\"}", "reconnects_total{role=\"consume\"}");
     let failed = ConnectFailed { role, problem: "refused", retry_in: SECOND };
@@ -197,30 +192,38 @@ fn links_log_and_count_and_only_a_return_is_a_reconnect() {
 }
 
 #[test]
-fn the_gate_gauge_follows_the_gate_and_not_the_lines() {
-    let (gate, telemetry) = telemetry();
-    let closed = |reason: GateReason| {
+fn gate_changes_are_logged_counted_and_shown() {
+    let telemetry = telemetry();
+    let gauge = |reason: GateReason| {
         let sample = format!("gate_closed{{reason=\"{reason}\"}}");
         samples(&telemetry).into_iter().find(|(name, _)| *name == sample).unwrap().1
     };
-    for (reason, level) in
-        GateReason::ALL.into_iter().zip(["ERROR", "WARN", "ERROR", "ERROR", "ERROR", "ERROR", "WARN", "INFO"])
-    {
-        let two = [gate.close(reason), gate.close(reason)];
-        let event = GateClosed { reason, problem: "seen" };
-        check(&telemetry, event, level, &[], &["seen", reason.as_str(), events::remedy(reason)]);
-        let [one, other] = two;
-        drop(one);
-        check(&telemetry, GateOpened { reason }, "INFO", &[], &[reason.as_str()]);
-        assert_eq!(closed(reason), 1.0, "one hold is left");
-        drop(other);
-        assert_eq!(closed(reason), 0.0);
+    let levels = ["ERROR", "WARN", "ERROR", "ERROR", "ERROR", "ERROR", "WARN", "INFO"];
+    for (reason, level) in GateReason::ALL.into_iter().zip(levels) {
+        let changed = format!("gate_closed{{reason=\"{reason}\"}}");
+        let closed = GateClosed { reason, problem: "observed" };
+        check(&telemetry, closed, level, &[&changed], &["observed", reason.as_str(), events::remedy(reason)]);
+        assert_eq!(gauge(reason), 1.0);
+        check(&telemetry, GateOpened { reason }, "INFO", &[&changed], &[reason.as_str()]);
     }
 }
 
 #[test]
+fn observer_shows_unreported_closure_without_problem() {
+    let telemetry = telemetry();
+    let reason = GateReason::Blocked;
+    telemetry.closed(reason, None);
+    assert_eq!(telemetry.snapshot().closed_by, [Closure { reason, problem: None }]);
+    telemetry.closed(reason, Some("disk alarm"));
+    telemetry.closed(reason, Some("another"));
+    assert_eq!(telemetry.snapshot().closed_by, [Closure { reason, problem: Some("disk alarm".to_owned()) }]);
+    telemetry.opened(reason);
+    assert_eq!(telemetry.snapshot().closed_by, []);
+}
+
+#[test]
 fn credentials_log_and_count() {
-    let (_, telemetry) = telemetry();
+    let telemetry = telemetry();
     for (result, word, level) in [(Ok(()), "success", "INFO"), (Err("login refused"), "failure", "WARN")] {
         let changed = format!("credential_refresh_total{{result=\"{word}\"}}");
         check(&telemetry, CredentialRefresh { result }, level, &[&changed], &[result.err().unwrap_or("refreshed")]);
@@ -229,7 +232,7 @@ fn credentials_log_and_count() {
 
 #[test]
 fn guards_count_down_when_they_go() {
-    let (_, telemetry) = telemetry();
+    let telemetry = telemetry();
     let value = |name: &str| samples(&telemetry).into_iter().find(|(found, _)| found == name).unwrap().1;
     let guards = [telemetry.in_hand(), telemetry.in_hand(), telemetry.in_flight(), telemetry.unconfirmed()];
     assert_eq!((value("in_hand"), value("in_flight"), value("unconfirmed")), (2.0, 1.0, 1.0));
@@ -247,22 +250,22 @@ async fn stood_still(telemetry: &Telemetry, wait: Duration) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn a_beat_excuses_only_work_that_others_hold_up() {
-    let (gate, telemetry) = telemetry();
+    let telemetry = telemetry();
     assert_eq!(stood_still(&telemetry, 100 * SECOND).await, SECOND, "nothing is in hand");
     let _command = telemetry.in_hand();
     assert_eq!(stood_still(&telemetry, 100 * SECOND).await, SECOND, "the broker is not there");
     Role::ALL.into_iter().for_each(|role| telemetry.record(Connected { role }));
-    let hold = gate.close(GateReason::Auth);
+    telemetry.closed(GateReason::Auth, Some("401"));
     assert_eq!(stood_still(&telemetry, 100 * SECOND).await, SECOND, "the gate is closed");
-    drop(hold);
-    assert_eq!(stood_still(&telemetry, 100 * SECOND).await, 102 * SECOND, "nobody but us holds it up");
+    telemetry.opened(GateReason::Auth);
+    assert_eq!(stood_still(&telemetry, 100 * SECOND).await, 101 * SECOND, "nobody but us holds it up");
     telemetry.record(CommandReceived { redelivered: false, waited: None });
     assert_eq!(telemetry.snapshot().since_moved, Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_heartbeat_turns_with_the_event_loop() {
-    let (_, telemetry) = telemetry();
+    let telemetry = telemetry();
     advance(60 * SECOND).await;
     assert_eq!(telemetry.snapshot().since_beat, 60 * SECOND);
     let beating = tokio::time::timeout(60 * SECOND + HEARTBEAT / 2, telemetry.clone().heartbeat());

@@ -1,22 +1,26 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::{
     gate::Gate,
     telemetry::{
         Limits, Telemetry,
-        events::{
-            ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, GateClosed, GateOpened,
-            TopologyMissing,
-        },
+        events::{ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, TopologyMissing},
     },
 };
 
 const LIMITS: Limits = Limits { max_in_flight: 8, prefetch: 16 };
 
-fn consuming(gate: &Gate) -> Telemetry {
-    let telemetry = Telemetry::new(gate.clone(), LIMITS, &crate::domain::tier::Tiers::default()).unwrap();
+fn new() -> (Gate, Telemetry) {
+    let telemetry = Telemetry::new(LIMITS, &crate::domain::tier::Tiers::default()).unwrap();
+    (Gate::observed_by(Arc::new(telemetry.clone())), telemetry)
+}
+
+fn consuming() -> (Gate, Telemetry) {
+    let (gate, telemetry) = new();
     Role::ALL.into_iter().for_each(|role| telemetry.record(Connected { role }));
     telemetry.record(ConsumerStarted { queue: "edna.commands", prefetch: 80 });
-    telemetry
+    (gate, telemetry)
 }
 
 fn ready(telemetry: &Telemetry) -> (bool, String) {
@@ -35,39 +39,35 @@ fn check_not_ready(telemetry: &Telemetry, told: &[&str]) {
 
 #[test]
 fn ready_while_it_takes_commands() {
-    assert_eq!(ready(&consuming(&Gate::default())), (true, "consuming".to_owned()));
+    assert_eq!(ready(&consuming().1), (true, "consuming".to_owned()));
 }
 
 #[test]
 fn ready_while_it_waits_as_the_api_asked() {
-    let gate = Gate::default();
-    let telemetry = consuming(&gate);
-    let _hold = gate.close(GateReason::Throttle);
+    let (gate, telemetry) = consuming();
+    let _hold = gate.close(GateReason::Throttle, "429");
     telemetry.record(ConsumerStopped { why: "the gate is closed" });
     assert_eq!(ready(&telemetry), (true, "paused: throttle".to_owned()));
 }
 
 #[test]
 fn not_ready_while_a_closed_gate_needs_a_hand() {
-    for reason in [GateReason::Auth, GateReason::Blocked, GateReason::Drain] {
-        let gate = Gate::default();
-        let telemetry = consuming(&gate);
-        let hold = gate.close(reason);
-        let _on_purpose = gate.close(GateReason::Throttle);
+    for reason in [GateReason::Auth, GateReason::Blocked] {
+        let (gate, telemetry) = consuming();
+        let hold = gate.close_unreported(reason);
+        let _on_purpose = gate.close(GateReason::Throttle, "429");
         check_not_ready(&telemetry, &[reason.as_str(), remedy(reason)]);
-        telemetry.record(GateClosed { reason, problem: "seen this" });
-        check_not_ready(&telemetry, &["seen this", remedy(reason)]);
+        hold.report("first problem");
+        check_not_ready(&telemetry, &["first problem", remedy(reason)]);
         drop(hold);
-        telemetry.record(GateOpened { reason });
-        assert!(ready(&telemetry).0, "{reason} is over");
-        let _again = gate.close(reason);
-        assert!(!ready(&telemetry).1.contains("seen this"), "an old problem is not told of a new closure");
+        let _again = gate.close_unreported(reason);
+        assert!(!ready(&telemetry).1.contains("first problem"), "the problem of an earlier closure is shown");
     }
 }
 
 #[test]
 fn not_ready_without_both_links() {
-    let telemetry = Telemetry::new(Gate::default(), LIMITS, &crate::domain::tier::Tiers::default()).unwrap();
+    let telemetry = new().1;
     check_not_ready(
         &telemetry,
         &["consume: not connected to the broker yet", "publish: not connected to the broker yet"],
@@ -76,7 +76,7 @@ fn not_ready_without_both_links() {
     telemetry.record(ConnectFailed { role, problem, retry_in: Duration::ZERO });
     check_not_ready(&telemetry, &["publish: not connected to the broker: refused; check broker.url"]);
     for lost in Role::ALL {
-        let telemetry = consuming(&Gate::default());
+        let telemetry = consuming().1;
         telemetry.record(ConnectionLost { role: lost, problem: "reset" });
         check_not_ready(&telemetry, &[lost.as_str(), "reset"]);
     }
@@ -84,7 +84,7 @@ fn not_ready_without_both_links() {
 
 #[test]
 fn not_ready_until_the_broker_hands_out_commands_again() {
-    let telemetry = consuming(&Gate::default());
+    let telemetry = consuming().1;
     telemetry.record(ConnectionLost { role: Role::Consume, problem: "reset" });
     telemetry.record(Connected { role: Role::Consume });
     check_not_ready(&telemetry, &["does not hand out commands yet"]);
@@ -92,7 +92,7 @@ fn not_ready_until_the_broker_hands_out_commands_again() {
 
 #[test]
 fn not_ready_with_an_incomplete_topology() {
-    let telemetry = consuming(&Gate::default());
+    let telemetry = consuming().1;
     telemetry.record(TopologyMissing { problem: "no queue edna.dead" });
     check_not_ready(&telemetry, &["no queue edna.dead", "broker.declare"]);
 }
@@ -104,7 +104,7 @@ fn check_live(since_beat_s: u64, in_hand: i64, since_moved_s: u64, told: &str) {
         since_beat: Duration::from_secs(since_beat_s),
         since_moved: Duration::from_secs(since_moved_s),
         in_hand,
-        ..Telemetry::new(Gate::default(), LIMITS, &crate::domain::tier::Tiers::default()).unwrap().snapshot()
+        ..new().1.snapshot()
     });
     assert_eq!((probe.is_well, probe.told.join("\n").as_str()), (told == "alive", told));
 }
@@ -126,8 +126,7 @@ fn alive_while_the_loop_turns_and_work_moves() {
 
 #[test]
 fn alive_without_a_broker_and_with_a_closed_gate() {
-    let gate = Gate::default();
-    let telemetry = Telemetry::new(gate.clone(), LIMITS, &crate::domain::tier::Tiers::default()).unwrap();
-    let _holds = GateReason::ALL.map(|reason| gate.close(reason));
+    let (gate, telemetry) = new();
+    let _holds = GateReason::ALL.map(|reason| gate.close(reason, "closed"));
     assert!(Probe::live(&telemetry.snapshot()).is_well);
 }

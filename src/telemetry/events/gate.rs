@@ -29,7 +29,7 @@ pub const fn remedy(reason: GateReason) -> &'static str {
     }
 }
 
-/// Somebody closed the gate, or found a new problem while it holds it closed.
+/// A reason closed the gate.
 #[derive(Clone, Copy, Debug)]
 pub struct GateClosed<'a> {
     /// Why.
@@ -39,9 +39,8 @@ pub struct GateClosed<'a> {
 }
 
 impl Event for GateClosed<'_> {
-    /// The gauge itself is read from the gate at each scrape, where holds of one reason add up.
     fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.health.set_gate_problem(self.reason, Some(self.problem));
+        telemetry.inner.health.close_gate(self.reason, Some(self.problem));
         telemetry.moved();
     }
 
@@ -60,7 +59,7 @@ impl Event for GateClosed<'_> {
     }
 }
 
-/// Whoever had closed the gate for this reason let go of it; other reasons may still keep it closed.
+/// A reason no longer closes the gate; other reasons may still keep it closed.
 #[derive(Clone, Copy, Debug)]
 pub struct GateOpened {
     /// Which reason is over.
@@ -69,7 +68,7 @@ pub struct GateOpened {
 
 impl Event for GateOpened {
     fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.health.set_gate_problem(self.reason, None);
+        telemetry.inner.health.open_gate(self.reason);
         telemetry.moved();
     }
 

@@ -16,10 +16,7 @@ use self::{
     journal::Journal,
 };
 use super::health::Health;
-use crate::{
-    domain::tier::Tiers,
-    gate::{GateReason, GateState},
-};
+use crate::{domain::tier::Tiers, gate::GateReason};
 
 /// All families; label values are closed sets, and all of them are there at zero from the start.
 #[derive(Debug)]
@@ -61,9 +58,10 @@ impl Metrics {
     }
 
     /// The families in the Prometheus text format 0.0.4; state that others own is read at this moment, so it can't go stale.
-    pub(crate) fn gather(&self, gate: GateState, health: &Health) -> Result<String, Error> {
+    pub(crate) fn gather(&self, health: &Health) -> Result<String, Error> {
+        let closures = health.closures();
         for reason in GateReason::ALL {
-            self.gate_closed.set(reason, gate.is_closed_by(reason));
+            self.gate_closed.set(reason, closures.iter().any(|closure| closure.reason == reason));
         }
         self.commands.show(health);
         self.broker.show(health);
