@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use edna_courier::{
     config::reference,
-    telemetry::{Limits, Telemetry},
+    telemetry::{Telemetry, TelemetryLimits},
 };
 
 const README: &str = include_str!("../README.md");
@@ -14,9 +14,11 @@ const EXAMPLE: &str = include_str!("../deploy/edna-courier.toml");
 
 /// The names of all metrics of ours, as a scrape shows them.
 fn families() -> BTreeSet<String> {
-    let telemetry =
-        Telemetry::new(Limits { max_in_flight: 1, prefetch: 1 }, &edna_courier::domain::tier::Tiers::default())
-            .unwrap();
+    let telemetry = Telemetry::new(
+        TelemetryLimits { max_in_flight: 1, prefetch: 1 },
+        &edna_courier::domain::tier::Tiers::default(),
+    )
+    .unwrap();
     let scrape = telemetry.scrape().unwrap();
     let types = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let names = types.filter_map(|line| line.split(' ').next());

@@ -16,7 +16,7 @@ use crate::{
     },
     telemetry::{
         Telemetry,
-        events::{JournalHolds, JournalWeakened, JournalWrote},
+        events::{JournalDegraded, JournalSize, JournalWritten},
     },
 };
 
@@ -86,7 +86,7 @@ pub(super) fn watch_others(journal: &Journal, telemetry: &Telemetry) -> Arc<dyn 
                  crash of one, another may send its commands twice; run one daemon on the queue, or set journal.kind \
                  = \"redis\" for all of them"
             );
-            telemetry.record(JournalWeakened { problem });
+            telemetry.record(JournalDegraded { problem });
         }
     })
 }
@@ -102,8 +102,8 @@ struct Keeper {
 impl Keeper {
     fn heed(&self, notice: Notice<'_>) {
         match notice {
-            Notice::Wrote { took } => self.telemetry.record(JournalWrote { took }),
-            Notice::Holds { entries, bytes } => self.telemetry.record(JournalHolds { entries, bytes }),
+            Notice::Wrote { took } => self.telemetry.record(JournalWritten { took }),
+            Notice::Holds { entries, bytes } => self.telemetry.record(JournalSize { entries, bytes }),
             Notice::Unavailable { why } => {
                 let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
                 hold.get_or_insert_with(|| self.gate.close(GateReason::Journal, why));
@@ -130,6 +130,6 @@ impl Keeper {
     }
 
     fn weakened(&self, problem: &str) {
-        self.telemetry.record(JournalWeakened { problem });
+        self.telemetry.record(JournalDegraded { problem });
     }
 }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use self::world::{System, World};
 use crate::{
-    admin::Admin,
+    admin::AdminServer,
     amqp::{
         Acks, Broker, Consumer, Deliveries, Others, Publisher,
         topology::{Names, Topology},
@@ -23,7 +23,7 @@ use crate::{
     gate::{Gate, GateReason},
     journal::{Journal, OpenError},
     pipeline::{Drained, Pipeline, Rules, first_prefetch},
-    telemetry::{Limits, Telemetry, events::CredentialRefresh},
+    telemetry::{Telemetry, TelemetryLimits, events::CredentialRefresh},
 };
 
 /// For the sessions to settle, flush and close; each of their steps has a deadline of its own as well.
@@ -53,7 +53,7 @@ pub struct App {
     telemetry: Telemetry,
     client: ApiClient,
     journal: Journal,
-    admin: Admin,
+    admin: AdminServer,
     rates: watch::Sender<Rates>,
 }
 
@@ -64,12 +64,14 @@ impl App {
     /// What stands in the way, and what to do.
     pub fn new(config: Config) -> Result<Self, StartError> {
         open_files::look(config.limits.concurrency.most());
-        let limits =
-            Limits { max_in_flight: config.limits.concurrency.most().into(), prefetch: config.limits.prefetch() };
+        let limits = TelemetryLimits {
+            max_in_flight: config.limits.concurrency.most().into(),
+            prefetch: config.limits.prefetch(),
+        };
         let telemetry = Telemetry::new(limits, &config.delivery.tiers)?;
         let gate = Gate::observed_by(Arc::new(telemetry.clone()));
         let client = client(&config, &telemetry)?;
-        let admin = Admin::bind(config.admin.listen)?;
+        let admin = AdminServer::bind(config.admin.listen)?;
         let journal = journal::open(&config, &gate, &telemetry)?;
         let rates = watch::Sender::new(config.limits.rates.clone());
         Ok(Self { config, gate, telemetry, client, journal, admin, rates })
@@ -129,7 +131,7 @@ impl App {
         journal::close(&journal).await;
         drop(closed);
         ended.cancel();
-        if let Err(problem) = serving.ended().await {
+        if let Err(problem) = serving.join().await {
             warn!(%problem, "the admin server ended badly");
         }
         Ok(drained)

@@ -204,7 +204,7 @@ pub struct Log {
     /// Directives that the logging accepts.
     pub level: String,
     /// Text or JSON.
-    pub format: logging::Format,
+    pub format: logging::LogFormat,
 }
 
 impl Log {
@@ -212,7 +212,7 @@ impl Log {
         let level = reader.value("log.level", |text| {
             logging::parse_level(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
         });
-        let format = reader.choice("log.format").unwrap_or(logging::Format::Auto);
+        let format = reader.choice("log.format").unwrap_or(logging::LogFormat::Auto);
         Self { level: level.unwrap_or_default(), format }
     }
 }

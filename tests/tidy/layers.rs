@@ -7,7 +7,7 @@ use crate::sources::{code_lines, none, places_of, sources};
 /// The layers, lowest first. A file imports only from layers below its own; rooms of one layer do not import each other.
 const LAYERS: [&[&str]; 8] = [
     &["domain"],
-    &["ports", "gate", "files", "sync"],
+    &["ports", "gate", "files", "listener", "sync"],
     &["telemetry"],
     &["pipeline", "amqp", "edna", "journal", "sandbox"],
     &["admin", "config"],

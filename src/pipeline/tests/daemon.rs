@@ -14,7 +14,7 @@ use crate::{
     gate::{Gate, GateHold, GateReason, GateState},
     pipeline::{Concurrency, Drained, Order, Pipeline, Rules},
     ports::{Delivery, Inbox},
-    telemetry::{self, Telemetry},
+    telemetry::{Telemetry, TelemetryLimits},
 };
 
 struct Queue(mpsc::UnboundedReceiver<Delivery>);
@@ -75,7 +75,7 @@ impl Daemon {
         let (queue, inbox) = mpsc::unbounded_channel();
         *world.queue.lock().unwrap() = queue;
         let (gate, drain) = (Gate::default(), CancellationToken::new());
-        let telemetry = Telemetry::new(telemetry::Limits { max_in_flight: 4, prefetch: 5 }, &Tiers::default()).unwrap();
+        let telemetry = Telemetry::new(TelemetryLimits { max_in_flight: 4, prefetch: 5 }, &Tiers::default()).unwrap();
         let pipeline = Pipeline::new(rules, world.clone(), gate.clone(), telemetry.clone(), drain.clone());
         let working = tokio::spawn(pipeline.run(Queue(inbox)));
         Self { world, gate, telemetry, drain, working }
