@@ -53,7 +53,7 @@
 //! | 4 | [`admin`], [`config`] | probes; settings and where they came from |
 //! | 3 | [`pipeline`], [`amqp`], [`edna`], [`journal`], [`sandbox`] | the work; the broker; the API; what was started and how it ended; the API's stand-in |
 //! | 2 | [`telemetry`] | log lines, metrics and health, told by one event struct each |
-//! | 1 | [`ports`], [`gate`], [`files`], [`listener`], [`sync`] | what the pipeline needs of the world; the one switch; small files; limited connections; locks |
+//! | 1 | [`ports`], [`gate`], [`files`], [`sync`] | what the pipeline needs of the world; the one switch; small files; locks |
 //! | 0 | [`domain`] | what a command is, what an attempt proves, what follows |
 
 pub mod admin;
@@ -66,7 +66,6 @@ pub mod edna;
 pub mod files;
 pub mod gate;
 pub mod journal;
-pub mod listener;
 pub mod pipeline;
 pub mod ports;
 pub mod sandbox;

@@ -1,4 +1,4 @@
-//! `edna-courier`: see the library for what it does, [`edna_courier::cli`] for how it is called.
+//! The binary `edna-courier`; [`edna_courier::cli`] defines its command line.
 
 use std::process::ExitCode;
 

@@ -6,7 +6,8 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use edna_courier::{
     config::reference,
-    telemetry::{Telemetry, TelemetryLimits},
+    gate::Gate,
+    telemetry::{Limits, Telemetry},
 };
 
 const README: &str = include_str!("../README.md");
@@ -15,7 +16,8 @@ const EXAMPLE: &str = include_str!("../deploy/edna-courier.toml");
 /// The names of all metrics of ours, as a scrape shows them.
 fn families() -> BTreeSet<String> {
     let telemetry = Telemetry::new(
-        TelemetryLimits { max_in_flight: 1, prefetch: 1 },
+        Gate::default(),
+        Limits { max_in_flight: 1, prefetch: 1 },
         &edna_courier::domain::tier::Tiers::default(),
     )
     .unwrap();

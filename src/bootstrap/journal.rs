@@ -1,7 +1,7 @@
-//! Opens the journal that the settings chose, and lets it keep the gate and tell what happens to it.
+//! Opens the journal that the settings select, and connects it with the gate, the metrics and the log.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex,
     atomic::{AtomicU32, Ordering},
 };
 
@@ -9,52 +9,45 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::{
-    config::{self, Config},
-    gate::{Gate, GateHold, GateReason},
-    journal::{
-        FileJournal, FileJournalSettings, Journal, NoJournal, Notice, OpenError, RedisJournal, RedisJournalSettings,
-    },
+    config::JournalChoice,
+    gate::GateReason,
+    journal::{FileJournal, Journal, NoJournal, Notice, OpenError, RedisJournal},
+    sync,
     telemetry::{
-        Telemetry,
-        events::{JournalDegraded, JournalSize, JournalWritten},
+        ClosedGate, Telemetry,
+        events::{JournalHolds, JournalWeakened, JournalWrote},
     },
 };
 
-/// So many counts in a row with others mean that they are no remains of an old connection of ours.
-const SURE: u32 = 3;
+/// A reconnect leaves a second consumer of this daemon for one or two counts; after this many there is another daemon.
+const COUNTS_WITH_OTHERS: u32 = 3;
 
-/// The journal, ready to be written.
+/// Opens the journal.
 ///
 /// # Errors
-/// It cannot be opened: what, where, and what to do.
-pub(super) fn open(config: &Config, gate: &Gate, telemetry: &Telemetry) -> Result<Journal, OpenError> {
-    let keeper = Keeper { telemetry: telemetry.clone(), gate: gate.clone(), hold: Mutex::default() };
-    let heed = move |notice: Notice<'_>| keeper.heed(notice);
-    match &config.journal {
-        config::Journal::File(file) => {
-            let settings =
-                FileJournalSettings { dir: file.dir.clone(), retention: file.retention, max_bytes: file.max_bytes };
-            let journal = FileJournal::open(&settings, Timestamp::now, heed)?;
-            let dir = file.dir.display();
-            info!(%dir, "what is started and how it ends is written to the journal in {dir}");
+/// If it cannot be opened; the error names the file and the remedy.
+pub(super) fn open(choice: &JournalChoice, telemetry: &Telemetry) -> Result<Journal, OpenError> {
+    let observer = JournalObserver { telemetry: telemetry.clone(), closed_gate: Mutex::default() };
+    let on_notice = move |notice: Notice<'_>| observer.handle(notice);
+    match choice {
+        JournalChoice::File(settings) => {
+            let journal = FileJournal::open(settings, Timestamp::now, on_notice)?;
+            let dir = settings.dir.display();
+            info!(%dir, "journal opened in the directory {dir}");
             Ok(Journal::File(journal))
         }
-        config::Journal::Redis(redis) => {
-            let (url, prefix) = (redis.url.clone(), config.broker.prefix.clone());
-            info!("what is started and how it ends is written to the journal in Redis");
-            Ok(Journal::Redis(RedisJournal::new(
-                RedisJournalSettings { url, prefix, retention: redis.retention },
-                heed,
-            )))
+        JournalChoice::Redis(settings) => {
+            info!("journal in Redis; connecting");
+            Ok(Journal::Redis(RedisJournal::new(settings.clone(), on_notice)))
         }
-        config::Journal::None => {
-            warn!("no journal: after a crash or a lost connection, what was in flight may be sent twice");
+        JournalChoice::None => {
+            warn!("journal.kind = \"none\": after a crash or a lost connection, attempts in flight may be sent twice");
             Ok(Journal::None(NoJournal))
         }
     }
 }
 
-/// Lets go of it, with all that it was asked before written.
+/// Completes the pending writes and releases the journal.
 pub(super) async fn close(journal: &Journal) {
     match journal {
         Journal::File(file) => file.close().await,
@@ -63,73 +56,73 @@ pub(super) async fn close(journal: &Journal) {
     }
 }
 
-/// What it must be doing all the time; ends only when it is closed.
-pub(super) async fn keep(journal: Journal) {
+/// Runs the background work of the journal, such as lease renewal, until the journal is closed.
+pub(super) async fn run(journal: Journal) {
     if let Journal::Redis(redis) = journal {
         redis.run().await;
     }
 }
 
-/// Told how many consumers the queue has: those of other daemons start what a journal of our own does not know of.
-pub(super) fn watch_others(journal: &Journal, telemetry: &Telemetry) -> Arc<dyn Fn(u32) + Send + Sync> {
-    let (journal, telemetry, seen) = (journal.clone(), telemetry.clone(), AtomicU32::new(0));
+/// Returns a callback for the number of consumers of the queue. With another daemon on the queue, a journal `file` is not
+/// complete, because it lacks the attempts of that daemon.
+pub(super) fn on_consumer_count(journal: &Journal, telemetry: &Telemetry) -> Arc<dyn Fn(u32) + Send + Sync> {
+    let (journal, telemetry, counts) = (journal.clone(), telemetry.clone(), AtomicU32::new(0));
     Arc::new(move |consumers| {
         let Journal::File(file) = &journal else { return };
         if consumers < 2 {
-            seen.store(0, Ordering::Relaxed);
+            counts.store(0, Ordering::Relaxed);
             return;
         }
-        if seen.fetch_add(1, Ordering::Relaxed) + 1 == SURE {
+        if counts.fetch_add(1, Ordering::Relaxed) + 1 == COUNTS_WITH_OTHERS {
             file.others_take_commands();
             let problem = &format!(
-                "the queue has {consumers} consumers, and this journal knows only what this daemon starts: after a \
-                 crash of one, another may send its commands twice; run one daemon on the queue, or set journal.kind \
-                 = \"redis\" for all of them"
+                "the queue has {consumers} consumers, but this journal records only the attempts of this daemon; after \
+                 a crash, another daemon may send a command twice; run one daemon on the queue, or set journal.kind = \
+                 \"redis\" for all of them"
             );
-            telemetry.record(JournalDegraded { problem });
+            telemetry.record(JournalWeakened { problem });
         }
     })
 }
 
-/// Turns what the journal tells into the gate's reason, metrics and log lines.
-struct Keeper {
+/// Turns the notices of a journal into the gate's reason, metrics and log lines.
+struct JournalObserver {
     telemetry: Telemetry,
-    gate: Gate,
-    /// Held while it cannot be written.
-    hold: Mutex<Option<GateHold>>,
+    /// Present while the journal is unavailable.
+    closed_gate: Mutex<Option<ClosedGate>>,
 }
 
-impl Keeper {
-    fn heed(&self, notice: Notice<'_>) {
+impl JournalObserver {
+    fn handle(&self, notice: Notice<'_>) {
         match notice {
-            Notice::Wrote { took } => self.telemetry.record(JournalWritten { took }),
-            Notice::Holds { entries, bytes } => self.telemetry.record(JournalSize { entries, bytes }),
+            Notice::Wrote { took } => self.telemetry.record(JournalWrote { took }),
+            Notice::Holds { entries, bytes } => self.telemetry.record(JournalHolds { entries, bytes }),
             Notice::Unavailable { why } => {
-                let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
-                hold.get_or_insert_with(|| self.gate.close(GateReason::Journal, why));
+                let mut gate = sync::lock(&self.closed_gate);
+                gate.get_or_insert_with(|| self.telemetry.close_gate(GateReason::Journal, why));
             }
-            Notice::Available => drop(self.hold.lock().unwrap_or_else(PoisonError::into_inner).take()),
+            Notice::Available => drop(sync::lock(&self.closed_gate).take()),
             Notice::TornTail { path, bytes } => {
                 let path = path.display();
-                info!(%path, bytes, "the last {bytes} bytes of {path} were cut: a crash broke them off, and nobody relied on them");
+                info!(%path, bytes, "removed {bytes} bytes at the end of {path}, an incomplete write before a crash");
             }
             Notice::Reindexed { path } => {
                 let path = path.display();
-                info!(%path, "the index of {path} was missing or damaged and is made anew");
+                info!(%path, "rebuilt the missing or damaged index of {path}");
             }
             Notice::Gap { missing } => self.weakened(&format!(
-                "segment {missing} is missing, so what it knew is forgotten: what the broker delivers again counts as a \
-                 possible duplicate"
+                "segment {missing} is missing, and its records with it; commands that the broker redelivers count as \
+                 possible duplicates"
             )),
             Notice::DroppedEarly { entries, newest } => self.weakened(&format!(
-                "it is full, and {entries} sends up to {newest} are forgotten early: raise journal.max_bytes, or \
-                 lower journal.retention"
+                "the journal is full; dropped {entries} records up to {newest} before their retention ended; raise \
+                 journal.max_bytes, or lower journal.retention"
             )),
             Notice::Postponed { why } | Notice::Weakened { why } => self.weakened(why),
         }
     }
 
     fn weakened(&self, problem: &str) {
-        self.telemetry.record(JournalDegraded { problem });
+        self.telemetry.record(JournalWeakened { problem });
     }
 }

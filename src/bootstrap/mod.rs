@@ -1,41 +1,35 @@
-//! The composition root: from a [`Config`] to a running daemon. The one place that names every adapter.
+//! The composition root: builds a daemon from a [`Config`] and runs it. The only module that names every adapter.
 
+mod adapters;
 mod journal;
 mod open_files;
-mod world;
+mod sessions;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::world::{System, World};
+use self::{adapters::Adapters, sessions::BrokerHandles};
 use crate::{
-    admin::AdminServer,
-    amqp::{
-        Acks, Broker, Consumer, Deliveries, Others, Publisher,
-        topology::{Names, Topology},
-    },
-    config::{self, Config},
+    admin::Admin,
+    config::Config,
     domain::{decode, rate::Rates},
     edna::{self, ApiClient},
     gate::{Gate, GateReason},
     journal::{Journal, OpenError},
-    pipeline::{Drained, Pipeline, Rules, first_prefetch},
-    telemetry::{Telemetry, TelemetryLimits, events::CredentialRefresh},
+    pipeline::{Drained, Pipeline, Rules},
+    telemetry::{Limits, Telemetry, events::CredentialRefresh},
 };
-
-/// For the sessions to settle, flush and close; each of their steps has a deadline of its own as well.
-const CLOSING: Duration = Duration::from_secs(15);
 
 /// Why a daemon cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A metric is registered twice: a mistake of ours.
-    #[error("the metrics cannot be registered: {0}")]
+    /// A metric is registered twice, which is a bug.
+    #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The API client cannot be built from the settings.
+    /// The settings of the API are unusable.
     #[error(transparent)]
     ApiClient(#[from] edna::BuildError),
     /// The journal cannot be opened.
@@ -53,154 +47,92 @@ pub struct App {
     telemetry: Telemetry,
     client: ApiClient,
     journal: Journal,
-    admin: AdminServer,
+    admin: Admin,
     rates: watch::Sender<Rates>,
 }
 
 impl App {
-    /// Builds everything that can fail for good; nothing is connected yet.
+    /// Opens the journal and the port of the admin server. Connects to neither the broker nor the API.
     ///
     /// # Errors
-    /// What stands in the way, and what to do.
+    /// If a retry cannot help: unusable settings, a damaged journal, a port in use.
     pub fn new(config: Config) -> Result<Self, StartError> {
-        open_files::look(config.limits.concurrency.most());
-        let limits = TelemetryLimits {
-            max_in_flight: config.limits.concurrency.most().into(),
-            prefetch: config.limits.prefetch(),
-        };
-        let telemetry = Telemetry::new(limits, &config.delivery.tiers)?;
-        let gate = Gate::observed_by(Arc::new(telemetry.clone()));
-        let client = client(&config, &telemetry)?;
-        let admin = AdminServer::bind(config.admin.listen)?;
-        let journal = journal::open(&config, &gate, &telemetry)?;
+        open_files::check(config.limits.concurrency.most());
+        let gate = Gate::default();
+        let limits =
+            Limits { max_in_flight: config.limits.concurrency.most().into(), prefetch: config.limits.prefetch() };
+        let telemetry = Telemetry::new(gate.clone(), limits, &config.delivery.tiers)?;
+        let client = api_client(&config, &telemetry)?;
+        let admin = Admin::bind(config.admin.listen)?;
+        let journal = journal::open(&config.journal, &telemetry)?;
         let rates = watch::Sender::new(config.limits.rates.clone());
         Ok(Self { config, gate, telemetry, client, journal, admin, rates })
     }
 
-    /// Where metrics and probes are served.
+    /// The address of the admin server.
     #[must_use]
     pub const fn admin_address(&self) -> SocketAddr {
         self.admin.address()
     }
 
-    /// Changes the rates while it runs.
+    /// Changes the rates of a running daemon.
     #[must_use]
     pub fn rates(&self) -> watch::Sender<Rates> {
         self.rates.clone()
     }
 
-    /// Runs until `shutdown` resolves, then drains: takes nothing more, finishes what is in hand, flushes confirms and
-    /// acknowledgements.
+    /// Runs until `shutdown` resolves, then drains: cancels the consumer, finishes the commands in hand, and flushes
+    /// confirms and acknowledgements.
     ///
     /// # Errors
-    /// When the admin server's thread cannot be made.
+    /// If the thread of the admin server cannot be started.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, StartError> {
         let Self { config, gate, telemetry, client, journal, admin, rates } = self;
         let admin_address = admin.address().to_string();
-        let ended = CancellationToken::new();
-        let serving = admin.serve(
-            telemetry.clone(),
-            gate.clone(),
-            config.admin.token.clone(),
-            ended.clone().cancelled_owned(),
-        )?;
-        info!(admin_address, "metrics and probes are served on http://{admin_address}");
+        let stop_admin = CancellationToken::new();
+        let admin_server =
+            admin.serve(telemetry.clone(), config.admin.token.clone(), stop_admin.clone().cancelled_owned())?;
+        info!(admin_address, "admin server listening on http://{admin_address}");
         let mut background = JoinSet::new();
         background.spawn(telemetry.clone().heartbeat());
-        background.spawn(journal::keep(journal.clone()));
+        background.spawn(journal::run(journal.clone()));
 
         let drain = CancellationToken::new();
-        let links = Links::start(&config, &gate, &telemetry, journal::watch_others(&journal, &telemetry));
-        let world = World { client, publisher: links.publisher, acks: links.acks, journal: journal.clone() };
-        let pipeline =
-            Pipeline::new(rules(&config, rates.subscribe()), world, gate.clone(), telemetry.clone(), drain.clone());
-        let mut work = JoinSet::new();
-        work.spawn(pipeline.run(links.deliveries));
+        let on_consumer_count = journal::on_consumer_count(&journal, &telemetry);
+        let BrokerHandles { deliveries, acks, publisher, mut sessions } =
+            BrokerHandles::start(&config, &gate, &telemetry, on_consumer_count);
+        let adapters = Adapters { client, publisher, acks, journal: journal.clone() };
+        let rules = rules(&config, rates.subscribe());
+        let pipeline = Pipeline::new(rules, adapters, gate, telemetry.clone(), drain.clone());
+        let mut pipeline_task = JoinSet::new();
+        pipeline_task.spawn(pipeline.run(deliveries));
 
-        let mut sessions = links.sessions;
-        let bug = tokio::select! {
+        let panicked = tokio::select! {
             () = shutdown => false,
-            // Neither ends before it is told to.
-            _ = work.join_next() => true,
-            _ = sessions.tasks.join_next() => true,
+            // Neither ends by itself, so it has panicked.
+            _ = pipeline_task.join_next() => true,
+            () = sessions.any_ended() => true,
         };
-        let closed = gate.close(GateReason::Drain, "the daemon was asked to stop");
+        let closed_gate = telemetry.close_gate(GateReason::Drain, "the daemon is shutting down");
         drain.cancel();
-        let drained = if bug { Drained::Panicked } else { joined(&mut work).await };
+        let drained = if panicked { Drained::Panicked } else { join(&mut pipeline_task).await };
         let drained = sessions.close(drained).await;
         journal::close(&journal).await;
-        drop(closed);
-        ended.cancel();
-        if let Err(problem) = serving.join().await {
-            warn!(%problem, "the admin server ended badly");
+        drop(closed_gate);
+        stop_admin.cancel();
+        if let Err(problem) = admin_server.ended().await {
+            warn!(%problem, "the admin server failed during the shutdown");
         }
         Ok(drained)
     }
 }
 
-/// A task of ours that does not come back by itself has panicked.
-async fn joined(work: &mut JoinSet<Drained>) -> Drained {
-    work.join_next().await.and_then(Result::ok).unwrap_or(Drained::Panicked)
+/// A task that returns no result has panicked.
+async fn join(task: &mut JoinSet<Drained>) -> Drained {
+    task.join_next().await.and_then(Result::ok).unwrap_or(Drained::Panicked)
 }
 
-/// Both connections to the broker.
-struct Links {
-    deliveries: Deliveries,
-    acks: Acks,
-    publisher: Publisher,
-    sessions: Sessions,
-}
-
-/// Their tasks. Acknowledgements are flushed last, when nothing is published any more.
-struct Sessions {
-    /// Each tells whether it flushed what it had.
-    tasks: JoinSet<bool>,
-    stop: CancellationToken,
-}
-
-impl Links {
-    fn start(config: &Config, gate: &Gate, telemetry: &Telemetry, others: Others) -> Self {
-        let config::Broker { uris, tls, prefix, declare } = config.broker.clone();
-        let (broker, names, stop) = (Arc::new(Broker::new(uris, tls)), Names::new(&prefix), CancellationToken::new());
-        let (publisher, publishing) =
-            Publisher::new(broker.clone(), names.clone(), gate.clone(), telemetry.clone(), System, stop.clone());
-        let consumer = Consumer {
-            declare: declare.then(|| Topology::new(&names, &config.delivery.tiers, config.events.default_queue)),
-            names,
-            tiers: config.delivery.tiers.clone(),
-            prefetch: first_prefetch(config.limits.prefetch()),
-            others,
-            gate: gate.clone(),
-            telemetry: telemetry.clone(),
-        };
-        let (deliveries, acks, consuming) = consumer.start(broker, System, stop.clone());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(publishing);
-        tasks.spawn(consuming);
-        Self { deliveries, acks, publisher, sessions: Sessions { tasks, stop } }
-    }
-}
-
-impl Sessions {
-    /// Flushes and closes. What was not acknowledged in time is redelivered, so then the drain was not complete.
-    async fn close(mut self, drained: Drained) -> Drained {
-        self.stop.cancel();
-        let closing = async {
-            let mut flushed = true;
-            while let Some(ended) = self.tasks.join_next().await {
-                flushed &= ended.unwrap_or(false);
-            }
-            flushed
-        };
-        let flushed = tokio::time::timeout(CLOSING, closing).await.unwrap_or(false);
-        match drained {
-            Drained::Complete if !flushed => Drained::Unflushed,
-            other => other,
-        }
-    }
-}
-
-fn client(config: &Config, telemetry: &Telemetry) -> Result<ApiClient, edna::BuildError> {
+fn api_client(config: &Config, telemetry: &Telemetry) -> Result<ApiClient, edna::BuildError> {
     let api = &config.api;
     let settings = edna::ApiSettings {
         base_url: api.base_url.clone(),

@@ -1,4 +1,4 @@
-//! `edna-courier pause`, `resume` and `status`: talk to a running daemon through its admin server.
+//! `edna-courier pause`, `resume` and `status`: requests to the admin server of a running daemon.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -7,32 +7,30 @@ use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::{Exit, output, runtime};
-use crate::config::{Admin, Sources};
+use super::{Exit, exit::failed, output, runtime};
+use crate::config::{AdminSettings, Sources};
 
-/// The daemon answers at once or is in trouble.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Includes connecting. A working daemon answers within milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What these commands take.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
-    /// Where the daemon's admin server listens; else the setting admin.listen.
+pub(super) struct ControlArgs {
+    /// Address of the admin server [default: admin.listen].
     #[arg(long, value_name = "ADDRESS:PORT")]
     admin: Option<SocketAddr>,
-    /// Tells it as JSON.
+    /// Prints the result as JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// What the daemon is asked.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Question {
+pub(super) enum ControlAction {
     Pause,
     Resume,
     Status,
 }
 
-impl Question {
+impl ControlAction {
     const fn request(self) -> (Method, &'static str) {
         match self {
             Self::Pause => (Method::POST, "pause"),
@@ -42,41 +40,35 @@ impl Question {
     }
 }
 
-pub(super) fn execute(question: Question, arguments: &Arguments, sources: &Sources) -> Exit {
-    ask(question, arguments, sources).unwrap_or_else(|exit| exit)
-}
-
-fn ask(question: Question, arguments: &Arguments, sources: &Sources) -> Result<Exit, Exit> {
-    let admin = Admin::load(sources).map_err(|mistakes| {
-        output::problem(&mistakes);
-        Exit::Configuration
-    })?;
-    let address = arguments.admin.unwrap_or(admin.listen);
-    let (status, body) = runtime()?.block_on(answer(question, address, admin.token.as_ref())).map_err(|error| {
-        let remedy = "is it running, and is admin.listen (or --admin) its address?";
-        output::problem(&format!("no daemon answers on {address}: {}; {remedy}", error.without_url()));
-        Exit::Unreachable
+pub(super) fn execute(action: ControlAction, args: &ControlArgs, sources: &Sources) -> Result<Exit, Exit> {
+    let admin = AdminSettings::load(sources).map_err(|mistakes| Exit::Configuration.because(mistakes))?;
+    let address = args.admin.unwrap_or(admin.listen);
+    let (status, body) = runtime::block_on(async {
+        request(action, address, admin.token.as_ref()).await.map_err(|error| {
+            let remedy = "check that the daemon is running, and that admin.listen (or --admin) is its address";
+            Exit::Unreachable.because(format!("no answer from {address}: {}; {remedy}", error.without_url()))
+        })
     })?;
     if !status.is_success() {
-        output::problem(&format!("the daemon on {address} refuses (HTTP {}): {}", status.as_u16(), body.trim()));
-        return Err(Exit::Failed);
+        let (status, body) = (status.as_u16(), body.trim());
+        return Err(failed(format!("the daemon on {address} refused the request with HTTP {status}: {body}")));
     }
-    match question {
-        Question::Status if arguments.json => output::line(&body),
-        Question::Status => show(&serde_json::from_str(&body).unwrap_or_default()),
-        Question::Pause | Question::Resume if arguments.json => output::json(&json!({"ok": true})),
-        Question::Pause | Question::Resume => output::line(&body.trim()),
+    match action {
+        ControlAction::Status if args.json => output::print(&body),
+        ControlAction::Status => print_status(&serde_json::from_str(&body).unwrap_or_default()),
+        ControlAction::Pause | ControlAction::Resume if args.json => output::print_json(&json!({"ok": true})),
+        ControlAction::Pause | ControlAction::Resume => output::print(&body.trim()),
     }
-    Ok(Exit::Done)
+    Ok(Exit::Success)
 }
 
-async fn answer(
-    question: Question,
+async fn request(
+    action: ControlAction,
     address: SocketAddr,
     token: Option<&SecretString>,
 ) -> Result<(StatusCode, String), reqwest::Error> {
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
-    let (method, path) = question.request();
+    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    let (method, path) = action.request();
     let mut request = client.request(method, format!("http://{address}/{path}"));
     if let Some(token) = token {
         request = request.bearer_auth(token.expose_secret());
@@ -85,27 +77,29 @@ async fn answer(
     Ok((response.status(), response.text().await?))
 }
 
-/// A few lines for a person.
-fn show(status: &Value) {
+fn print_status(status: &Value) {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let gate = &status["gate"];
     let reasons: Vec<_> = gate["reasons"].as_array().into_iter().flatten().map(text).collect();
-    let gate_is = if reasons.is_empty() { "open".to_owned() } else { format!("closed by {}", reasons.join(", ")) };
-    output::line(&format!("version       {}, up {} s", text(&status["version"]), status["uptime_seconds"]));
-    output::line(&format!("gate          {gate_is}"));
+    let gate_state = if reasons.is_empty() { "open".to_owned() } else { format!("closed by {}", reasons.join(", ")) };
+    output::print(&format!("version       {}, up {} s", text(&status["version"]), status["uptime_seconds"]));
+    output::print(&format!("gate          {gate_state}"));
     for (reason, problem) in gate["problems"].as_object().into_iter().flatten() {
-        output::line(&format!("              {reason}: {}", text(problem)));
+        output::print(&format!("              {reason}: {}", text(problem)));
     }
     for role in ["consume", "publish"] {
         let since = status.pointer(&format!("/links/{role}/connected_since")).and_then(Value::as_str);
-        let link = since.map_or_else(|| "not connected".to_owned(), |since| format!("connected since {since}"));
-        output::line(&format!("{role:<13} {link}"));
+        let connection = since.map_or_else(|| "not connected".to_owned(), |since| format!("connected since {since}"));
+        output::print(&format!("{role:<13} {connection}"));
     }
     if let Some(problem) = status["topology_problem"].as_str() {
-        output::line(&format!("topology      {problem}"));
+        output::print(&format!("topology      {problem}"));
     }
-    output::line(&format!("consumer      {}", if status["consumer_active"] == true { "active" } else { "not active" }));
-    output::line(&format!("in hand       {}, {} of them in flight", status["in_hand"], status["in_flight"]));
+    output::print(&format!(
+        "consumer      {}",
+        if status["consumer_active"] == true { "active" } else { "not active" }
+    ));
+    output::print(&format!("in hand       {} commands, {} of them in flight", status["in_hand"], status["in_flight"]));
     let last = &status["last_success"];
-    output::line(&format!("last success  {}", if last.is_null() { "none yet".to_owned() } else { text(last) }));
+    output::print(&format!("last success  {}", if last.is_null() { "none yet".to_owned() } else { text(last) }));
 }

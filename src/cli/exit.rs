@@ -1,36 +1,44 @@
-//! Exit codes, after sysexits.h where it has one.
+//! Exit codes, from sysexits.h where it has a suitable one.
 
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode};
 
-/// How a command ended.
+use super::output;
+
+/// The result of a subcommand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// 0
-    Done,
+    Success,
     /// 1
     Failed,
-    /// 64: the arguments.
+    /// 64: the command line is wrong.
     Usage,
-    /// 69: the broker or the API.
+    /// 69: the broker, the API, Redis or the daemon cannot be reached.
     Unreachable,
-    /// 70: the drain ran out of time; what was left is redelivered.
-    OutOfTime,
-    /// 78: the configuration.
+    /// 70: the drain timed out; the broker redelivers the remaining commands.
+    DrainTimedOut,
+    /// 78: the configuration is wrong.
     Configuration,
 }
 
 impl Exit {
-    /// The number.
+    /// The exit code.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
-            Self::Done => 0,
+            Self::Success => 0,
             Self::Failed => 1,
             Self::Usage => 64,
             Self::Unreachable => 69,
-            Self::OutOfTime => 70,
+            Self::DrainTimedOut => 70,
             Self::Configuration => 78,
         }
+    }
+
+    /// Prints the error and returns `self`, for `map_err`.
+    pub(super) fn because(self, error: impl Display) -> Self {
+        output::print_error(&error);
+        self
     }
 }
 
@@ -38,4 +46,9 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         exit.code().into()
     }
+}
+
+/// Prints the error and returns [`Exit::Failed`], for `map_err`.
+pub(super) fn failed(error: impl Display) -> Exit {
+    Exit::Failed.because(error)
 }

@@ -1,142 +1,139 @@
-//! `edna-courier journal show|stats`: what a journal knows, also while a daemon writes in it.
+//! `edna-courier journal show|stats`: reads a journal, also while a daemon uses it.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use serde_json::{json, value::RawValue};
 
-use super::{Exit, output, runtime};
+use super::{Exit, exit::failed, output, runtime};
 use crate::{
-    config::{self, Sources},
+    config::{JournalChoice, Sources},
     domain::{
         command::CommandId,
         journal::{Record, RecordedOutcome, SendKey},
     },
-    journal::{self, RedisJournal, RedisJournalSettings},
+    journal::{self, FileJournalSettings, RedisJournal, RedisJournalSettings},
     ports::Journal,
 };
 
-/// Redis answers at once or is in trouble.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Includes connecting to Redis.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(10);
+const REDIS_POLL: Duration = Duration::from_millis(100);
 
-/// What `journal` takes.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct JournalArgs {
     #[command(subcommand)]
-    question: Question,
-    /// Tells it as JSON.
+    command: JournalCommand,
+    /// Prints the result as JSON.
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
-enum Question {
-    /// Shows what is on record of a command; exit code 1 if nothing is.
+enum JournalCommand {
+    /// Prints the record of a command. Exits with 1 if there is none.
     Show {
-        /// The command's id.
+        /// Id of the command.
         id: String,
-        /// Which replay of it.
+        /// Number of the replay (the header courier-replay); 0 is the original command.
         #[arg(long, default_value_t = 0)]
         replay: u32,
     },
-    /// Shows how much is on record.
+    /// Prints the size and the age of the journal `file`.
     Stats,
 }
 
-/// What is on record, and what is known besides.
-struct Found {
+/// A record and its metadata, which only the journal `file` has.
+struct FoundRecord {
     record: Record,
     uncertain: Option<bool>,
-    at: Option<jiff::Timestamp>,
+    at: Option<Timestamp>,
 }
 
-pub(super) fn execute(arguments: &Arguments, sources: &Sources) -> Exit {
-    answer(arguments, sources).unwrap_or_else(|exit| exit)
-}
-
-fn answer(arguments: &Arguments, sources: &Sources) -> Result<Exit, Exit> {
-    let settings = config::JournalSettings::load(sources).map_err(|mistakes| {
-        output::problem(&mistakes);
-        Exit::Configuration
-    })?;
-    match &arguments.question {
-        Question::Show { id, replay } => {
-            let Some(command_id) = CommandId::new(id.clone()) else {
-                output::problem(&"a command id has 1 to 128 bytes and no control character");
-                return Err(Exit::Usage);
-            };
+pub(super) fn execute(args: &JournalArgs, sources: &Sources) -> Result<Exit, Exit> {
+    let settings = JournalChoice::load(sources).map_err(|mistakes| Exit::Configuration.because(mistakes))?;
+    match &args.command {
+        JournalCommand::Show { id, replay } => {
+            let command_id = CommandId::new(id.clone()).ok_or_else(|| {
+                Exit::Usage.because("ID must have 1 to 128 bytes and no control character; see journal show --help")
+            })?;
             let key = SendKey { command_id, replay: *replay };
-            let found = find(&settings, &key)?;
-            show(&key, found.as_ref(), arguments.json);
-            Ok(if found.is_some() { Exit::Done } else { Exit::Failed })
+            let found = find(settings, &key)?;
+            print_record(&key, found.as_ref(), args.json);
+            Ok(if found.is_some() { Exit::Success } else { Exit::Failed })
         }
-        Question::Stats => stats(&settings, arguments.json),
+        JournalCommand::Stats => match settings {
+            JournalChoice::File(file) => print_stats(&file, args.json),
+            JournalChoice::Redis(_) => {
+                Err(failed("journal stats reads the journal file only; for Redis use `redis-cli info keyspace`"))
+            }
+            JournalChoice::None => Err(no_journal()),
+        },
     }
 }
 
-fn find(settings: &config::JournalSettings, key: &SendKey) -> Result<Option<Found>, Exit> {
-    match &settings.journal {
-        config::Journal::File(file) => {
+fn find(settings: JournalChoice, key: &SendKey) -> Result<Option<FoundRecord>, Exit> {
+    match settings {
+        JournalChoice::File(file) => {
             let shown = journal::show(&file.dir, key).map_err(failed)?;
-            Ok(shown.map(|shown| Found { record: shown.record, uncertain: Some(shown.uncertain), at: Some(shown.at) }))
+            Ok(shown.map(|shown| FoundRecord {
+                record: shown.record,
+                uncertain: Some(shown.uncertain),
+                at: Some(shown.at),
+            }))
         }
-        config::Journal::Redis(redis) => {
-            let (url, prefix) = (redis.url.clone(), settings.prefix.clone());
-            let journal = RedisJournal::new(RedisJournalSettings { url, prefix, retention: redis.retention }, |_| {});
-            let record = runtime()?.block_on(lookup(journal, key))?;
-            Ok((record != Record::Unknown).then_some(Found { record, uncertain: None, at: None }))
+        JournalChoice::Redis(redis) => {
+            let record = runtime::block_on(lookup_in_redis(redis, key))?;
+            Ok((record != Record::Unknown).then_some(FoundRecord { record, uncertain: None, at: None }))
         }
-        config::Journal::None => Err(none()),
+        JournalChoice::None => Err(no_journal()),
     }
 }
 
-/// The first answers may be that it is not connected yet.
-async fn lookup(journal: RedisJournal, key: &SendKey) -> Result<Record, Exit> {
-    let keeping = tokio::spawn(journal.clone().run());
+/// Retries until the journal is connected.
+async fn lookup_in_redis(settings: RedisJournalSettings, key: &SendKey) -> Result<Record, Exit> {
+    let journal = RedisJournal::new(settings, |_| {});
+    let connection = tokio::spawn(journal.clone().run());
     let mut problem = "no answer".to_owned();
-    let looking = async {
+    let lookup = async {
         loop {
             match journal.lookup(key).await {
                 Ok(record) => return record,
                 Err(unavailable) => problem = unavailable.to_string(),
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(REDIS_POLL).await;
         }
     };
-    let looked = tokio::time::timeout(PATIENCE, looking).await;
+    let record = tokio::time::timeout(REDIS_TIMEOUT, lookup).await;
     journal.close().await;
-    drop(keeping);
-    looked.map_err(|_| {
-        output::problem(&problem);
-        Exit::Unreachable
-    })
+    drop(connection);
+    record.map_err(|_| Exit::Unreachable.because(&problem))
 }
 
-fn show(key: &SendKey, found: Option<&Found>, as_json: bool) {
+fn print_record(key: &SendKey, found: Option<&FoundRecord>, as_json: bool) {
     let (id, replay) = (key.command_id.as_str(), key.replay);
     let state = found.map_or("unknown", |found| state(&found.record));
     let ended = found.and_then(|found| if let Record::Finished(ended) = &found.record { Some(ended) } else { None });
     let at = found.and_then(|found| found.at).map(|at| format!("{at:.3}"));
     let uncertain = found.and_then(|found| found.uncertain);
     if as_json {
-        let event = ended.and_then(event);
-        let letter_pending = ended.map(|ended| ended.letter_pending);
-        return output::json(&json!({
+        return output::print_json(&json!({
             "commandId": id, "replay": replay, "state": state, "at": at, "uncertain": uncertain,
-            "owesLetter": letter_pending, "event": event,
+            "owesLetter": ended.map(|ended| ended.letter_pending), "event": ended.and_then(event),
         }));
     }
-    output::line(&format!("{id:?}, replay {replay}: {}", in_words(state)));
+    output::print(&format!("{id:?}, replay {replay}: {}", describe(state)));
     if let Some(at) = at {
-        output::line(&format!("recorded      {at}"));
+        output::print(&format!("recorded      {at}"));
     }
     if uncertain == Some(true) {
-        output::line(&"an attempt may have reached the API without an answer");
+        output::print(&"uncertain     an attempt may have reached the API; its answer was not received");
     }
     if let Some(ended) = ended {
-        output::line(&format!("event         {}", String::from_utf8_lossy(&ended.event)));
+        output::print(&format!("event         {}", String::from_utf8_lossy(&ended.event)));
         if ended.letter_pending {
-            output::line(&"its dead letter is not known to be stored");
+            output::print(&"dead letter   not confirmed by the broker yet");
         }
     }
 }
@@ -145,6 +142,7 @@ fn event(ended: &RecordedOutcome) -> Option<Box<RawValue>> {
     serde_json::from_slice(&ended.event).ok()
 }
 
+/// The state in the JSON output.
 const fn state(record: &Record) -> &'static str {
     match record {
         Record::Unknown => "unknown",
@@ -155,53 +153,36 @@ const fn state(record: &Record) -> &'static str {
     }
 }
 
-fn in_words(state: &str) -> &'static str {
+fn describe(state: &str) -> &'static str {
     match state {
-        "held" => "an attempt is under way",
-        "orphaned" => "an attempt began, and the daemon that made it is gone",
-        "waiting" => "waits for its next attempt",
-        "ended" => "reached its end",
-        _ => "nothing is on record: no attempt began within journal.retention",
+        "held" => "an attempt is in progress",
+        "orphaned" => "an attempt started, and its daemon stopped before it finished",
+        "waiting" => "waiting for the next attempt",
+        "ended" => "finished",
+        _ => "nothing is on record: no attempt started within journal.retention",
     }
 }
 
-fn stats(settings: &config::JournalSettings, as_json: bool) -> Result<Exit, Exit> {
-    let dir = match &settings.journal {
-        config::Journal::File(file) => &file.dir,
-        config::Journal::Redis(_) => {
-            output::problem(&"only the journal file is counted; Redis tells by itself: `redis-cli info keyspace`");
-            return Err(Exit::Failed);
-        }
-        config::Journal::None => return Err(none()),
-    };
-    told(dir, as_json).map_err(failed)
-}
-
-fn told(dir: &Path, as_json: bool) -> Result<Exit, journal::Unreadable> {
-    let stats = journal::stats(dir)?;
-    let time = |at: Option<jiff::Timestamp>| at.map(|at| format!("{at:.3}"));
+fn print_stats(settings: &FileJournalSettings, as_json: bool) -> Result<Exit, Exit> {
+    let dir = &settings.dir;
+    let stats = journal::stats(dir).map_err(failed)?;
+    let time = |at: Option<Timestamp>| at.map(|at| format!("{at:.3}"));
     let (oldest, newest) = (time(stats.oldest), time(stats.newest));
     if as_json {
-        output::json(&json!({
+        output::print_json(&json!({
             "dir": dir, "entries": stats.entries, "bytes": stats.bytes, "segments": stats.segments,
             "oldest": oldest, "newest": newest,
         }));
-        return Ok(Exit::Done);
+        return Ok(Exit::Success);
     }
-    output::line(&format!("directory     {}", dir.display()));
-    output::line(&format!("entries       {}", stats.entries));
-    output::line(&format!("bytes         {}, in {} segments", stats.bytes, stats.segments));
-    output::line(&format!("oldest        {}", oldest.as_deref().unwrap_or("none")));
-    output::line(&format!("newest        {}", newest.as_deref().unwrap_or("none")));
-    Ok(Exit::Done)
+    output::print(&format!("directory     {}", dir.display()));
+    output::print(&format!("entries       {}", stats.entries));
+    output::print(&format!("bytes         {}, in {} segments", stats.bytes, stats.segments));
+    output::print(&format!("oldest        {}", oldest.as_deref().unwrap_or("none")));
+    output::print(&format!("newest        {}", newest.as_deref().unwrap_or("none")));
+    Ok(Exit::Success)
 }
 
-fn none() -> Exit {
-    output::problem(&"journal.kind is none: there is no journal to look into");
-    Exit::Failed
-}
-
-fn failed(problem: impl std::fmt::Display) -> Exit {
-    output::problem(&problem);
-    Exit::Failed
+fn no_journal() -> Exit {
+    failed("journal.kind is \"none\", so there is no journal to read; check the configuration file that is used")
 }

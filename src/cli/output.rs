@@ -1,4 +1,4 @@
-//! Standard output for results, standard error for problems. Who closed them does not want to know.
+//! Results go to standard output, problems and notes to standard error. A closed stream is not an error.
 
 use std::{
     fmt::Display,
@@ -7,24 +7,24 @@ use std::{
 
 use serde::Serialize;
 
-/// A line of the result.
-pub(super) fn line(text: &impl Display) {
+/// Prints a line of the result.
+pub(super) fn print(text: &impl Display) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-/// The result for programs.
-pub(super) fn json(value: &impl Serialize) {
+/// Prints the result as JSON.
+pub(super) fn print_json(value: &impl Serialize) {
     if let Ok(text) = serde_json::to_string_pretty(value) {
-        line(&text);
+        print(&text);
     }
 }
 
-/// What went wrong and what to do.
-pub(super) fn problem(text: &impl Display) {
+/// Prints an error: what failed and what to do.
+pub(super) fn print_error(text: &impl Display) {
     let _ = writeln!(io::stderr(), "edna-courier: {text}");
 }
 
-/// A word about what is going on, for people, besides the result.
-pub(super) fn note(text: &impl Display) {
+/// Prints progress, which is not part of the result.
+pub(super) fn print_note(text: &impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -3,125 +3,99 @@
 use std::io;
 
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{SignalKind, signal},
     sync::watch,
 };
 use tracing::{error, info, warn};
 
-use super::{Exit, configured, output};
+use super::{Exit, exit::failed, signals::StopSignals};
 use crate::{
     bootstrap::{App, StartError},
-    config::{Limits, Sources},
+    config::{Config, LimitsSettings, Sources},
     domain::rate::Rates,
     pipeline::Drained,
     telemetry::logging,
 };
 
-pub(super) fn execute(sources: &Sources) -> Exit {
-    start(sources).unwrap_or_else(|exit| exit)
-}
-
-fn start(sources: &Sources) -> Result<Exit, Exit> {
-    let config = configured(sources)?;
-    logging::init(&config.log.level, config.log.format).map_err(failed)?;
-    // One thread for the work on commands, which mostly waits: they hand it to each other without waking a thread. Probes,
-    // the journal and the connections to the broker have threads of their own.
+pub(super) fn execute(sources: &Sources) -> Result<Exit, Exit> {
+    let config = Config::load(sources).map_err(|mistakes| Exit::Configuration.because(mistakes))?;
+    logging::init(&config.log.level, config.log.format, config.log.no_color).map_err(failed)?;
+    // One thread for the pipeline, whose tasks mostly wait, so that handing over a command wakes no other thread. The
+    // admin server, the journal and the broker connections have their own threads.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let app = App::new(config).map_err(refused)?;
-    let exit = runtime.block_on(async {
-        let mut stop = Stop::listen().map_err(failed)?;
-        let rereading = reread(sources, app.rates());
-        let running = app.run(async { stop.asked().await });
-        let drained = tokio::select! {
-            drained = running => drained.map_err(failed)?,
-            failed_to_listen = rereading => return Err(failed(failed_to_listen)),
-            // The drain is under way; who asks twice does not want to wait for it.
-            () = asked_twice() => return Ok(Exit::OutOfTime),
-        };
-        Ok(told(drained))
-    });
+    let app = App::new(config).map_err(start_failed)?;
+    let exit = runtime.block_on(run(app, sources));
     runtime.shutdown_background();
     exit
 }
 
-fn told(drained: Drained) -> Exit {
+async fn run(app: App, sources: &Sources) -> Result<Exit, Exit> {
+    let mut signals = StopSignals::listen().map_err(failed)?;
+    let reloading = reload_on_hangup(sources, app.rates());
+    let running = app.run(async { signals.recv().await });
+    tokio::select! {
+        drained = running => Ok(log_end(drained.map_err(failed)?)),
+        error = reloading => Err(failed(error)),
+        // The first signal started the drain; the second one aborts it.
+        () = second_signal() => Ok(Exit::DrainTimedOut),
+    }
+}
+
+fn log_end(drained: Drained) -> Exit {
     match drained {
         Drained::Complete => {
-            info!("stopped: everything in hand is settled or back in the queue");
-            Exit::Done
+            info!("stopped; all commands in hand are settled or back in the queue");
+            Exit::Success
         }
         Drained::Unflushed => {
-            warn!(
-                "stopped, but the broker may not have read the last acknowledgements and may hand commands out again"
-            );
-            Exit::OutOfTime
+            warn!("stopped before the broker confirmed the last acknowledgements; it may redeliver these commands");
+            Exit::DrainTimedOut
         }
         Drained::OutOfTime(left) => {
-            warn!(left, "the drain ran out of time with {left} commands in hand; the broker hands them out again");
-            Exit::OutOfTime
+            warn!(left, "the drain timed out with {left} commands in hand; the broker redelivers them");
+            Exit::DrainTimedOut
         }
         Drained::Panicked => {
-            error!("stopped by a bug: the work on a command panicked; the command is back in the queue");
+            error!("stopped after a panic in a task, which is a bug; the broker redelivers the commands in hand");
             Exit::Failed
         }
     }
 }
 
-/// What the API client cannot be built from are its settings.
-fn refused(problem: StartError) -> Exit {
-    output::problem(&problem);
-    if matches!(problem, StartError::ApiClient(_)) { Exit::Configuration } else { Exit::Failed }
+fn start_failed(error: StartError) -> Exit {
+    // The API client is built from settings alone.
+    let exit = if matches!(error, StartError::ApiClient(_)) { Exit::Configuration } else { Exit::Failed };
+    exit.because(error)
 }
 
-fn failed(problem: impl std::fmt::Display) -> Exit {
-    output::problem(&problem);
-    Exit::Failed
-}
-
-/// On each SIGHUP the rates in the settings hold from then on; mistakes change nothing. Ends only when there is no hearing it.
-async fn reread(sources: &Sources, rates: watch::Sender<Rates>) -> io::Error {
+/// Applies the rates in the settings on each SIGHUP. Mistakes in the settings are logged and change nothing.
+///
+/// Returns only if the signal cannot be received.
+async fn reload_on_hangup(sources: &Sources, rates: watch::Sender<Rates>) -> io::Error {
     let mut hangups = match signal(SignalKind::hangup()) {
         Ok(hangups) => hangups,
         Err(error) => return error,
     };
-    let channels = Limits::load(sources).map(|limits| limits.channels);
+    let channels = LimitsSettings::load(sources).map(|limits| limits.channels);
     while hangups.recv().await.is_some() {
-        match Limits::load(sources) {
+        match LimitsSettings::load(sources) {
             Ok(limits) if channels.as_ref() == Ok(&limits.channels) => {
                 rates.send_replace(limits.rates);
-                info!("the rates of the section limits were read again and hold from now on");
+                info!("rates in [limits] reloaded");
             }
-            Ok(_) => warn!("limits.channel_per_second names other channel types than at the start: restart for that"),
-            Err(mistakes) => warn!(%mistakes, "the rates stay as they are: {mistakes}"),
+            Ok(_) => {
+                warn!("limits.channel_per_second lists other channel types than at the start; restart to apply it")
+            }
+            Err(mistakes) => warn!(%mistakes, "rates in [limits] not reloaded: {mistakes}"),
         }
     }
     std::future::pending().await
 }
 
-/// SIGTERM or SIGINT.
-pub(super) struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    pub(super) async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Resolves with the second signal.
-async fn asked_twice() {
-    let Ok(mut stop) = Stop::listen() else { return std::future::pending().await };
-    stop.asked().await;
-    stop.asked().await;
+async fn second_signal() {
+    let Ok(mut signals) = StopSignals::listen() else { return std::future::pending().await };
+    signals.recv().await;
+    signals.recv().await;
 }
 
 #[cfg(test)]
@@ -130,8 +104,8 @@ mod tests {
     use crate::edna::{BuildError, TokenError};
 
     #[test]
-    fn unusable_settings_of_the_client_are_the_configuration() {
-        assert_eq!(refused(BuildError::Token(TokenError::Invalid).into()), Exit::Configuration);
-        assert_eq!(refused(io::Error::from(io::ErrorKind::AddrInUse).into()), Exit::Failed);
+    fn start_error_of_api_client_is_configuration() {
+        assert_eq!(start_failed(BuildError::Token(TokenError::Invalid).into()), Exit::Configuration);
+        assert_eq!(start_failed(io::Error::from(io::ErrorKind::AddrInUse).into()), Exit::Failed);
     }
 }

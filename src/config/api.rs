@@ -10,26 +10,26 @@ use crate::{
     edna::{self, BuildError, Credentials, IdentityError, Proxy},
 };
 
-const MOST: Duration = Duration::from_secs(300);
+const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How to reach the API.
+/// The connection to the API, its requests and its responses.
 #[derive(Clone, Debug)]
-pub struct Api {
-    /// `http` or `https`, perhaps with a path prefix.
+pub struct ApiConfig {
+    /// `http` or `https`, with an optional path prefix.
     pub base_url: String,
-    /// The method, below it.
+    /// The path of the method, below `base_url`.
     pub path: String,
-    /// Who we are.
+    /// A token, or a login and a password.
     pub credentials: Credentials,
-    /// The request's key for the device.
+    /// The JSON key of the device in the request.
     pub descriptor_field: String,
-    /// For an attempt in all.
+    /// For a whole attempt.
     pub timeout: Duration,
-    /// For connecting.
+    /// For connecting, including TLS.
     pub connect_timeout: Duration,
-    /// For idle connections.
+    /// How long an idle connection stays open.
     pub keep_alive: Duration,
-    /// Empty for any.
+    /// The accepted channel types; empty accepts all.
     pub channel_types: Vec<String>,
     /// The proxy between the daemon and the API.
     pub proxy: Proxy,
@@ -37,11 +37,11 @@ pub struct Api {
     pub ca_file: Option<PathBuf>,
     /// The client certificate and its key.
     pub identity_files: Option<(PathBuf, PathBuf)>,
-    /// Which status means what.
+    /// The verdicts of HTTP statuses.
     pub statuses: StatusLists,
 }
 
-impl Api {
+impl ApiConfig {
     pub(super) fn read(reader: &mut Reader) -> Self {
         let ca_file = reader.file("api.ca_file", pem::authorities).and_then(|_| reader.text("api.ca_file"));
         Self {
@@ -49,12 +49,12 @@ impl Api {
             path: path(reader, "api.path"),
             credentials: credentials(reader),
             descriptor_field: reader.value("api.descriptor_field", descriptor_field).unwrap_or_default(),
-            timeout: reader.duration("api.timeout", Duration::from_millis(100)..=MOST).unwrap_or_default(),
+            timeout: reader.duration("api.timeout", Duration::from_millis(100)..=MAX_TIMEOUT).unwrap_or_default(),
             connect_timeout: reader
-                .duration("api.connect_timeout", Duration::from_millis(50)..=MOST)
+                .duration("api.connect_timeout", Duration::from_millis(50)..=MAX_TIMEOUT)
                 .unwrap_or_default(),
-            keep_alive: reader.duration("api.keep_alive", Duration::from_secs(1)..=MOST).unwrap_or_default(),
-            channel_types: reader.list("api.channel_types", |word| Ok(word.to_owned())),
+            keep_alive: reader.duration("api.keep_alive", Duration::from_secs(1)..=MAX_TIMEOUT).unwrap_or_default(),
+            channel_types: reader.list("api.channel_types", |text| Ok(text.to_owned())),
             proxy: proxy(reader),
             ca_file: ca_file.map(PathBuf::from),
             identity_files: identity_files(reader),
@@ -65,27 +65,30 @@ impl Api {
 
 fn base_url(reader: &mut Reader) -> String {
     if !reader.is_set("api.base_url") {
-        reader.mistake("api.base_url", "is required: where the API is, as in https://name.edna.io");
+        reader.mistake("api.base_url", "is required: the address of the API, as in https://name.edna.io");
     }
-    reader.value("api.base_url", |text| joins(text, "/").map(|()| text.to_owned())).unwrap_or_default()
+    reader.value("api.base_url", |text| check_url(text, "/").map(|()| text.to_owned())).unwrap_or_default()
 }
 
 fn path(reader: &mut Reader, setting: &str) -> String {
     let any_base = "http://localhost";
-    reader.value(setting, |text| joins(any_base, text).map(|()| text.to_owned())).unwrap_or_default()
+    reader.value(setting, |text| check_url(any_base, text).map(|()| text.to_owned())).unwrap_or_default()
 }
 
-/// The request's other keys are taken.
+/// Refuses the other keys of the request.
 fn descriptor_field(text: &str) -> Result<String, String> {
     match text {
         "" => Err("must not be empty".to_owned()),
-        "text" | "attachments" => Err("is another field of the request; write applicationDescriptor".to_owned()),
+        "text" | "attachments" => {
+            Err("is another field of the request; write clientApplicationDescriptor or applicationDescriptor"
+                .to_owned())
+        }
         _ => Ok(text.to_owned()),
     }
 }
 
-/// The client's own check.
-fn joins(base: &str, path: &str) -> Result<(), String> {
+/// Checks a URL as the API client does.
+fn check_url(base: &str, path: &str) -> Result<(), String> {
     match edna::join(base, "", path) {
         Err(BuildError::Address { problem, .. }) => Err(problem.to_owned()),
         Err(other) => Err(other.to_string()),
@@ -123,25 +126,23 @@ fn credentials(reader: &mut Reader) -> Credentials {
     let by_token = ["api.token", "api.token_file"].iter().any(|path| reader.is_set(path));
     let by_login = ["api.login", "api.password", "api.password_file"].iter().any(|path| reader.is_set(path));
     match (by_token, by_login) {
-        (true, true) => {
-            reader.mistake("api.token", "goes without api.login and api.password; keep one kind of credential")
-        }
+        (true, true) => reader.mistake("api.token", "excludes api.login and api.password; keep one kind of credential"),
         (false, false) => {
             reader.mistake("api.token", "is required: set api.token, api.token_file, or api.login and api.password");
         }
         _ => {}
     }
-    // Checked beside a token too: it may be meant for later.
+    // Checked with a token too, for a later change to a login.
     let login_path = path(reader, "api.login_path");
     if by_login { login(reader, login_path) } else { token(reader) }
 }
 
 fn token(reader: &mut Reader) -> Credentials {
-    let sound = |text: &str| {
+    let parse = |text: &str| {
         let token = SecretString::from(text);
         edna::check_token(&token).map(|()| token).map_err(|error| error.to_string())
     };
-    let token = reader.secret_value("api.token", sound).unwrap_or_default();
+    let token = reader.secret_value("api.token", parse).unwrap_or_default();
     match reader.is_set("api.token_file").then(|| reader.text("api.token_file")).flatten() {
         Some(file) => Credentials::TokenFile(file.into()),
         None => Credentials::Token(token),
@@ -152,7 +153,7 @@ fn login(reader: &mut Reader, login_path: String) -> Credentials {
     let has_password = reader.is_set("api.password") || reader.is_set("api.password_file");
     for (path, set) in [("api.login", reader.is_set("api.login")), ("api.password", has_password)] {
         if !set {
-            reader.mistake(path, "is missing: api.login and api.password go together");
+            reader.mistake(path, "is missing: api.login needs a password, and the other way around");
         }
     }
     let password_file = reader.is_set("api.password_file").then(|| reader.text("api.password_file")).flatten();
@@ -180,7 +181,7 @@ fn statuses(reader: &mut Reader) -> StatusLists {
     for (index, (path, statuses)) in named.iter().enumerate() {
         for (other, others) in named.iter().skip(index + 1) {
             if let Some(status) = statuses.iter().find(|status| others.contains(status)) {
-                reader.mistake(path, format!("lists {status}, and so does {other}; a status means one thing"));
+                reader.mistake(path, format!("lists {status}, and so does {other}; remove it from one of them"));
             }
         }
     }

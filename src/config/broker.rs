@@ -10,27 +10,27 @@ use lapin::{
 
 const MAX_PREFIX_BYTES: usize = 64;
 
-/// How to reach the broker, and what belongs to us there.
+/// The connection to RabbitMQ and the names there. `Debug` shows neither users nor passwords.
 #[derive(Clone)]
-pub struct Broker {
-    /// In the order of preference, at least one; with passwords.
+pub struct BrokerSettings {
+    /// At least one, in the order of preference; may hold passwords.
     pub uris: Vec<AMQPUri>,
-    /// Certificates.
+    /// Trusted certificates, and the client certificate.
     pub tls: OwnedTLSConfig,
-    /// What our names start with.
+    /// The prefix of all exchange and queue names.
     pub prefix: String,
     /// Whether `run` declares the topology.
     pub declare: bool,
 }
 
-impl fmt::Debug for Broker {
+impl fmt::Debug for BrokerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hosts: Vec<_> = self.uris.iter().map(|uri| &uri.authority.host).collect();
-        f.debug_struct("Broker").field("hosts", &hosts).field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("BrokerSettings").field("hosts", &hosts).field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 
-impl Broker {
+impl BrokerSettings {
     pub(super) fn read(reader: &mut Reader) -> Self {
         Self {
             uris: uris(reader),
@@ -50,23 +50,23 @@ fn uris(reader: &mut Reader) -> Vec<AMQPUri> {
         Some(reader.list("broker.url", uri))
     };
     let uris = uris.unwrap_or_default();
-    let is_told = ["broker.url", "broker.url_file"].iter().any(|path| reader.is_mistaken(path));
-    if uris.is_empty() && !is_told {
+    let is_reported = ["broker.url", "broker.url_file"].iter().any(|path| reader.is_mistaken(path));
+    if uris.is_empty() && !is_reported {
         reader.mistake("broker.url", "names no broker; write amqp://user:password@host:5672/vhost");
     }
     uris
 }
 
-/// The library reads an IPv6 address as `localhost`, silently; that must not happen to anybody.
+/// Refuses IPv6 addresses, which lapin silently reads as `localhost`.
 fn uri(text: &str) -> Result<AMQPUri, String> {
     if text.contains('[') {
         return Err("holds an IPv6 address, which is not supported; use a host name".to_owned());
     }
     let uri: AMQPUri = text.parse().map_err(|_| {
-        "is not a broker's URL; write amqp://user:password@host:5672/vhost (%2f is the default vhost)".to_owned()
+        "is not a broker URL; write amqp://user:password@host:5672/vhost (%2f is the default vhost)".to_owned()
     })?;
     if uri.vhost.is_empty() {
-        return Err("ends in a slash, which names a vhost without a name; leave it out, or write /%2f".to_owned());
+        return Err("ends in a slash, which names a vhost with an empty name; remove it, or write /%2f".to_owned());
     }
     Ok(uri)
 }
@@ -88,7 +88,7 @@ fn prefix(text: &str) -> Result<String, String> {
 
 fn tls(reader: &mut Reader) -> OwnedTLSConfig {
     if reader.is_set("broker.cert_file") != reader.is_set("broker.key_file") {
-        reader.mistake("broker.cert_file", "goes with broker.key_file; set both or none");
+        reader.mistake("broker.cert_file", "needs broker.key_file, and the other way around; set both or neither");
     }
     let cert_chain = reader.file("broker.ca_file", pem::authorities);
     let cert = reader.file("broker.cert_file", pem::certificates);

@@ -1,90 +1,102 @@
-//! The settings: one TOML file under environment variables `EDNA_COURIER__SECTION__KEY`.
+//! Settings: a TOML file, overridden by environment variables `EDNA_COURIER__SECTION__KEY`.
 //!
-//! Everything is checked here, at once, and reported in one go; what comes out needs no further check. A value's default
-//! stands in [`reference()`] and nowhere else.
+//! [`Config::load`] checks everything and reports all mistakes at once; its result needs no further checks. Defaults
+//! are in [`reference()`] only.
 
+mod admin;
 mod api;
 mod broker;
-mod daemon;
+mod delivery;
+mod environment;
+mod events;
 mod journal;
-mod known;
+mod known_keys;
 mod layer;
+mod limits;
+mod log;
 mod parse;
 mod pem;
+mod raw;
 mod reader;
 mod reference;
 mod report;
-mod said;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod toml_file;
 mod topology;
 
 use self::reader::Reader;
 pub use self::{
-    api::Api,
-    broker::Broker,
-    daemon::{Admin, Delivery, Events, Limits, Log},
-    journal::{FileJournal, Journal, JournalSettings, RedisJournal},
-    reference::{Setting, reference},
+    admin::AdminSettings,
+    api::ApiConfig,
+    broker::BrokerSettings,
+    delivery::DeliverySettings,
+    events::EventsSettings,
+    journal::JournalChoice,
+    limits::LimitsSettings,
+    log::LogSettings,
+    reference::{Section, Setting, reference, sections},
     report::{Mistake, Mistakes},
     sources::Sources,
-    topology::Topology,
+    topology::TopologySettings,
 };
 
 /// All settings, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How to reach the broker, and what belongs to us there.
-    pub broker: Broker,
-    /// How to reach the API.
-    pub api: Api,
-    /// What a command may look like and how often it is attempted.
-    pub delivery: Delivery,
-    /// How much may be under way at once.
-    pub limits: Limits,
-    /// Where what was started and how it ended is remembered.
-    pub journal: Journal,
-    /// What is told of an outcome, and where.
-    pub events: Events,
-    /// The server for probes and metrics.
-    pub admin: Admin,
-    /// How to log.
-    pub log: Log,
+    /// `[broker]`
+    pub broker: BrokerSettings,
+    /// `[api]`
+    pub api: ApiConfig,
+    /// `[delivery]`
+    pub delivery: DeliverySettings,
+    /// `[limits]`
+    pub limits: LimitsSettings,
+    /// `[journal]`
+    pub journal: JournalChoice,
+    /// `[events]`
+    pub events: EventsSettings,
+    /// `[admin]`
+    pub admin: AdminSettings,
+    /// `[log]`
+    pub log: LogSettings,
 }
 
 impl Config {
     /// Reads and checks all settings.
     ///
     /// # Errors
-    /// Every mistake that was found, not only the first.
+    /// All mistakes, not only the first.
     pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(sources);
+        let broker = BrokerSettings::read(&mut reader);
         let config = Self {
-            broker: Broker::read(&mut reader),
-            api: Api::read(&mut reader),
-            delivery: Delivery::read(&mut reader),
-            limits: Limits::read(&mut reader),
-            journal: Journal::read(&mut reader),
-            events: Events::read(&mut reader),
-            admin: Admin::read(&mut reader),
-            log: Log::read(&mut reader),
+            api: ApiConfig::read(&mut reader),
+            delivery: DeliverySettings::read(&mut reader),
+            limits: LimitsSettings::read(&mut reader),
+            journal: JournalChoice::read(&mut reader, &broker.prefix),
+            events: EventsSettings::read(&mut reader),
+            admin: AdminSettings::read(&mut reader),
+            log: LogSettings::read(&mut reader, sources.no_color()),
+            broker,
         };
         reader.finish(config)
     }
 
-    /// These settings with what the sources say of the surroundings: `[broker]`, and of `[admin]` and `[log]` what is set
-    /// there. Their other sections are not read, so nothing in them can be mistaken.
+    /// Replaces `[broker]`, and those settings of `[admin]` and `[log]` that `sources` sets. Does not read the other
+    /// sections of `sources`.
     ///
     /// # Errors
-    /// Every mistake in these sections, and every name that is no setting.
-    pub fn in_surroundings_of(self, sources: &Sources) -> Result<Self, Mistakes> {
+    /// All mistakes in these three sections, and all unknown names.
+    pub fn with_overrides(self, sources: &Sources) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(sources);
-        let (broker, admin, log) = (Broker::read(&mut reader), Admin::read(&mut reader), Log::read(&mut reader));
+        let broker = BrokerSettings::read(&mut reader);
+        let (admin, log) = (AdminSettings::read(&mut reader), LogSettings::read(&mut reader, sources.no_color()));
         let listen = if reader.is_set("admin.listen") { admin.listen } else { self.admin.listen };
         let level = if reader.is_set("log.level") { log.level } else { self.log.level };
         let format = if reader.is_set("log.format") { log.format } else { self.log.format };
-        let admin = Admin { listen, ..admin };
-        reader.finish(Self { broker, admin, log: Log { level, format }, ..self })
+        let admin = AdminSettings { listen, ..admin };
+        reader.finish(Self { broker, admin, log: LogSettings { level, format, ..log }, ..self })
     }
 }

@@ -1,10 +1,10 @@
-//! From words to values.
+//! Parsers for the values of settings; each error says what to write instead.
 
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 
 const UNITS_MS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// `500ms`, `5s`, `2m`, `1h`, `3d`: a whole number and a unit.
+/// Parses `500ms`, `5s`, `2m`, `1h` or `3d`: a whole number and one unit.
 pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
@@ -14,29 +14,29 @@ pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<D
     if range.contains(&duration) {
         return Ok(duration);
     }
-    Err(format!("must be from {} to {}", show(*range.start()), show(*range.end())))
+    Err(format!("must be from {} to {}", format_duration(*range.start()), format_duration(*range.end())))
 }
 
-/// The shortest way to write it.
-fn show(duration: Duration) -> String {
+/// The shortest notation of a duration.
+fn format_duration(duration: Duration) -> String {
     let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let fits = UNITS_MS.iter().rev().find(|(_, unit_ms)| ms >= *unit_ms && ms.is_multiple_of(*unit_ms));
     fits.map_or_else(|| format!("{ms}ms"), |(unit, unit_ms)| format!("{}{unit}", ms / unit_ms))
 }
 
-/// A whole number within a range.
+/// Parses a whole number within a range.
 pub(super) fn whole<T: FromStr + PartialOrd + Display>(text: &str, range: &RangeInclusive<T>) -> Result<T, String> {
     let bounds = || format!("must be a whole number from {} to {}", range.start(), range.end());
     text.parse().ok().filter(|number| range.contains(number)).ok_or_else(bounds)
 }
 
-/// So many a second, also less than one.
+/// Parses a rate in attempts per second, which may be below 1.
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| (0.001..=100_000.0).contains(rate));
-    rate.ok_or_else(|| "must be a number of attempts a second from 0.001 to 100000".to_owned())
+    rate.ok_or_else(|| "must be a number of attempts per second from 0.001 to 100000".to_owned())
 }
 
-/// `true` or `false`.
+/// Parses `true` or `false`.
 pub(super) fn flag(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "must be true or false".to_owned())
 }
@@ -48,10 +48,10 @@ mod tests {
     const ANY: RangeInclusive<Duration> = Duration::ZERO..=Duration::MAX;
 
     #[test]
-    fn durations_are_a_number_and_a_unit() {
+    fn duration_needs_a_number_and_a_unit() {
         for (text, ms) in [("500ms", 500), ("5s", 5_000), ("2m", 120_000), ("1h", 3_600_000), ("3d", 259_200_000)] {
             assert_eq!(duration(text, &ANY), Ok(Duration::from_millis(ms)), "{text}");
-            assert_eq!(show(Duration::from_millis(ms)), text);
+            assert_eq!(format_duration(Duration::from_millis(ms)), text);
         }
         for text in ["", "5", "s", "-5s", "5 s", "1.5s", "5S", "99999999999999999999s", "9999999999999999d"] {
             assert!(duration(text, &ANY).is_err(), "{text}");
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_is_told_the_range() {
+    fn value_out_of_range_names_the_range() {
         let range = Duration::from_millis(100)..=Duration::from_secs(300);
         assert_eq!(duration("6m", &range), Err("must be from 100ms to 5m".to_owned()));
         assert_eq!(whole("0", &(1..=100)), Err("must be a whole number from 1 to 100".to_owned()));

@@ -1,5 +1,6 @@
-//! Reads one setting after the other and keeps the mistakes; a mistaken setting reads as its default, so that the
-//! reading goes on and finds them all.
+//! Reads settings one by one and collects the mistakes.
+//!
+//! A mistaken setting reads as its default, so that one start reports all mistakes.
 
 use std::{
     net::SocketAddr,
@@ -13,46 +14,46 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
 use super::{
-    known::{self, is_secret, twin},
-    layer::{self, Layer},
+    environment,
+    known_keys::{self, file_variant, is_secret},
+    layer::Layer,
     parse,
+    raw::{RawValue, Scalar, ValueKind, without_control},
     report::{Mistake, Mistakes},
-    said::{Form, Said, Word, without_control},
-    sources::{self, Sources},
+    sources::Sources,
+    toml_file,
 };
 use crate::files;
 
-/// Files that hold secrets or certificates are small.
+/// For files with secrets or certificates.
 const MAX_FILE_BYTES: u32 = 1 << 20;
-/// No list of ours is near it.
-const MAX_WORDS: usize = 256;
+const MAX_LIST_ITEMS: usize = 256;
 
-/// Both layers, and what was wrong so far.
+/// The settings of all sources, and the mistakes found so far.
 pub(super) struct Reader {
     environment: Layer,
-    /// With its name.
-    file: Option<(String, Layer)>,
+    file: Layer,
     mistakes: Vec<Mistake>,
 }
 
 impl Reader {
     pub(super) fn new(sources: &Sources) -> Self {
         let mut mistakes = Vec::new();
-        let read = |path: &PathBuf| (path.display().to_string(), layer::of_file(path, &mut mistakes));
-        let file = sources.file.as_ref().map(read);
-        let environment = layer::of_environment(sources, &mut mistakes);
+        let read = |path: &PathBuf| toml_file::read(path, &mut mistakes);
+        let file = sources.file.as_ref().map(read).unwrap_or_default();
+        let environment = environment::read(sources, &mut mistakes);
         Self { environment, file, mistakes }
     }
 
-    /// The configuration, if nothing was wrong.
+    /// Returns the configuration if there was no mistake.
     pub(super) fn finish<T>(self, config: T) -> Result<T, Mistakes> {
         if self.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(self.mistakes)) }
     }
 
-    /// A mistake that is not one value's.
+    /// Records a mistake that concerns more than the value of one setting.
     pub(super) fn mistake(&mut self, path: &str, problem: impl Into<String>) {
-        let origin = self.said(path).and_then(|said| said.origin);
-        self.mistaken(path, None, origin, &problem.into());
+        let origin = self.find(path).and_then(|raw| raw.origin);
+        self.push_mistake(path, None, origin, &problem.into());
     }
 
     pub(super) fn is_mistaken(&self, path: &str) -> bool {
@@ -60,23 +61,28 @@ impl Reader {
     }
 
     pub(super) fn is_set(&self, path: &str) -> bool {
-        self.said(path).is_some_and(|said| said.origin.is_some())
+        self.find(path).is_some_and(|raw| raw.origin.is_some())
     }
 
-    /// A value by its own parser; `None` when it is not set or mistaken and there is no default.
+    /// Reads a text and parses it. `None` if the setting has no value, or a mistaken one and no default.
     pub(super) fn value<T>(&mut self, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        self.value_of(Form::Text, path, parse)
+        self.value_of_kind(ValueKind::Text, path, parse)
     }
 
-    fn value_of<T>(&mut self, wanted: Form, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let said = self.said(path)?;
-        // What is secret is shown nowhere, and may be anything.
+    fn value_of_kind<T>(
+        &mut self,
+        wanted: ValueKind,
+        path: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let raw = self.find(path)?;
+        // A secret is never printed and may hold any character.
         let check = |text| if is_secret(path) { Ok(text) } else { without_control(text) };
-        match said.one(wanted).and_then(check).and_then(&parse) {
+        match raw.as_kind(wanted).and_then(check).and_then(&parse) {
             Ok(value) => Some(value),
             Err(problem) => {
-                self.mistaken(path, said.shown(), said.origin.clone(), &problem);
-                parse(known::default(path)?).ok()
+                self.push_mistake(path, raw.displayed(), raw.origin.clone(), &problem);
+                parse(known_keys::default(path)?).ok()
             }
         }
     }
@@ -86,7 +92,7 @@ impl Reader {
     }
 
     pub(super) fn flag(&mut self, path: &str) -> bool {
-        self.value_of(Form::Flag, path, parse::flag).unwrap_or_default()
+        self.value_of_kind(ValueKind::Boolean, path, parse::flag).unwrap_or_default()
     }
 
     pub(super) fn duration(&mut self, path: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
@@ -97,89 +103,92 @@ impl Reader {
     where
         T: FromStr + PartialOrd + std::fmt::Display + Default,
     {
-        self.value_of(Form::Number, path, |text| parse::whole(text, &range)).unwrap_or_default()
+        self.value_of_kind(ValueKind::Integer, path, |text| parse::whole(text, &range)).unwrap_or_default()
     }
 
-    /// So many a second.
+    /// Reads a rate per second.
     pub(super) fn rate(&mut self, path: &str) -> Option<f64> {
-        self.value_of(Form::Fraction, path, parse::rate)
+        self.value_of_kind(ValueKind::Number, path, parse::rate)
     }
 
     pub(super) fn address(&mut self, path: &str) -> Option<SocketAddr> {
         self.value(path, |text| {
-            text.parse().map_err(|_| "must be an address and a port, as in 0.0.0.0:9464".to_owned())
+            text.parse().map_err(|_| "must be an IP address and a port, as in 0.0.0.0:9464".to_owned())
         })
     }
 
-    /// One of an enum's words.
+    /// Reads a variant of an enum, by its serde name.
     pub(super) fn choice<T: DeserializeOwned>(&mut self, path: &str) -> Option<T> {
-        let kind = known::setting(path).map(|setting| setting.kind).unwrap_or_default();
+        let kind = known_keys::setting(path).map(|setting| setting.kind).unwrap_or_default();
         let parse = |text: &str| serde_json::from_value(text.into()).map_err(|_| format!("must be {kind}"));
         self.value(path, parse)
     }
 
-    /// A list of texts; a text with commas is one too, as in the environment.
+    /// Reads a list of texts. A single text is split at commas, as in an environment variable.
     pub(super) fn list<T>(&mut self, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
-        self.list_of(Form::Text, path, parse)
+        self.list_of_kind(ValueKind::Text, path, parse)
     }
 
-    /// A list of whole numbers.
+    /// Reads a list of whole numbers.
     pub(super) fn numbers<T>(&mut self, path: &str, range: &RangeInclusive<T>) -> Vec<T>
     where
         T: FromStr + PartialOrd + std::fmt::Display,
     {
-        self.list_of(Form::Number, path, |word| parse::whole(word, range))
+        self.list_of_kind(ValueKind::Integer, path, |text| parse::whole(text, range))
     }
 
-    fn list_of<T>(&mut self, wanted: Form, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
-        let Some(said) = self.said(path) else { return Vec::new() };
-        let split = |word: &Word| match word.take(wanted) {
-            Ok(text) => text.split(',').map(|text| Ok(text.trim().to_owned())).collect(),
-            Err(problem) => vec![Err((word.shown().map(str::to_owned), problem))],
-        };
-        let words =
-            said.words.iter().flat_map(split).filter(|word| word.as_ref().map_or(true, |text| !text.is_empty()));
-        let words: Vec<Result<String, _>> = words.take(MAX_WORDS + 1).collect();
-        if words.len() > MAX_WORDS {
-            self.mistaken(path, None, said.origin, &format!("lists more than {MAX_WORDS}; write a shorter list"));
+    fn list_of_kind<T>(&mut self, wanted: ValueKind, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let Some(raw) = self.find(path) else { return Vec::new() };
+        let items: Vec<_> =
+            raw.scalars.iter().flat_map(|scalar| split(scalar, wanted)).take(MAX_LIST_ITEMS + 1).collect();
+        if items.len() > MAX_LIST_ITEMS {
+            self.push_mistake(
+                path,
+                None,
+                raw.origin,
+                &format!("lists more than {MAX_LIST_ITEMS} items; shorten the list"),
+            );
             return Vec::new();
         }
         let mut list = Vec::new();
-        for word in words {
-            let parsed = word.and_then(|text| {
+        for item in items {
+            let parsed = item.and_then(|text| {
                 without_control(&text).and_then(&parse).map_err(|problem| (Some(text.clone()), problem))
             });
             match parsed {
                 Ok(value) => list.push(value),
-                Err((text, problem)) => self.mistaken(path, text.as_deref(), said.origin.clone(), &problem),
+                Err((text, problem)) => self.push_mistake(path, text.as_deref(), raw.origin.clone(), &problem),
             }
         }
         list
     }
 
-    /// A secret, from the setting itself or from the file that its twin `<path>_file` names.
+    /// Reads a secret, from the setting itself or from the file that `<path>_file` names.
     pub(super) fn secret(&mut self, path: &str) -> Option<SecretString> {
         self.secret_value(path, |text| Ok(text.into()))
     }
 
-    /// A secret by its own parser, whose problems must not repeat it.
+    /// Reads a secret and parses it. The parser's errors must not quote the secret.
     pub(super) fn secret_value<T>(&mut self, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let twin = twin(path);
-        if self.is_set(path) && self.is_set(&twin) {
-            self.mistake(path, format!("is set, and so is {twin}; keep one"));
+        let file_path = file_variant(path);
+        if self.is_set(path) && self.is_set(&file_path) {
+            self.mistake(path, format!("is set, and so is {file_path}; keep one"));
         }
-        let (place, text) =
-            if self.is_set(&twin) { (twin.as_str(), self.file(&twin, |_| Ok(()))?) } else { (path, self.text(path)?) };
+        let (place, text) = if self.is_set(&file_path) {
+            (file_path.as_str(), self.file(&file_path, |_| Ok(()))?)
+        } else {
+            (path, self.text(path)?)
+        };
         let text = text.trim_end_matches(['\n', '\r']);
         let parsed = if text.trim().is_empty() {
-            Err("there is nothing but white space; put the secret there".to_owned())
+            Err("holds only white space; write the secret there".to_owned())
         } else {
             parse(text)
         };
         parsed.map_err(|problem| self.mistake(place, problem)).ok()
     }
 
-    /// The content of the file that a setting names, if it passes the check.
+    /// Reads the content of the file that a setting names, if `check` accepts it.
     pub(super) fn file(&mut self, path: &str, check: impl Fn(&str) -> Result<(), String>) -> Option<String> {
         self.value(path, |name| {
             let text = files::read_small_file(Path::new(name), MAX_FILE_BYTES)
@@ -188,29 +197,35 @@ impl Reader {
         })
     }
 
-    /// The environment wins over the file, the file over the default.
-    fn said(&self, path: &str) -> Option<Said> {
-        if let Some(value) = self.environment.get(path) {
-            return Some(Said::new(value.clone(), Some(format!("environment variable {}", sources::variable(path)))));
-        }
-        if let Some((name, layer)) = &self.file
-            && let Some(value) = layer.get(path)
-        {
-            return Some(Said::new(value.clone(), Some(name.clone())));
-        }
-        let word = Word::text(known::default(path)?.to_owned());
-        Some(Said { words: vec![word], is_list: false, origin: None })
+    /// The environment takes precedence over the file, the file over the default.
+    fn find(&self, path: &str) -> Option<RawValue> {
+        let set = self.environment.get(path).or_else(|| self.file.get(path)).cloned();
+        set.or_else(|| Some(RawValue::text(known_keys::default(path)?.to_owned(), None)))
     }
 
-    fn mistaken(&mut self, path: &str, word: Option<&str>, origin: Option<String>, problem: &str) {
+    fn push_mistake(&mut self, path: &str, value: Option<&str>, origin: Option<String>, problem: &str) {
         let mut mistake = Mistake::new(path, problem);
-        // A user and a password can stand before an @ in any URL, a token behind a question mark or an equals sign.
-        if let Some(word) = word.filter(|word| !is_secret(path) && !word.contains(['@', '?', '='])) {
-            mistake = mistake.with_value(word);
+        // Any URL may hold a password before `@`, and a token after `?` or `=`.
+        if let Some(value) = value.filter(|value| !is_secret(path) && !value.contains(['@', '?', '='])) {
+            mistake = mistake.with_value(value);
         }
         self.mistakes.push(match origin {
             Some(origin) => mistake.from(origin),
             None => mistake,
         });
+    }
+}
+
+/// An item of a list, or the value to show and what is wrong with it.
+type Item = Result<String, (Option<String>, String)>;
+
+/// Splits at commas and skips empty items.
+fn split(scalar: &Scalar, wanted: ValueKind) -> Vec<Item> {
+    match scalar.as_kind(wanted) {
+        Ok(text) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            items.take(MAX_LIST_ITEMS + 1).map(|item| Ok(item.to_owned())).collect()
+        }
+        Err(problem) => vec![Err((scalar.displayed().map(str::to_owned), problem))],
     }
 }

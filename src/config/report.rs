@@ -1,24 +1,24 @@
-//! Mistakes, told so that each can be mended without a search.
+//! Configuration mistakes, each with its place and its remedy.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Longer values, names and problems are cut off.
+/// Longer values, names and problems are truncated.
 const MAX_SHOWN_CHARS: usize = 400;
 
-/// One mistake. Its texts are fit for a terminal: short, and without control characters, which are written as escapes.
+/// One mistake. Its texts are safe to print on a terminal: bounded, and with control characters escaped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
-    /// Which setting, or the file when it cannot be read.
+    /// The setting; the file or the environment variable if that cannot be read.
     pub path: String,
-    /// What stands there; never a secret.
+    /// The value as written; never a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// The file or the environment variable that says so.
+    /// The file or the environment variable that holds the value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
-    /// What is wrong, and what to do.
+    /// What is wrong and how to correct it.
     pub problem: String,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// All of them, in the order of the settings.
+/// All mistakes of a configuration, in the order of the settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(transparent)]
 pub struct Mistakes(pub Vec<Mistake>);

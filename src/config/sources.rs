@@ -1,4 +1,4 @@
-//! Where settings come from: a file and the environment.
+//! The sources of settings: a file and environment variables.
 
 use std::{
     collections::HashMap,
@@ -8,23 +8,21 @@ use std::{
     path::PathBuf,
 };
 
-use super::layer::is_ours;
-
-/// What environment variables start with.
-pub(super) const PREFIX: &str = "EDNA_COURIER";
-/// Names the file when the command line does not.
+/// The prefix of all environment variables.
+const PREFIX: &str = "EDNA_COURIER";
+/// The variable that names the file when the command line does not.
 pub(super) const FILE_VARIABLE: &str = "EDNA_COURIER_CONFIG";
-/// Taken when neither names one, if it is there.
+/// The file that is read when none is named, if it exists.
 const DEFAULT_FILE: &str = "edna-courier.toml";
 
-/// The file that was asked for, and the environment. `Debug` shows no variable: their values may be anybody's secrets.
+/// The file to read and the environment variables. `Debug` shows no variable, because any of them may hold a secret.
 #[derive(Clone, Default)]
 pub struct Sources {
     /// The file to read, if any.
     pub file: Option<PathBuf>,
-    /// The environment's variables.
+    /// The environment variables that are UTF-8.
     pub environment: HashMap<String, String>,
-    /// Names of variables of ours that are not UTF-8, or whose value is not, as far as they can be shown.
+    /// The names, converted lossily, of this program's variables whose name or value is not UTF-8.
     pub unreadable: Vec<String>,
 }
 
@@ -35,42 +33,58 @@ impl fmt::Debug for Sources {
 }
 
 impl Sources {
-    /// Of this process: the named file, else the one that the environment names, else the default one if it is there.
+    /// The sources of this process. The file is `file`, else the one that `EDNA_COURIER_CONFIG` names, else
+    /// `edna-courier.toml` in the working directory, if it exists.
     #[must_use]
-    pub fn of_process(file: Option<PathBuf>) -> Self {
-        let sources = Self::of_variables(env::vars_os());
-        let named = file.or_else(|| named_by(&sources.environment));
+    pub fn from_process(file: Option<PathBuf>) -> Self {
+        let sources = Self::from_variables(env::vars_os());
+        let named = file.or_else(|| file_in(&sources.environment));
         let file = named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
         Self { file, ..sources }
     }
 
-    fn of_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+    fn from_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let mut sources = Self::default();
         for (name, value) in variables {
             match (name.to_str(), value.to_str()) {
                 (Some(name), Some(value)) => drop(sources.environment.insert(name.to_owned(), value.to_owned())),
-                _ => sources.unreadable.extend(ours(&name)),
+                _ => sources.unreadable.extend(own_variable(&name)),
             }
         }
         sources.unreadable.sort();
         sources
     }
+
+    /// Whether `NO_COLOR` is set and not empty.
+    pub(super) fn no_color(&self) -> bool {
+        self.environment.get("NO_COLOR").is_some_and(|value| !value.is_empty())
+    }
 }
 
-/// The name, if it is one of ours.
-fn ours(name: &OsStr) -> Option<String> {
+fn own_variable(name: &OsStr) -> Option<String> {
     let name = name.to_string_lossy();
-    (is_ours(&name) || name == FILE_VARIABLE).then(|| name.into_owned())
+    (is_setting_variable(&name) || name == FILE_VARIABLE).then(|| name.into_owned())
 }
 
-/// The file that the environment names; an empty variable is none, as everywhere.
-fn named_by(environment: &HashMap<String, String>) -> Option<PathBuf> {
+/// An empty variable counts as not set.
+fn file_in(environment: &HashMap<String, String>) -> Option<PathBuf> {
     environment.get(FILE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
-/// The variable that sets this path.
-pub(super) fn variable(path: &str) -> String {
+/// The environment variable of a setting.
+pub(super) fn variable_name(path: &str) -> String {
     format!("{PREFIX}__{}", path.to_uppercase().replace('.', "__"))
+}
+
+/// The inverse of [`variable_name`], for any name that [`is_setting_variable`].
+pub(super) fn setting_path(variable: &str) -> String {
+    variable.get(PREFIX.len() + 2..).unwrap_or_default().to_lowercase().replace("__", ".")
+}
+
+/// Case-insensitive, so that a lower-case variable is reported, not ignored.
+pub(super) fn is_setting_variable(name: &str) -> bool {
+    let start = name.get(..PREFIX.len() + 2);
+    start.is_some_and(|start| start.eq_ignore_ascii_case(&format!("{PREFIX}__")))
 }
 
 #[cfg(test)]
@@ -80,19 +94,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_variable_names_no_file() {
+    fn config_variable_empty_names_no_file() {
         let environment = |name: &str| HashMap::from([(FILE_VARIABLE.to_owned(), name.to_owned())]);
-        assert_eq!(named_by(&environment("")), None);
-        assert_eq!(named_by(&environment("a.toml")), Some(PathBuf::from("a.toml")));
+        assert_eq!(file_in(&environment("")), None);
+        assert_eq!(file_in(&environment("a.toml")), Some(PathBuf::from("a.toml")));
     }
 
     #[test]
-    fn variables_of_ours_that_are_not_utf_8_are_kept_in_mind_and_those_of_others_are_not() {
+    fn variables_not_utf_8_are_unreadable_if_own() {
         let broken = || OsString::from_vec(b"s3cret\xff".to_vec());
         let names = ["EDNA_COURIER__API__TOKEN", "EDNA_COURIER_CONFIG", "PATH"].map(OsString::from);
         let name = OsString::from_vec(b"EDNA_COURIER__API__\xff".to_vec());
         let variables = names.into_iter().map(|name| (name, broken())).chain([(name, "x".into())]);
-        let sources = Sources::of_variables(variables);
+        let sources = Sources::from_variables(variables);
         assert_eq!(
             sources.unreadable,
             ["EDNA_COURIER_CONFIG", "EDNA_COURIER__API__TOKEN", "EDNA_COURIER__API__\u{fffd}"]
@@ -101,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_variable() {
+    fn sources_debug_hides_variables() {
         let sources =
             Sources { environment: HashMap::from([("A".to_owned(), "s3cret".to_owned())]), ..Sources::default() };
         assert!(!format!("{sources:?}").contains("s3cret"));

@@ -1,22 +1,23 @@
-//! The whole configuration, from sources to settings or mistakes.
+//! Tests of the whole configuration, from sources to settings or mistakes.
 
-mod any;
+mod arbitrary;
+mod document;
+mod invalid;
 mod transport;
-mod wrong;
 
 use std::{fs, path::PathBuf, time::Duration};
 
 use secrecy::ExposeSecret;
 
-use super::{Config, Mistakes, Sources, reference};
+use super::{Config, Mistakes, Sources, reference, sections};
 use crate::{domain::command::OnUncertain, edna::Credentials};
 
 const MINIMAL: [(&str, &str); 2] = [("API__BASE_URL", "http://localhost:8080"), ("API__TOKEN", "s3cret-token")];
 
-/// A folder of one test, removed at its end.
-struct Folder(PathBuf);
+/// A temporary directory, removed on drop.
+struct TempDir(PathBuf);
 
-impl Folder {
+impl TempDir {
     fn new() -> Self {
         let path = std::env::temp_dir().join(format!("edna-config-{}", uuid::Uuid::new_v4()));
         fs::create_dir(&path).unwrap();
@@ -30,7 +31,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempDir {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).unwrap();
     }
@@ -45,13 +46,13 @@ fn load(variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
     Config::load(&sources(None, &[&MINIMAL, variables].concat()))
 }
 
-/// The mistakes, one text each.
+/// The mistakes as texts.
 fn mistakes(result: Result<Config, Mistakes>) -> Vec<String> {
     result.unwrap_err().0.iter().map(ToString::to_string).collect()
 }
 
 #[test]
-fn an_address_and_a_token_are_enough() {
+fn load_minimal_uses_defaults() {
     let config = load(&[]).unwrap();
     assert_eq!(config.broker.uris[0].authority.port, 5_672);
     assert_eq!((config.broker.uris[0].vhost.as_str(), config.broker.prefix.as_str()), ("/", "edna"));
@@ -66,7 +67,7 @@ fn an_address_and_a_token_are_enough() {
 }
 
 #[test]
-fn every_default_of_the_reference_is_accepted_where_it_stands() {
+fn defaults_are_accepted_as_values() {
     let defaults = reference().iter().filter_map(|setting| Some((setting.path, setting.default?)));
     for (path, default) in defaults.filter(|(_, default)| !default.is_empty()) {
         let key = path.to_uppercase().replace('.', "__");
@@ -77,9 +78,9 @@ fn every_default_of_the_reference_is_accepted_where_it_stands() {
 }
 
 #[test]
-fn the_environment_wins_over_the_file_and_an_empty_variable_is_none() {
-    let folder = Folder::new();
-    let file = folder.file(
+fn environment_overrides_file_unless_empty() {
+    let dir = TempDir::new();
+    let file = dir.file(
         "a.toml",
         "[api]\nbase_url = \"http://file\"\ntoken = \"t\"\ntimeout = \"1m\"\nchannel_types = [\"A\", \"B\"]\n\
          [broker]\nurl = [\"amqp://one\", \"amqps://two/v\"]\n[delivery]\nmax_attempts = 3\n",
@@ -96,10 +97,9 @@ fn the_environment_wins_over_the_file_and_an_empty_variable_is_none() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_with_their_place_and_remedy() {
-    let folder = Folder::new();
-    let file =
-        folder.file("a.toml", "[api]\ntimout = \"5s\"\n[delivry]\ndrain = \"5s\"\n[limits]\nmax_in_flight = 0\n");
+fn load_reports_all_mistakes_with_remedies() {
+    let dir = TempDir::new();
+    let file = dir.file("a.toml", "[api]\ntimout = \"5s\"\n[delivry]\ndrain = \"5s\"\n[limits]\nmax_in_flight = 0\n");
     let variables = [
         ("API__TIMEOUT", "5 lightyears"),
         ("API__UNCERTAIN_STATUSES", "500,503"),
@@ -111,7 +111,7 @@ fn all_mistakes_are_told_at_once_with_their_place_and_remedy() {
         ("ADMIN__LISTEN", "nine"),
         ("LOG__LEVEL", "loud"),
     ];
-    let told = mistakes(Config::load(&sources(Some(&file), &variables)));
+    let reported = mistakes(Config::load(&sources(Some(&file), &variables)));
     for expected in [
         &format!("api.timout ({file}): is not a setting; the nearest is api.timeout"),
         &format!("delivry.drain ({file}): is not a setting; the nearest is delivery.drain"),
@@ -119,23 +119,23 @@ fn all_mistakes_are_told_at_once_with_their_place_and_remedy() {
         &format!("limits.max_in_flight = \"0\" ({file}): must be a whole number from 1 to 10000"),
         "api.timeout = \"5 lightyears\" (environment variable EDNA_COURIER__API__TIMEOUT): is not a duration; \
          write 500ms, 5s, 2m, 1h or 3d",
-        "api.retry_statuses: lists 503, and so does api.uncertain_statuses; a status means one thing",
+        "api.retry_statuses: lists 503, and so does api.uncertain_statuses; remove it from one of them",
         "delivery.on_uncertain = \"maybe\" (environment variable EDNA_COURIER__DELIVERY__ON_UNCERTAIN): \
          must be resend or park",
-        "api.base_url: is required: where the API is, as in https://name.edna.io",
+        "api.base_url: is required: the address of the API, as in https://name.edna.io",
         "api.token: is required: set api.token, api.token_file, or api.login and api.password",
     ] {
-        assert!(told.iter().any(|mistake| mistake == expected), "missing: {expected}\nin: {told:#?}");
+        assert!(reported.iter().any(|mistake| mistake == expected), "missing: {expected}\nin: {reported:#?}");
     }
     for path in ["broker.url", "delivery.order", "events.replies", "admin.listen", "log.level"] {
-        assert!(told.iter().any(|mistake| mistake.starts_with(path)), "{path} is missing in {told:#?}");
+        assert!(reported.iter().any(|mistake| mistake.starts_with(path)), "{path} is missing in {reported:#?}");
     }
 }
 
 #[test]
-fn a_secret_is_read_from_its_file_and_shown_nowhere() {
-    let folder = Folder::new();
-    let (token, url) = (folder.file("token", "s3cret-token\n"), folder.file("url", "amqp://me:s3cret-pass@host\n"));
+fn secret_from_file_is_hidden_in_debug() {
+    let dir = TempDir::new();
+    let (token, url) = (dir.file("token", "s3cret-token\n"), dir.file("url", "amqp://me:s3cret-pass@host\n"));
     let variables = [("API__BASE_URL", "http://h"), ("API__TOKEN_FILE", &token), ("BROKER__URL_FILE", &url)];
     let config = Config::load(&sources(None, &variables)).unwrap();
     assert_eq!(config.broker.uris[0].authority.userinfo.password, "s3cret-pass");
@@ -147,10 +147,10 @@ fn a_secret_is_read_from_its_file_and_shown_nowhere() {
 }
 
 #[test]
-fn a_mistake_about_a_secret_does_not_tell_it() {
-    let folder = Folder::new();
-    let (empty, two_words) = (folder.file("empty", "\n"), folder.file("two", "one s3cret\n"));
-    let broken = folder.file("a.toml", "[api]\ntoken = \"s3cret\n");
+fn mistake_in_secret_hides_the_secret() {
+    let dir = TempDir::new();
+    let (empty, two_words) = (dir.file("empty", "\n"), dir.file("two", "one s3cret\n"));
+    let broken = dir.file("a.toml", "[api]\ntoken = \"s3cret\n");
     for (result, path) in [
         (load(&[("BROKER__URL", "ampq://me:s3cret@host")]), "broker.url"),
         (load(&[("BROKER__URL", "amqp://me:s3cret@[::1]")]), "broker.url"),
@@ -168,38 +168,41 @@ fn a_mistake_about_a_secret_does_not_tell_it() {
         (load(&[("API__BASE_URL", "http://host/?token=s3cret")]), "api.base_url"),
         (Config::load(&sources(Some(&broken), &MINIMAL)), broken.as_str()),
     ] {
-        let told = mistakes(result);
+        let reported = mistakes(result);
         let place = format!("{path} (");
-        assert!(told.iter().any(|mistake| mistake.starts_with(&place)) || told[0].starts_with(&broken), "{told:?}");
-        assert!(!told.concat().contains("s3c"), "{told:?}");
+        assert!(
+            reported.iter().any(|mistake| mistake.starts_with(&place)) || reported[0].starts_with(&broken),
+            "{reported:?}"
+        );
+        assert!(!reported.concat().contains("s3c"), "{reported:?}");
     }
 }
 
 #[test]
-fn files_must_be_there_and_belong_together() {
-    let folder = Folder::new();
-    let cert = folder.file("cert.pem", "x");
-    let absent = folder.0.join("absent").display().to_string();
+fn files_missing_or_unpaired_are_mistakes() {
+    let dir = TempDir::new();
+    let cert = dir.file("cert.pem", "x");
+    let absent = dir.0.join("absent").display().to_string();
     for (variables, path) in [
         (vec![("BROKER__CERT_FILE", cert.as_str())], "broker.cert_file"),
         (vec![("BROKER__CA_FILE", absent.as_str())], "broker.ca_file"),
         (vec![("API__CA_FILE", absent.as_str())], "api.ca_file"),
         (vec![("API__TOKEN_FILE", absent.as_str())], "api.token"),
     ] {
-        let told = mistakes(load(&variables));
-        assert!(told.iter().any(|mistake| mistake.starts_with(path)), "{path}: {told:?}");
+        let reported = mistakes(load(&variables));
+        assert!(reported.iter().any(|mistake| mistake.starts_with(path)), "{path}: {reported:?}");
     }
-    let told = mistakes(Config::load(&sources(Some(&absent), &MINIMAL)));
-    assert!(told[0].starts_with(&absent) && told[0].contains("--config"), "{told:?}");
+    let reported = mistakes(Config::load(&sources(Some(&absent), &MINIMAL)));
+    assert!(reported[0].starts_with(&absent) && reported[0].contains("--config"), "{reported:?}");
 }
 
 #[test]
-fn files_must_hold_what_they_are_named_for() {
-    let folder = Folder::new();
-    let ca = folder.file("ca.pem", include_str!("../edna/tests/ca.pem"));
-    // Base64 of nothing in particular: who reads the key is the TLS library, when it connects.
-    let key = folder.file("key.pem", "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n");
-    let text = folder.file("text", "hello\n");
+fn pem_files_of_wrong_content_are_mistakes() {
+    let dir = TempDir::new();
+    let ca = dir.file("ca.pem", include_str!("../edna/tests/ca.pem"));
+    // Any Base64 passes: the TLS library checks the key itself when it connects.
+    let key = dir.file("key.pem", "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n");
+    let text = dir.file("text", "hello\n");
     let right =
         [("API__CA_FILE", &*ca), ("BROKER__CA_FILE", &*ca), ("BROKER__CERT_FILE", &*ca), ("BROKER__KEY_FILE", &*key)];
     let config = load(&right).unwrap();
@@ -211,39 +214,39 @@ fn files_must_hold_what_they_are_named_for() {
         for index in 0..3 {
             let (mut variables, path) = (right, ["api.ca_file", "broker.ca_file", "broker.cert_file"][index]);
             variables[index].1 = wrong;
-            let [told] = mistakes(load(&variables)).try_into().unwrap();
+            let [mistake] = mistakes(load(&variables)).try_into().unwrap();
             assert!(
-                told.starts_with(&format!("{path} = {wrong:?} (")) && told.contains("holds no PEM certificate"),
-                "{told}"
+                mistake.starts_with(&format!("{path} = {wrong:?} (")) && mistake.contains("holds no PEM certificate"),
+                "{mistake}"
             );
         }
     }
     for wrong in [&text, &ca] {
         let mut variables = right;
         variables[3].1 = wrong;
-        let [told] = mistakes(load(&variables)).try_into().unwrap();
-        assert!(told.starts_with("broker.key_file = ") && told.contains("holds no PEM private key"), "{told}");
+        let [mistake] = mistakes(load(&variables)).try_into().unwrap();
+        assert!(mistake.starts_with("broker.key_file = ") && mistake.contains("holds no PEM private key"), "{mistake}");
     }
 }
 
 #[test]
-fn the_key_of_the_device_is_none_of_the_other_keys() {
+fn descriptor_field_of_another_field_is_a_mistake() {
     assert_eq!(load(&[("API__DESCRIPTOR_FIELD", "device")]).unwrap().api.descriptor_field, "device");
     for taken in ["text", "attachments"] {
-        let [told] = mistakes(load(&[("API__DESCRIPTOR_FIELD", taken)])).try_into().unwrap();
-        assert!(told.starts_with(&format!("api.descriptor_field = {taken:?} (")), "{told}");
+        let [mistake] = mistakes(load(&[("API__DESCRIPTOR_FIELD", taken)])).try_into().unwrap();
+        assert!(mistake.starts_with(&format!("api.descriptor_field = {taken:?} (")), "{mistake}");
     }
 }
 
 #[test]
-fn a_broker_is_told_once() {
-    let folder = Folder::new();
-    let url = folder.file("url", "\namqp://one/v\r\n\namqp://two\n");
+fn broker_url_mistake_is_reported_once() {
+    let dir = TempDir::new();
+    let url = dir.file("url", "\namqp://one/v\r\n\namqp://two\n");
     let uris = load(&[("BROKER__URL_FILE", &url)]).unwrap().broker.uris;
     assert_eq!(uris.iter().map(|uri| uri.vhost.as_str()).collect::<Vec<_>>(), ["v", "/"]);
-    let nothing = folder.file("nothing", " , \n");
+    let nothing = dir.file("nothing", " , \n");
     for variable in [("BROKER__URL", "http://x"), ("BROKER__URL", ","), ("BROKER__URL_FILE", &nothing)] {
-        let [told] = mistakes(load(&[variable])).try_into().unwrap();
-        assert!(told.starts_with("broker.url"), "{told}");
+        let [mistake] = mistakes(load(&[variable])).try_into().unwrap();
+        assert!(mistake.starts_with("broker.url"), "{mistake}");
     }
 }

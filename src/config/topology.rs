@@ -1,29 +1,29 @@
-//! The settings of commands that work on the broker's topology alone.
+//! The settings of `edna-courier topology`.
 
-use super::{Broker, Mistakes, Sources, daemon, reader::Reader};
+use super::{BrokerSettings, Mistakes, Sources, delivery, reader::Reader};
 use crate::domain::tier::Tiers;
 
-/// Where the topology is, and what it follows from.
+/// The broker, and the settings that determine its exchanges and queues.
 #[derive(Clone, Debug)]
-pub struct Topology {
+pub struct TopologySettings {
     /// `[broker]`
-    pub broker: Broker,
+    pub broker: BrokerSettings,
     /// `delivery.tiers`
     pub tiers: Tiers,
     /// `events.default_queue`
     pub default_queue: bool,
 }
 
-impl Topology {
-    /// Reads and checks these settings. The others are not read, so nothing in them can be mistaken or missing.
+impl TopologySettings {
+    /// Reads and checks these settings alone; other settings may be missing or mistaken.
     ///
     /// # Errors
-    /// Every mistake in these settings, and every name that is no setting.
+    /// All mistakes in these settings, and all unknown names.
     pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(sources);
         let topology = Self {
-            broker: Broker::read(&mut reader),
-            tiers: daemon::tiers(&mut reader),
+            broker: BrokerSettings::read(&mut reader),
+            tiers: delivery::read_tiers(&mut reader),
             default_queue: reader.flag("events.default_queue"),
         };
         reader.finish(topology)
@@ -34,13 +34,13 @@ impl Topology {
 mod tests {
     use super::*;
 
-    fn load(variables: &[(&str, &str)]) -> Result<Topology, Mistakes> {
+    fn load(variables: &[(&str, &str)]) -> Result<TopologySettings, Mistakes> {
         let environment = variables.iter().map(|(key, value)| (format!("EDNA_COURIER__{key}"), (*value).to_owned()));
-        Topology::load(&Sources { environment: environment.collect(), ..Sources::default() })
+        TopologySettings::load(&Sources { environment: environment.collect(), ..Sources::default() })
     }
 
     #[test]
-    fn nothing_but_the_topology_is_read() {
+    fn topology_load_ignores_mistakes_elsewhere() {
         let topology = load(&[
             ("BROKER__PREFIX", "p"),
             ("DELIVERY__TIERS", "1s"),
@@ -48,7 +48,7 @@ mod tests {
             ("DELIVERY__MAX_ATTEMPTS", "many"),
             ("API__TIMEOUT", "soon"),
         ]);
-        let Topology { broker, tiers, default_queue } = topology.unwrap();
+        let TopologySettings { broker, tiers, default_queue } = topology.unwrap();
         assert_eq!(
             (broker.prefix.as_str(), tiers.iter().next().unwrap().name.as_str(), default_queue),
             ("p", "1s", false)
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn its_mistakes_are_told_at_once() {
+    fn topology_load_reports_all_its_mistakes() {
         let mistakes =
             load(&[("BROKER__PREFIX", "a b"), ("DELIVERY__TIERS", "soon"), ("EVENTS__DEFAULT_QUEU", "true")]);
         let mistakes = mistakes.unwrap_err().0;

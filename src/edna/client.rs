@@ -8,9 +8,9 @@ use tracing::{info, warn};
 
 use super::{
     address,
-    credential::{Credential, Credentials},
+    credential::{Credential, Credentials, OnRefresh},
     endpoint::Endpoint,
-    error::{BuildError, OnRefresh, RefreshError},
+    error::{BuildError, RefreshError},
     http::HttpClient,
     settings::ApiSettings,
 };

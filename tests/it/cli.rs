@@ -136,7 +136,7 @@ async fn usage_and_help() {
     run(&[], &[]).await.expect_failure(64, &["Usage: edna-courier", "check"]);
     let help = run(&["--help"], &[]).await;
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for word in ["run", "demo", "sandbox", "check", "topology", "Exit codes: 0 done", "78 configuration"] {
+    for word in ["run", "demo", "sandbox", "check", "topology", "Exit codes: 0 success", "78 configuration"] {
         assert!(help.stdout.contains(word), "{word} in {}", help.stdout);
     }
     let version = run(&["--version"], &[]).await;

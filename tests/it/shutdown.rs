@@ -91,7 +91,7 @@ async fn out_of_time_is_told_and_the_commands_are_back_in_the_queue() {
     let daemon = busy(&stage, "200ms").await;
     daemon.signal("TERM");
     assert_eq!(daemon.wait_exit(SOON).await, 70);
-    assert!(daemon.log_text().contains("the drain ran out of time with 4 commands in hand"), "{}", daemon.log_text());
+    assert!(daemon.log_text().contains("the drain timed out with 4 commands in hand"), "{}", daemon.log_text());
     expect_all_back(&stage).await;
 }
 

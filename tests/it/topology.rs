@@ -159,7 +159,7 @@ async fn another_type_is_a_failure_and_left_as_it_is() {
     }
     let told = topology("verify", &queues).await;
     assert!(
-        told.stderr.contains(&format!("wrong type: exchange {events}, queue {dead}; stop who uses it")),
+        told.stderr.contains(&format!("wrong type: exchange {events}, queue {dead}; stop its users")),
         "{}",
         told.stderr
     );

@@ -1,4 +1,4 @@
-//! Removes what the demo has declared, as far as that is possible at all, and nothing else.
+//! Deletes the exchanges and queues that the demo has declared, and no others.
 
 use std::{future::Future, time::Duration};
 
@@ -7,44 +7,43 @@ use lapin::{
     options::{ExchangeDeleteOptions, QueueDeleteOptions},
 };
 
-use super::{settings::PREFIX, traffic::short};
-use crate::{amqp::topology::Names, cli::link::Link, domain::tier::Tiers};
+use super::{backend::short, settings::PREFIX};
+use crate::{amqp::topology::Names, cli::broker_client::BrokerClient, domain::tier::Tiers};
 
-/// For one name.
-const STEP: Duration = Duration::from_secs(5);
-/// For everything: long enough for a broker that starts again.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two tries.
-const PAUSE: Duration = Duration::from_millis(500);
+/// For one deletion.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
+/// For all deletions with their retries; long enough for a broker to restart.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Deletes all queues and exchanges of a demo's prefix, messages included; what is not there is no error. The connection
-/// is a new one: the broker may block, or have ended, the one that the demo published on.
-pub(super) async fn remove(link: &Link, prefix: &str) -> Result<(), String> {
+/// Deletes all queues and exchanges with the prefix of a demo, with their messages. Missing ones are no error.
+///
+/// Opens new connections, because the broker may have blocked or closed the one that the demo published on.
+pub(super) async fn remove(client: &BrokerClient, prefix: &str) -> Result<(), String> {
     let (names, mut problem) = (names(prefix)?, None);
-    let in_time = tokio::time::timeout(PATIENCE, go_on(link, &names, &mut problem)).await;
-    if in_time == Ok(true) {
+    let removed = tokio::time::timeout(TIMEOUT, delete_with_retries(client, &names, &mut problem)).await;
+    if removed == Ok(true) {
         return Ok(());
     }
     let problem = problem.unwrap_or_else(|| "the broker does not answer".to_owned());
     Err(format!(
-        "cannot remove everything: {problem}; delete the queues and exchanges {prefix}.* that are left by hand"
+        "cannot delete the demo's queues and exchanges: {problem}; delete the remaining ones, {prefix}.*, by hand"
     ))
 }
 
-/// Of a demo and of nobody else.
 fn names(prefix: &str) -> Result<Vec<String>, String> {
     if !prefix.starts_with(PREFIX) {
-        return Err(format!("nothing is removed: {prefix} does not start with {PREFIX}, so it is not the demo's"));
+        return Err(format!("nothing is deleted: the prefix {prefix} does not start with {PREFIX}"));
     }
     Ok(Names::new(prefix).all(&Tiers::default()))
 }
 
-/// Until all is gone, or the broker refuses something for good; keeps the first problem. Whether all is gone.
-async fn go_on(link: &Link, names: &[String], problem: &mut Option<String>) -> bool {
+/// Returns `true` when everything is deleted, `false` when the broker refuses a deletion. Keeps the first problem.
+async fn delete_with_retries(client: &BrokerClient, names: &[String], problem: &mut Option<String>) -> bool {
     loop {
-        let (found, is_final) = match link.connect().await {
+        let (found, is_final) = match client.connect().await {
             Err(found) => (found, false),
-            Ok(connection) => match delete(&connection, names).await {
+            Ok(connection) => match delete_all(&connection, names).await {
                 Ok(()) => return true,
                 Err(found) => (found, connection.status().connected()),
             },
@@ -53,19 +52,19 @@ async fn go_on(link: &Link, names: &[String], problem: &mut Option<String>) -> b
         if is_final {
             return false;
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
-/// Goes on past errors and returns the first.
-async fn delete(connection: &Connection, names: &[String]) -> Result<(), String> {
+/// Continues after errors and returns the first.
+async fn delete_all(connection: &Connection, names: &[String]) -> Result<(), String> {
     let mut result = Ok(());
     for name in names {
-        let queue = step(connection, async |channel| {
+        let queue = on_new_channel(connection, async |channel| {
             channel.queue_delete(short(name), QueueDeleteOptions::default()).await.map(|_| ())
         });
         result = result.and(queue.await);
-        let exchange = step(connection, async |channel| {
+        let exchange = on_new_channel(connection, async |channel| {
             channel.exchange_delete(short(name), ExchangeDeleteOptions::default()).await
         });
         result = result.and(exchange.await);
@@ -73,15 +72,15 @@ async fn delete(connection: &Connection, names: &[String]) -> Result<(), String>
     result
 }
 
-/// On a channel of its own: a refusal closes it.
-async fn step<F>(connection: &Connection, call: impl FnOnce(Channel) -> F) -> Result<(), String>
+/// A refused deletion closes its channel, so each has its own.
+async fn on_new_channel<F>(connection: &Connection, call: impl FnOnce(Channel) -> F) -> Result<(), String>
 where
     F: Future<Output = Result<(), lapin::Error>>,
 {
-    let done = async { call(connection.create_channel().await?).await };
-    match tokio::time::timeout(STEP, done).await {
-        Ok(done) => done.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("the broker did not answer within {} s", STEP.as_secs())),
+    let deleted = async { call(connection.create_channel().await?).await };
+    match tokio::time::timeout(DELETE_TIMEOUT, deleted).await {
+        Ok(deleted) => deleted.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the broker did not answer within {} s", DELETE_TIMEOUT.as_secs())),
     }
 }
 
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_a_demos_is_removed() {
+    fn names_without_demo_prefix_are_refused() {
         for prefix in ["prod", "edna", "edna-demo", "my-edna-demo-1", "EDNA-DEMO-1", ""] {
             assert!(names(prefix).is_err(), "{prefix}");
         }

@@ -1,107 +1,93 @@
-//! `edna-courier demo`: sandbox, topology and daemon against a real broker; every command's end is checked.
+//! `edna-courier demo`: runs sandbox and daemon against a real broker, and checks the outcome of every command.
 
-mod account;
+mod backend;
 mod cleanup;
 mod plan;
-mod posts;
-mod reach;
+mod post_check;
+mod progress;
+mod session;
 mod settings;
-mod show;
-mod traffic;
-mod watch;
+mod summary;
+mod tracker;
+mod wait;
 
 use std::{net::Ipv4Addr, time::Duration};
 
 use clap::Args;
 
-use self::{traffic::Backend, watch::Scene};
-use super::{Exit, link::Link, output, run::Stop, runtime};
+use self::{backend::Backend, session::Session};
+use super::{Exit, broker_client::BrokerClient, exit::failed, runtime, signals::StopSignals};
 use crate::{
     amqp::topology::Names,
-    config::{Config, Sources},
+    config::Sources,
     sandbox::{self, Sandbox},
     telemetry::logging,
 };
 
-/// What the sandbox accepts in the demo.
-const TOKEN: &str = "demo-token";
-/// How long the sandbox thinks before it answers.
-const LATENCY: Duration = Duration::from_millis(20);
+/// How long the sandbox delays each answer.
+const API_LATENCY: Duration = Duration::from_millis(20);
 
-/// What `demo` takes.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
-    /// How many commands to send.
+pub(super) struct DemoArgs {
+    /// Number of commands to send.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: u32,
-    /// Stays up after the last command, until Ctrl-C, to look around.
+    /// Keeps the daemon running after the last command, until Ctrl-C.
     #[arg(long)]
     keep: bool,
-    /// Tells the result as JSON.
+    /// Prints the result as JSON.
     #[arg(long)]
     json: bool,
 }
 
-impl Arguments {
-    fn count(&self) -> usize {
-        usize::try_from(self.count).unwrap_or(usize::MAX)
-    }
+/// Every failure is printed where it occurs; the first one determines the exit code. Everything that was started or
+/// declared is removed in any case.
+pub(super) fn execute(args: &DemoArgs, sources: &Sources) -> Result<Exit, Exit> {
+    runtime::block_on(demo(args, sources)).map(|()| Exit::Success)
 }
 
-pub(super) fn execute(arguments: &Arguments, sources: Sources) -> Exit {
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit,
-    };
-    let played = runtime.block_on(demo(arguments, &sources));
-    // What still hangs in a look-up of names or in a socket is not waited for.
-    runtime.shutdown_background();
-    played.map_or_else(|exit| exit, |()| Exit::Done)
-}
-
-/// Each problem is told where it occurs; the first decides how the demo ends. Whatever happens, all is taken down again.
-async fn demo(arguments: &Arguments, sources: &Sources) -> Result<(), Exit> {
-    // From here on a signal can't end us before everything is removed.
-    let mut stop = Stop::listen().map_err(failed)?;
+async fn demo(args: &DemoArgs, sources: &Sources) -> Result<(), Exit> {
+    // From here on a signal does not kill the process before everything is removed.
+    let mut signals = StopSignals::listen().map_err(failed)?;
+    let count = usize::try_from(args.count).unwrap_or(usize::MAX);
     let options = sandbox::Options {
-        token: Some(TOKEN.into()),
-        latency: LATENCY,
-        keep: posts::at_most(arguments.count()),
+        token: Some(settings::TOKEN.into()),
+        latency: API_LATENCY,
+        keep: post_check::max_posts(count),
         ..sandbox::Options::default()
     };
     let sandbox = Sandbox::start((Ipv4Addr::LOCALHOST, 0).into(), options).map_err(failed)?;
-    let played = on_broker(arguments, sources, &sandbox, &mut stop).await;
+    let result = with_broker(args, count, sources, &sandbox, &mut signals).await;
     let stopped = sandbox.stop().await.map_err(failed);
-    played.and(stopped)
+    result.and(stopped)
 }
 
-async fn on_broker(arguments: &Arguments, sources: &Sources, sandbox: &Sandbox, stop: &mut Stop) -> Result<(), Exit> {
-    let config = settings::load(sources, sandbox.addr())?;
-    logging::init(&config.log.level, config.log.format).map_err(failed)?;
-    let (link, prefix) = (Link::new(&config.broker, "edna-courier demo"), config.broker.prefix.clone());
+async fn with_broker(
+    args: &DemoArgs,
+    count: usize,
+    sources: &Sources,
+    sandbox: &Sandbox,
+    signals: &mut StopSignals,
+) -> Result<(), Exit> {
+    let config = settings::load(sources, sandbox.addr()).map_err(|mistakes| Exit::Configuration.because(mistakes))?;
+    logging::init(&config.log.level, config.log.format, config.log.no_color).map_err(failed)?;
+    let (client, prefix) = (BrokerClient::new(&config.broker, "edna-courier demo"), config.broker.prefix.clone());
     let connection = tokio::select! {
-        connected = link.connect() => connected.map_err(unreachable)?,
-        () = stop.asked() => return Err(failed(watch::INTERRUPTED)),
+        connected = client.connect() => connected.map_err(unreachable)?,
+        () = signals.recv() => return Err(failed(session::INTERRUPTED)),
     };
     let backend = Backend::new(connection, Names::new(&prefix));
-    let played = play(&Scene { arguments, sandbox, backend: &backend }, config, stop).await;
-    // Before the removal: what is still on its way on this connection must not come after it.
+    let session = Session { count, keep: args.keep, json: args.json, sandbox, backend: &backend };
+    let result = match backend.declare().await.map_err(failed) {
+        Ok(()) => session.run(config, signals).await,
+        Err(exit) => Err(exit),
+    };
+    // Closed before the removal, so that no late publish or declaration follows it.
     backend.close().await;
-    let removed = cleanup::remove(&link, &prefix).await.map_err(failed);
-    played.and(removed)
-}
-
-async fn play(scene: &Scene<'_>, config: Config, stop: &mut Stop) -> Result<(), Exit> {
-    scene.backend.declare().await.map_err(failed)?;
-    watch::with_daemon(scene, config, stop).await
+    let removed = cleanup::remove(&client, &prefix).await.map_err(failed);
+    result.and(removed)
 }
 
 fn unreachable(problem: String) -> Exit {
-    output::problem(&format!("{problem}; start RabbitMQ there or set EDNA_COURIER__BROKER__URL"));
-    Exit::Unreachable
-}
-
-fn failed(problem: impl std::fmt::Display) -> Exit {
-    output::problem(&problem);
-    Exit::Failed
+    Exit::Unreachable.because(format!("{problem}; start RabbitMQ there or set EDNA_COURIER__BROKER__URL"))
 }

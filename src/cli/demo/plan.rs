@@ -1,29 +1,29 @@
-//! The commands that the demo sends: mostly plain ones, and of every trouble some, each with the end that it must reach.
+//! The commands that the demo sends, some with a failure of each kind, and the outcome expected of each.
 
 use serde_json::{Value, json};
 
 use crate::domain::reason::{Outcome, Reason};
 
-/// One message to send, and what must become of it.
+/// One message to publish, and its expected effect.
 #[derive(Clone, Debug)]
-pub(super) struct Planned {
+pub(super) struct PlannedMessage {
     pub(super) body: Vec<u8>,
     pub(super) content_type: &'static str,
-    pub(super) expected: Expected,
-    /// How often it is posted.
+    pub(super) expected: ExpectedOutcome,
+    /// The number of POSTs that the sandbox must receive.
     pub(super) posts: usize,
 }
 
-/// An end. An event tells it unless no id can be read; a dead letter tells it unless it is a success.
+/// The expected outcome. Each but a success has a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Expected {
+pub(super) struct ExpectedOutcome {
     /// `None` for a success.
     pub(super) reason: Option<Reason>,
-    /// Whether there is an event.
+    /// Whether there is an event: not if the message has no readable id.
     pub(super) event: bool,
 }
 
-impl Expected {
+impl ExpectedOutcome {
     const SUCCESS: Self = Self { reason: None, event: true };
 
     const fn dead(reason: Reason) -> Self {
@@ -37,44 +37,49 @@ impl Expected {
 
 const JSON: &str = "application/json";
 const CLOUD_EVENT: &str = "application/cloudevents+json";
-/// Of so many commands in a row, each kind of trouble occurs once or twice.
+/// Each kind of failure occurs once or twice in this many consecutive commands.
 const CYCLE: usize = 50;
 
 const TEXT: &str = "Your order ";
 
-/// The `index`th message of the demo; markers in the text tell the sandbox how to misbehave.
-pub(super) fn planned(index: usize) -> Planned {
+/// The message with this index. Markers in its text control the failures of the sandbox.
+pub(super) fn planned(index: usize) -> PlannedMessage {
     let text = format!("{TEXT}{index} is ready");
     let json = |text: &str, more: Value, expected, posts| {
         let body = command(index, text, &more).to_string().into_bytes();
-        Planned { body, content_type: JSON, expected, posts }
+        PlannedMessage { body, content_type: JSON, expected, posts }
     };
     let marked = |marker: &str| format!("{text} [[{marker}]]");
     match index % CYCLE {
-        4 => Planned { body: b"{\"text\": \"cut off".to_vec(), content_type: JSON, expected: UNREADABLE, posts: 0 },
-        9 => json(&text, json!({"txet": "a typo"}), Expected::dead(Reason::Malformed), 0),
-        14 => json(&marked("status=400"), json!({}), Expected::dead(Reason::Rejected), 1),
-        19 => json(&marked("cut"), json!({"onUncertain": "park"}), Expected::dead(Reason::Uncertain), 1),
-        24 => json(&text, json!({"expiresAt": "2020-01-01T00:00:00Z"}), Expected::dead(Reason::Expired), 0),
-        29 | 39 => json(&marked("status=503,times=2"), json!({}), Expected::SUCCESS, 3),
+        4 => PlannedMessage {
+            body: b"{\"text\": \"cut off".to_vec(),
+            content_type: JSON,
+            expected: UNREADABLE,
+            posts: 0,
+        },
+        9 => json(&text, json!({"txet": "a typo"}), ExpectedOutcome::dead(Reason::Malformed), 0),
+        14 => json(&marked("status=400"), json!({}), ExpectedOutcome::dead(Reason::Rejected), 1),
+        19 => json(&marked("cut"), json!({"onUncertain": "park"}), ExpectedOutcome::dead(Reason::Uncertain), 1),
+        24 => json(&text, json!({"expiresAt": "2020-01-01T00:00:00Z"}), ExpectedOutcome::dead(Reason::Expired), 0),
+        29 | 39 => json(&marked("status=503,times=2"), json!({}), ExpectedOutcome::SUCCESS, 3),
         34 => {
             let receipt = json!({"url": "https://example.org/receipt.pdf", "name": "receipt.pdf"});
-            json(&text, json!({"attachments": [receipt]}), Expected::SUCCESS, 1)
+            json(&text, json!({"attachments": [receipt]}), ExpectedOutcome::SUCCESS, 1)
         }
         44 => {
             let body = cloud_event(index, &text);
-            Planned { body, content_type: CLOUD_EVENT, expected: Expected::SUCCESS, posts: 1 }
+            PlannedMessage { body, content_type: CLOUD_EVENT, expected: ExpectedOutcome::SUCCESS, posts: 1 }
         }
-        _ => json(&text, json!({}), Expected::SUCCESS, 1),
+        _ => json(&text, json!({}), ExpectedOutcome::SUCCESS, 1),
     }
 }
 
-/// The command that a posted text belongs to.
+/// The index of the command with this text.
 pub(super) fn index_of(text: &str) -> Option<usize> {
     text.strip_prefix(TEXT)?.split(' ').next()?.parse().ok()
 }
 
-const UNREADABLE: Expected = Expected { reason: Some(Reason::Malformed), event: false };
+const UNREADABLE: ExpectedOutcome = ExpectedOutcome { reason: Some(Reason::Malformed), event: false };
 
 fn command(index: usize, text: &str, more: &Value) -> Value {
     let (channel, address) = if index.is_multiple_of(3) {

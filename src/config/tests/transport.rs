@@ -24,16 +24,13 @@ fn proxy_that_is_not_a_proxy_url_is_a_mistake() {
 
 #[test]
 fn client_certificate_must_be_a_pair() {
-    let folder = Folder::new();
+    let dir = TempDir::new();
     let pair = |name: &str| {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
-        (
-            folder.file(&format!("{name}.crt"), &cert.pem()),
-            folder.file(&format!("{name}.key"), &signing_key.serialize_pem()),
-        )
+        (dir.file(&format!("{name}.crt"), &cert.pem()), dir.file(&format!("{name}.key"), &signing_key.serialize_pem()))
     };
     let ((cert, key), (_, other_key)) = (pair("a"), pair("b"));
-    let (absent, text) = (folder.0.join("absent").display().to_string(), folder.file("text", "hello"));
+    let (absent, text) = (dir.0.join("absent").display().to_string(), dir.file("text", "hello"));
     let files = |cert: &str, key: &str| load(&[("API__CERT_FILE", cert), ("API__KEY_FILE", key)]);
     assert_eq!(files(&cert, &key).unwrap().api.identity_files, Some((cert.clone().into(), key.clone().into())));
     assert_eq!(load(&[]).unwrap().api.identity_files, None);

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use super::world::World;
 use crate::{
     domain::journal::{Record, RecordedOutcome, SendKey},
-    gate::{GateHold, GateReason},
+    gate::GateReason,
     ports::{Journal, JournalResult, JournalUnavailable},
+    telemetry::ClosedGate,
 };
 
 /// What is on record.
@@ -15,7 +16,7 @@ pub(super) struct Memory {
     records: HashMap<SendKey, Record>,
     uncertain: HashMap<SendKey, bool>,
     /// While it cannot be written, the gate is closed.
-    full: Option<GateHold>,
+    full: Option<ClosedGate>,
     /// Every call that changed something, in order.
     pub(super) written: Vec<&'static str>,
     /// It is not known to be complete.
@@ -24,7 +25,7 @@ pub(super) struct Memory {
 
 impl World {
     /// From now on the journal can be written, or not.
-    pub(super) fn fill_disk(&self, full: Option<GateHold>) {
+    pub(super) fn fill_disk(&self, full: Option<ClosedGate>) {
         self.memory().full = full;
     }
 

@@ -1,26 +1,26 @@
-//! Events of the API client other than attempts.
+//! What happens between us and the API, besides attempts.
 
 use tracing::{info, warn};
 
-use super::event::TelemetryEvent;
-use crate::telemetry::state::TelemetryState;
+use super::Event;
+use crate::telemetry::Telemetry;
 
-/// A login or a read of a changed token file succeeded or failed.
+/// The credential was renewed, by a login or a changed token file, or could not be.
 #[derive(Clone, Copy, Debug)]
 pub struct CredentialRefresh<'a> {
-    /// The error says what failed and what to do, without a secret.
+    /// Why it failed and what to do, without a secret in it.
     pub result: Result<(), &'a str>,
 }
 
-impl TelemetryEvent for CredentialRefresh<'_> {
-    fn count(&self, state: &TelemetryState) {
-        state.metrics.api.count_credential_refresh(self.result.is_ok());
+impl Event for CredentialRefresh<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.api.credential_refreshed(self.result.is_ok());
     }
 
     fn log(&self) {
         match self.result {
-            Ok(()) => info!("API credential refreshed"),
-            Err(problem) => warn!(problem, "refreshing the API credential failed: {problem}"),
+            Ok(()) => info!("the API credential was refreshed"),
+            Err(problem) => warn!(problem, "the API credential could not be refreshed: {problem}"),
         }
     }
 }

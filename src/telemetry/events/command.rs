@@ -1,11 +1,11 @@
-//! Events of a command's life.
+//! What happens to a command.
 
 use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 use tracing::{debug, info, trace, warn};
 
-use super::event::{TelemetryEvent, millis};
+use super::{Event, millis};
 use crate::{
     domain::{
         command::CommandId,
@@ -14,227 +14,227 @@ use crate::{
         schedule::OrderCounters,
         verdict::Verdict,
     },
-    telemetry::state::TelemetryState,
+    telemetry::Telemetry,
 };
 
-/// The broker delivered a command.
+/// The daemon took a command from the queue.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandReceived {
-    /// The broker delivered it before.
+    /// The broker had handed it out before.
     pub redelivered: bool,
-    /// Time in the queue; `None` if the message has no timestamp.
+    /// The time in the queue, when the producer dated the message.
     pub waited: Option<Duration>,
 }
 
-impl TelemetryEvent for CommandReceived {
-    fn count(&self, state: &TelemetryState) {
-        state.metrics.commands.count_received(self.redelivered, self.waited);
-        state.health.record_progress();
+impl Event for CommandReceived {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.commands.received(self.redelivered, self.waited);
+        telemetry.moved();
     }
 
     fn log(&self) {
         let Self { redelivered, waited } = *self;
-        debug!(redelivered, waited_ms = waited.map(millis), "command received");
+        debug!(redelivered, waited_ms = waited.map(millis), "took a command from the queue");
     }
 }
 
-/// An attempt ended. Not `Debug`: the evidence holds the API's response body.
+/// An attempt ended. Never `Debug`: the evidence holds the API's answer.
 #[derive(Clone, Copy)]
 pub struct AttemptMade<'a> {
-    /// The command's id.
+    /// Whose.
     pub command_id: &'a CommandId,
-    /// What the attempt proved.
+    /// What it proved.
     pub verdict: Verdict,
-    /// What came back; only the status, or why there is none, is logged.
+    /// What came back; only the status, or why there is none, is told.
     pub evidence: &'a Evidence,
-    /// Time from the start of the request to the end of the response.
+    /// From the start of the request to the end of the answer.
     pub took: Duration,
 }
 
-impl TelemetryEvent for AttemptMade<'_> {
-    fn count(&self, state: &TelemetryState) {
-        state.metrics.api.count_attempt(self.verdict, self.evidence.status(), self.took);
-        state.health.record_progress();
+impl Event for AttemptMade<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.api.attempt_made(self.verdict, self.evidence.status(), self.took);
+        telemetry.moved();
     }
 
-    /// An uncertain attempt is `info`: its message may reach a customer twice.
+    /// An uncertain attempt is told even without `debug`: it is the one that may reach a customer twice.
     fn log(&self) {
         let (id, verdict, took_ms) = (self.command_id, self.verdict.as_str(), millis(self.took));
-        let (command_id, status, evidence) = (id.as_str(), self.evidence.status(), self.evidence);
+        let (command_id, status, answer) = (id.as_str(), self.evidence.status(), self.evidence);
         if self.verdict == Verdict::Uncertain {
-            info!(command_id, verdict, status, took_ms, "command {id:?} may have reached the API: {evidence}");
+            info!(command_id, verdict, status, took_ms, "command {id:?} may have reached the API or not: {answer}");
         } else {
-            debug!(command_id, verdict, status, took_ms, "attempt for command {id:?}: {verdict} ({evidence})");
+            debug!(command_id, verdict, status, took_ms, "attempt for command {id:?}: {verdict} ({answer})");
         }
     }
 }
 
-/// The journal holds an unfinished attempt whose owner is gone: the request may have reached the API.
+/// The journal knows an attempt whose owner is gone: it may have reached the API.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptOrphaned<'a> {
-    /// The command's id.
+    /// Whose.
     pub command_id: &'a CommandId,
 }
 
-impl TelemetryEvent for AttemptOrphaned<'_> {
-    fn count(&self, state: &TelemetryState) {
-        state.health.record_progress();
+impl Event for AttemptOrphaned<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.moved();
     }
 
     fn log(&self) {
         let (id, command_id) = (self.command_id, self.command_id.as_str());
-        info!(command_id, "command {id:?} may have reached the API: its daemon stopped before the response");
+        info!(
+            command_id,
+            "command {id:?} may have reached the API or not: the daemon that sent it was gone before the answer"
+        );
     }
 }
 
-/// A finished command was delivered again: its event was published again, without a POST.
+/// A command whose end the journal knows came again: the event was told again, and nothing was sent.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandRepeated<'a> {
-    /// The command's id.
+    /// Whose.
     pub command_id: &'a CommandId,
-    /// The recorded outcome.
+    /// How it had ended.
     pub outcome: Outcome,
 }
 
-impl TelemetryEvent for CommandRepeated<'_> {
-    fn count(&self, state: &TelemetryState) {
-        state.metrics.commands.count_repeat();
-        state.health.record_progress();
+impl Event for CommandRepeated<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.commands.repeated();
+        telemetry.moved();
     }
 
     fn log(&self) {
         let (id, command_id, outcome) = (self.command_id, self.command_id.as_str(), self.outcome.as_str());
-        debug!(command_id, outcome, "command {id:?} was finished before ({outcome}): its event was published again");
+        debug!(command_id, outcome, "command {id:?} came again: it had {outcome}, and its event was told again");
     }
 }
 
-/// The API accepted a command, but its response is not the documented one: the event's `response` is null.
+/// The API took a command, and its answer is not the documented one: the event tells no response.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerUnread<'a> {
-    /// The command's id.
+    /// Whose.
     pub command_id: &'a CommandId,
 }
 
-impl TelemetryEvent for AnswerUnread<'_> {
-    fn count(&self, state: &TelemetryState) {
-        state.health.record_progress();
+impl Event for AnswerUnread<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.moved();
     }
 
     fn log(&self) {
         let command_id = self.command_id.as_str();
         warn!(
             command_id,
-            "the API accepted command {command_id:?}, but its response is not the documented JSON: \
-             the event's `response` is null; check api.base_url and the API's version"
+            "the API took command {command_id:?}, but its answer is not the documented JSON: \
+             the event's response is null; check api.base_url and the API's version"
         );
     }
 }
 
-/// A command was delayed: the broker confirmed its copy in a tier.
+/// A command waits in a tier; its copy there is confirmed.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandDelayed<'a> {
-    /// The command's id.
+    /// Whose.
     pub command_id: &'a CommandId,
-    /// The tier's name.
+    /// In which tier.
     pub tier: &'a str,
-    /// The tier's index among the configured tiers.
-    pub tier_index: usize,
-    /// Counted attempts so far.
+    /// Where that stands among the tiers.
+    pub place: usize,
+    /// Attempts that counted so far.
     pub attempts: u32,
 }
 
-impl TelemetryEvent for CommandDelayed<'_> {
-    fn count(&self, state: &TelemetryState) {
-        state.metrics.commands.count_delayed(self.tier_index);
-        state.health.record_progress();
+impl Event for CommandDelayed<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.commands.parked(self.place);
+        telemetry.moved();
     }
 
     fn log(&self) {
-        let Self { command_id: id, tier, attempts, .. } = *self;
-        debug!(
-            command_id = id.as_str(),
-            tier, attempts, "command {id:?} delayed in tier {tier} after {attempts} attempts"
-        );
+        let (command, command_id) = (Named(Some(self.command_id)), self.command_id.as_str());
+        let Self { tier, attempts, .. } = *self;
+        debug!(command_id, tier, attempts, "{command} waits in the tier {tier} after {attempts} attempts");
     }
 }
 
-/// An attempt passed the rate limits.
+/// An attempt starts that had waited for a rate, or for nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct RateWaited {
-    /// Time that only rate limits held the attempt back; may be zero.
+    /// How long nothing but rates held it back.
     pub wait: Duration,
 }
 
-impl TelemetryEvent for RateWaited {
-    fn count(&self, state: &TelemetryState) {
-        state.metrics.commands.observe_rate_wait(self.wait);
+impl Event for RateWaited {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.commands.rate_waited(self.wait);
     }
 
     fn log(&self) {
         if !self.wait.is_zero() {
-            let wait_ms = millis(self.wait);
-            trace!(wait_ms, "an attempt waited {wait_ms} ms for rate limits");
+            trace!(wait_ms = millis(self.wait), "an attempt waited for the rate limits");
         }
     }
 }
 
-/// Commands were delayed to keep the order, or their order was given up.
+/// Commands were sent to a tier for the order's sake, or their order was given up.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderEvents {
-    /// The counters at the last report.
+    /// What had happened when it was looked at before.
     pub before: OrderCounters,
-    /// The counters now.
+    /// What has happened so far.
     pub now: OrderCounters,
 }
 
-impl TelemetryEvent for OrderEvents {
-    fn count(&self, state: &TelemetryState) {
-        state.metrics.commands.count_order_events(self.before, self.now);
+impl Event for OrderEvents {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.commands.lanes(self.before, self.now);
     }
 
     fn log(&self) {
-        let (before, now) = (self.before, self.now);
-        let (forgotten, given_up) = (now.forgotten - before.forgotten, now.given_up - before.given_up);
+        let (forgotten, given_up) =
+            (self.now.forgotten - self.before.forgotten, self.now.given_up - self.before.given_up);
         if forgotten + given_up > 0 {
             warn!(
                 forgotten,
                 given_up,
-                "the order of commands is no longer guaranteed: {forgotten} did not return from their tier in time, \
-                 {given_up} exceeded the number of delayed commands that are tracked"
+                "the order of {} commands is given up: they did not come back from a tier in time, or too many are there",
+                forgotten + given_up
             );
         }
     }
 }
 
-/// A command is finished: the broker confirmed its outcome.
+/// A command reached its end: its outcome is published and confirmed.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandFinished<'a> {
-    /// The command's id; `None` if the message is malformed and no id could be read.
+    /// Whose; `None` when the message was malformed and no id could be read.
     pub command_id: Option<&'a CommandId>,
-    /// The dead letter's reason; `None` if the command succeeded.
+    /// Why it is a dead letter; `None` when it succeeded.
     pub reason: Option<Reason>,
     /// The dead letter's `courier-detail`: the field and its problem, or the API's status; no personal data.
     pub detail: Option<&'a str>,
-    /// Counted attempts.
+    /// Attempts that counted.
     pub attempts: u32,
-    /// Time from the first delivery to the outcome.
+    /// From the first sight to the outcome.
     pub age: Duration,
-    /// More than one of its requests may have reached the API.
+    /// More than one request of it may have reached the API.
     pub possible_duplicate: bool,
 }
 
-impl TelemetryEvent for CommandFinished<'_> {
-    fn count(&self, state: &TelemetryState) {
-        state.metrics.commands.count_finished(self.reason, self.age, self.possible_duplicate);
+impl Event for CommandFinished<'_> {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.commands.finished(self.reason, self.age, self.possible_duplicate);
         if self.reason.is_none() {
-            state.health.record_success(Timestamp::now());
+            telemetry.inner.health.succeeded(Timestamp::now());
         }
-        state.health.record_progress();
+        telemetry.moved();
     }
 
     fn log(&self) {
         let Self { attempts, possible_duplicate, .. } = *self;
-        let (command, age_ms) = (CommandName(self.command_id), millis(self.age));
+        let (command, age_ms) = (Named(self.command_id), millis(self.age));
         let command_id = self.command_id.map(CommandId::as_str);
         let outcome = self.reason.map_or(Outcome::Succeeded, Reason::outcome).as_str();
         let Some(reason) = self.reason.map(Reason::as_str) else {
@@ -250,15 +250,15 @@ impl TelemetryEvent for CommandFinished<'_> {
             attempts,
             age_ms,
             possible_duplicate,
-            "{command} was published as a dead letter: {reason} ({detail})"
+            "{command} is a dead letter: {reason} ({detail})"
         );
     }
 }
 
-/// A command in a log message. The id is quoted and escaped, so that it cannot start a line of its own.
-struct CommandName<'a>(Option<&'a CommandId>);
+/// A command in a line: its id in quotes and escaped, so that it can't start a line of its own.
+struct Named<'a>(Option<&'a CommandId>);
 
-impl fmt::Display for CommandName<'_> {
+impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(id) => write!(f, "command {id:?}"),

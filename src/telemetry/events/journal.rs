@@ -1,60 +1,60 @@
-//! Events of the journal other than closing the gate.
+//! What happens to the journal, besides the gate that it closes.
 
 use std::time::Duration;
 
 use tracing::{trace, warn};
 
-use super::event::TelemetryEvent;
-use crate::telemetry::state::TelemetryState;
+use super::Event;
+use crate::telemetry::Telemetry;
 
-/// A journal write became durable.
+/// A write is durable.
 #[derive(Clone, Copy, Debug)]
-pub struct JournalWritten {
-    /// Time from the write until the disk or Redis acknowledged it.
+pub struct JournalWrote {
+    /// From the write to the answer of the disk, or of Redis.
     pub took: Duration,
 }
 
-impl TelemetryEvent for JournalWritten {
-    fn count(&self, state: &TelemetryState) {
-        state.metrics.journal.observe_write(self.took);
+impl Event for JournalWrote {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.journal.wrote(self.took);
     }
 
     fn log(&self) {
-        trace!(took_us = self.took.as_micros(), "journal written");
+        trace!(took_us = self.took.as_micros(), "the journal was written");
     }
 }
 
-/// The size of the journal changed.
+/// How much the journal holds.
 #[derive(Clone, Copy, Debug)]
-pub struct JournalSize {
-    /// Recorded commands.
+pub struct JournalHolds {
+    /// Sends on record.
     pub entries: u64,
     /// Bytes on disk.
     pub bytes: u64,
 }
 
-impl TelemetryEvent for JournalSize {
-    fn count(&self, state: &TelemetryState) {
-        state.metrics.journal.set_size(self.entries, self.bytes);
+impl Event for JournalHolds {
+    fn count(&self, telemetry: &Telemetry) {
+        telemetry.inner.metrics.journal.holds(self.entries, self.bytes);
     }
 
     fn log(&self) {
-        trace!(entries = self.entries, bytes = self.bytes, "the journal holds {} commands", self.entries);
+        trace!(entries = self.entries, bytes = self.bytes, "the journal holds {} sends", self.entries);
     }
 }
 
-/// The journal protects less than configured, or may soon.
+/// The journal protects less than it should, or may soon.
 #[derive(Clone, Copy, Debug)]
-pub struct JournalDegraded<'a> {
+pub struct JournalWeakened<'a> {
     /// What is wrong, where, and what to do.
     pub problem: &'a str,
 }
 
-impl TelemetryEvent for JournalDegraded<'_> {
-    fn count(&self, _: &TelemetryState) {}
+impl Event for JournalWeakened<'_> {
+    fn count(&self, _: &Telemetry) {}
 
     fn log(&self) {
         let problem = self.problem;
-        warn!(problem, "the journal is degraded: {problem}");
+        warn!(problem, "the journal: {problem}");
     }
 }

@@ -1,43 +1,50 @@
-//! Every metric family, in a registry of its own instead of the global one, so that several instances fit in one process.
+//! Every family, in a registry of its own: no globals, so several instances live side by side in one process.
 
 mod api;
 mod broker;
-mod command;
+mod commands;
 mod family;
 mod journal;
 
 use prometheus::{Error, IntGauge, Registry, TextEncoder};
 
 use self::{
-    api::ApiMetrics,
-    broker::BrokerMetrics,
-    command::CommandMetrics,
+    api::Api,
+    broker::Broker,
+    commands::Commands,
     family::{Children, Families},
-    journal::JournalMetrics,
+    journal::Journal,
 };
 use super::health::Health;
-use crate::{domain::tier::Tiers, gate::GateReason};
+use crate::{
+    domain::tier::Tiers,
+    gate::{GateReason, GateState},
+};
 
-/// Every metric; label values are closed sets, present at zero from the start.
+/// All families; label values are closed sets, and all of them are there at zero from the start.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
     gate_closed: Children<GateReason, IntGauge>,
-    pub(crate) commands: CommandMetrics,
-    pub(crate) api: ApiMetrics,
-    pub(crate) broker: BrokerMetrics,
-    pub(crate) journal: JournalMetrics,
+    /// Counts commands.
+    pub(crate) commands: Commands,
+    /// Counts what the API does.
+    pub(crate) api: Api,
+    /// Counts what the broker does.
+    pub(crate) broker: Broker,
+    /// Measures the journal.
+    pub(crate) journal: Journal,
 }
 
 impl Metrics {
-    /// Registers every family; fails only if two share a name.
+    /// Registers everything; fails only when two families share a name.
     pub(crate) fn new(tiers: &Tiers) -> Result<Self, Error> {
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let families = Families(&registry);
         families
-            .gauges(("build_info", "The running version; always 1."), ["version"], [((), [env!("CARGO_PKG_VERSION")])])?
+            .gauges(("build_info", "Which version runs; always 1."), ["version"], [((), [env!("CARGO_PKG_VERSION")])])?
             .set((), true);
         Ok(Self {
             gate_closed: families.gauges(
@@ -45,22 +52,21 @@ impl Metrics {
                 ["reason"],
                 GateReason::ALL.map(|reason| (reason, [reason.as_str()])),
             )?,
-            commands: CommandMetrics::register(&families, tiers)?,
-            api: ApiMetrics::register(&families)?,
-            broker: BrokerMetrics::register(&families)?,
-            journal: JournalMetrics::register(&families)?,
+            commands: Commands::register(&families, tiers)?,
+            api: Api::register(&families)?,
+            broker: Broker::register(&families)?,
+            journal: Journal::register(&families)?,
             registry,
         })
     }
 
-    /// Every family in the Prometheus text format 0.0.4. Gauges of the health state are set here, at each scrape.
-    pub(crate) fn gather(&self, health: &Health) -> Result<String, Error> {
-        let closures = health.gate_closures();
+    /// The families in the Prometheus text format 0.0.4; state that others own is read at this moment, so it can't go stale.
+    pub(crate) fn gather(&self, gate: GateState, health: &Health) -> Result<String, Error> {
         for reason in GateReason::ALL {
-            self.gate_closed.set(reason, closures.iter().any(|closure| closure.reason == reason));
+            self.gate_closed.set(reason, gate.is_closed_by(reason));
         }
-        self.commands.set_gauges(health);
-        self.broker.set_gauges(health);
+        self.commands.show(health);
+        self.broker.show(health);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }

@@ -1,9 +1,9 @@
-//! The table of the topology for people.
+//! Tables for people.
 
 use crate::amqp::topology::{Argument, Topology};
 
-/// Exchanges, queues and bindings, a table each.
-pub(super) fn tables(topology: &Topology) -> String {
+/// Formats exchanges, queue arguments and bindings as one table each.
+pub(super) fn format(topology: &Topology) -> String {
     let exchanges = topology.exchanges.iter().map(|exchange| {
         let alternate = exchange.arguments.get("alternate-exchange").map(Argument::to_string);
         [exchange.name.clone(), exchange.kind.as_str().to_owned(), alternate.unwrap_or_default()]
@@ -21,21 +21,21 @@ pub(super) fn tables(topology: &Topology) -> String {
     let tables = [
         aligned(["exchange", "type", "alternate exchange"], exchanges),
         aligned(["queue", "argument", "value"], arguments),
-        aligned(["from exchange", "to queue", "with key"], bindings),
+        aligned(["exchange", "bound queue", "routing key"], bindings),
     ];
     tables.join("\n\n")
 }
 
-/// Columns as wide as their widest word; no blanks at the end of a line.
+/// Pads each column to its widest cell, and trims the end of each line.
 pub(super) fn aligned<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let rows: Vec<_> = [head.map(str::to_owned)].into_iter().chain(rows).collect();
     let mut widths = [0; N];
     for row in &rows {
-        widths.iter_mut().zip(row).for_each(|(width, word)| *width = word.chars().count().max(*width));
+        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = cell.chars().count().max(*width));
     }
     let line = |row: &[String; N]| {
-        let words = row.iter().zip(widths).map(|(word, width)| format!("{word:<width$}"));
-        words.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -46,25 +46,25 @@ mod tests {
     use crate::{amqp::topology::Names, domain::tier::Tiers};
 
     #[test]
-    fn columns_are_aligned() {
+    fn aligned_counts_characters_not_bytes() {
         let rows = [["a".to_owned(), "bb".to_owned()], ["äöü".to_owned(), String::new()]];
         assert_eq!(aligned(["x", "y"], rows), "x    y\na    bb\näöü");
     }
 
     #[test]
-    fn everything_of_the_model_is_shown() {
+    fn format_includes_every_object() {
         let topology = Topology::new(&Names::new("p"), &Tiers::default(), true);
-        let told = tables(&topology);
+        let text = format(&topology);
         for line in [
             "p.commands    direct  p.unroutable",
             "p.commands    x-dead-letter-routing-key  poison",
             "p.retry.1h    x-message-ttl              3600000",
-            "p.dead         p.dead        \"expired\"",
+            "p.dead        p.dead        \"expired\"",
         ] {
-            assert!(told.lines().any(|shown| shown == line), "{line:?} in\n{told}");
+            assert!(text.lines().any(|shown| shown == line), "{line:?} is missing in\n{text}");
         }
         let arguments: usize = topology.queues.iter().map(|queue| queue.arguments.len()).sum();
         let bindings: usize = topology.queues.iter().map(|queue| queue.bindings.len()).sum();
-        assert_eq!(told.lines().count(), 3 + 2 + topology.exchanges.len() + arguments + bindings);
+        assert_eq!(text.lines().count(), 3 + 2 + topology.exchanges.len() + arguments + bindings);
     }
 }

@@ -1,4 +1,4 @@
-//! The real adapters behind the pipeline's ports.
+//! The adapters behind the pipeline's ports.
 
 use jiff::Timestamp;
 
@@ -9,21 +9,21 @@ use crate::{
     ports::{Clock, Ports, Random},
 };
 
-/// All of them.
-pub(super) struct World {
+/// Implements [`Ports`] with the broker, the API, the journal, and the clock and random numbers of the system.
+pub(super) struct Adapters {
     pub(super) client: ApiClient,
     pub(super) publisher: Publisher,
     pub(super) acks: Acks,
     pub(super) journal: Journal,
 }
 
-impl Ports for World {
+impl Ports for Adapters {
     type Sender = ApiClient;
     type Outbox = Publisher;
     type Settler = Acks;
     type Journal = Journal;
-    type Clock = System;
-    type Random = System;
+    type Clock = SystemClock;
+    type Random = SystemRandom;
 
     fn sender(&self) -> &ApiClient {
         &self.client
@@ -37,25 +37,27 @@ impl Ports for World {
     fn journal(&self) -> &Journal {
         &self.journal
     }
-    fn clock(&self) -> &System {
-        &System
+    fn clock(&self) -> &SystemClock {
+        &SystemClock
     }
-    fn random(&self) -> &System {
-        &System
+    fn random(&self) -> &SystemRandom {
+        &SystemRandom
     }
 }
 
-/// The system's clock and randomness.
 #[derive(Clone, Copy)]
-pub(super) struct System;
+pub(super) struct SystemClock;
 
-impl Clock for System {
+impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
 }
 
-impl Random for System {
+#[derive(Clone, Copy)]
+pub(super) struct SystemRandom;
+
+impl Random for SystemRandom {
     fn random_unit(&self) -> f64 {
         fastrand::f64()
     }

@@ -1,10 +1,10 @@
-//! Anything at all: no panic, no hang, no secret told, nothing that a terminal acts on.
+//! Property tests with arbitrary sources: no panic, no hang, no secret and no control character in an error.
 
 use proptest::prelude::*;
 
-use super::{super::known, *};
+use super::{super::known_keys, *};
 
-/// Stands in every secret.
+/// Part of every secret.
 const SECRET: &str = "s3cr";
 
 fn value() -> impl Strategy<Value = String> {
@@ -17,20 +17,20 @@ fn value() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Of a secret each value holds the secret.
-fn valued(path: &str, value: String) -> String {
-    if known::is_secret(path) { format!("{SECRET}{value}") } else { value }
+/// Adds the secret to the values of secret settings.
+fn mark_secret(path: &str, value: String) -> String {
+    if known_keys::is_secret(path) { format!("{SECRET}{value}") } else { value }
 }
 
 fn setting() -> impl Strategy<Value = (String, String)> {
-    let paths: Vec<_> = known::paths().collect();
+    let paths: Vec<_> = known_keys::paths().collect();
     (prop::sample::select(paths), value()).prop_map(|(path, value)| {
-        let value = valued(&path, value);
+        let value = mark_secret(&path, value);
         (path, value)
     })
 }
 
-/// A variable's name: a setting's or something like it.
+/// An environment variable: a setting, or a name similar to one.
 fn variable() -> impl Strategy<Value = (String, String)> {
     let name = |path: &str| format!("EDNA_COURIER__{}", path.to_uppercase().replace('.', "__"));
     let odd = prop_oneof![
@@ -43,7 +43,7 @@ fn variable() -> impl Strategy<Value = (String, String)> {
     prop_oneof![setting().prop_map(move |(path, value)| (name(&path), value)), (odd, value())]
 }
 
-/// A line of TOML: a setting in any form, or something like it.
+/// A line of TOML: a setting with a value of any kind, or similar text.
 fn line() -> impl Strategy<Value = String> {
     let as_text = |(path, value): (String, String)| format!("{path} = {value:?}");
     prop_oneof![
@@ -59,35 +59,35 @@ fn line() -> impl Strategy<Value = String> {
     ]
 }
 
-fn sound(result: Result<Config, Mistakes>) -> Result<(), TestCaseError> {
+fn check(result: Result<Config, Mistakes>) -> Result<(), TestCaseError> {
     let Err(mistakes) = result else { return Ok(()) };
     prop_assert!(!mistakes.0.is_empty());
-    for told in [mistakes.to_string(), serde_json::to_string(&mistakes).unwrap()] {
-        prop_assert!(!told.contains(SECRET), "{told}");
-        prop_assert!(!told.chars().any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')), "{told:?}");
+    for text in [mistakes.to_string(), serde_json::to_string(&mistakes).unwrap()] {
+        prop_assert!(!text.contains(SECRET), "{text}");
+        prop_assert!(!text.chars().any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')), "{text:?}");
     }
     Ok(())
 }
 
 proptest! {
     #[test]
-    fn any_environment_is_a_configuration_or_mistakes(variables in prop::collection::vec(variable(), 0..12)) {
+    fn load_any_environment_errors_are_safe(variables in prop::collection::vec(variable(), 0..12)) {
         let sources = Sources { environment: variables.into_iter().collect(), ..Sources::default() };
-        sound(Config::load(&sources))?;
+        check(Config::load(&sources))?;
     }
 
     #[test]
-    fn any_file_is_a_configuration_or_mistakes(lines in prop::collection::vec(line(), 0..6)) {
-        let folder = Folder::new();
-        let file = folder.file("a.toml", &lines.join("\n"));
-        sound(Config::load(&sources(Some(&file), &MINIMAL)))?;
+    fn load_any_toml_errors_are_safe(lines in prop::collection::vec(line(), 0..6)) {
+        let dir = TempDir::new();
+        let file = dir.file("a.toml", &lines.join("\n"));
+        check(Config::load(&sources(Some(&file), &MINIMAL)))?;
     }
 
     #[test]
-    fn any_bytes_are_a_configuration_or_mistakes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let folder = Folder::new();
-        let file = folder.file("a.toml", "");
+    fn load_any_bytes_errors_are_safe(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let dir = TempDir::new();
+        let file = dir.file("a.toml", "");
         fs::write(&file, bytes).unwrap();
-        sound(Config::load(&sources(Some(&file), &MINIMAL)))?;
+        check(Config::load(&sources(Some(&file), &MINIMAL)))?;
     }
 }

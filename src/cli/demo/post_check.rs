@@ -1,16 +1,16 @@
-//! Whether the sandbox was posted each command exactly as often as planned: a second POST is a customer's second message.
+//! Checks that the sandbox received the planned number of POSTs for each command: a second POST is a second message.
 
 use std::collections::HashMap;
 
 use super::plan;
 use crate::sandbox::Listing;
 
-/// More posts than any run makes that is as planned; the sandbox remembers so many.
-pub(super) fn at_most(count: usize) -> usize {
+/// An upper bound of the POSTs for `count` commands, which the sandbox must keep for the check.
+pub(super) fn max_posts(count: usize) -> usize {
     count.saturating_mul(4)
 }
 
-/// Compares what arrived with the plan for the first `count` commands; what is wrong, if anything.
+/// Compares the POSTs with the plan of the first `count` commands.
 pub(super) fn check(count: usize, received: &Listing) -> Result<(), String> {
     let mut posts = HashMap::<_, usize>::new();
     for index in received.requests.iter().filter_map(|record| plan::index_of(record.text.as_deref()?)) {
@@ -21,12 +21,12 @@ pub(super) fn check(count: usize, received: &Listing) -> Result<(), String> {
     if let Some(first) = wrong.first() {
         let (wrong, posted, planned) = (wrong.len(), posted(*first), plan::planned(*first).posts);
         return Err(format!(
-            "{wrong} of {count} commands were not posted as often as planned; demo-{first}: {posted} instead of {planned}"
+            "the number of POSTs is wrong for {wrong} of {count} commands; demo-{first}: {posted} instead of {planned}"
         ));
     }
     let planned: usize = (0..count).map(|index| plan::planned(index).posts).sum();
     if u64::try_from(planned) != Ok(received.total) {
-        return Err(format!("the sandbox was posted {} requests instead of {planned}", received.total));
+        return Err(format!("the sandbox received {} POSTs instead of {planned}", received.total));
     }
     Ok(())
 }
@@ -38,7 +38,7 @@ mod tests {
 
     const COUNT: usize = 50;
 
-    /// What arrives when each command is posted as often as given.
+    /// The requests if each command is posted this often.
     fn received(posts: impl Fn(usize) -> usize) -> Listing {
         let indices = (0..COUNT).flat_map(|index| std::iter::repeat_n(index, posts(index)));
         let record = |index| Record {
@@ -54,7 +54,7 @@ mod tests {
         Listing { total: requests.len() as u64, accepted: 0, count: requests.len(), requests }
     }
 
-    /// One turn of the plan: the two unreadable ones, the expired one, the flaky ones, all others.
+    /// The POSTs of one cycle: none for malformed and expired commands, three for those that fail twice.
     fn planned(index: usize) -> usize {
         match index {
             4 | 9 | 24 => 0,
@@ -64,20 +64,20 @@ mod tests {
     }
 
     #[test]
-    fn each_as_often_as_planned_is_right() {
+    fn check_accepts_the_planned_posts() {
         assert_eq!(check(COUNT, &received(planned)), Ok(()));
-        assert!(received(planned).count < at_most(COUNT));
+        assert!(received(planned).count < max_posts(COUNT));
     }
 
     #[test]
-    fn one_too_many_or_too_few_is_told() {
+    fn check_refuses_missing_and_additional_posts() {
         for wrong in 0..COUNT {
             let twice = received(|index| planned(index) + usize::from(index == wrong));
             assert!(check(COUNT, &twice).unwrap_err().contains(&format!("demo-{wrong}:")));
             let never = check(COUNT, &received(|index| if index == wrong { 0 } else { planned(index) }));
             assert_eq!(never.is_err(), planned(wrong) > 0, "{wrong}");
         }
-        let stranger = Listing { total: received(planned).total + 1, ..received(planned) };
-        assert!(check(COUNT, &stranger).is_err(), "nobody's post");
+        let unmatched = Listing { total: received(planned).total + 1, ..received(planned) };
+        assert!(check(COUNT, &unmatched).is_err(), "a POST of no command");
     }
 }

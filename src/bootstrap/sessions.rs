@@ -1,0 +1,83 @@
+//! The two connections to the broker: one consumes and acknowledges, the other publishes.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::adapters::SystemRandom;
+use crate::{
+    amqp::{
+        Acks, Broker, Consumer, Deliveries, Others, Publisher,
+        topology::{Names, Topology},
+    },
+    config::{BrokerSettings, Config},
+    gate::Gate,
+    pipeline::{Drained, first_prefetch},
+    telemetry::Telemetry,
+};
+
+/// For both sessions to flush and close. Each of their steps has a timeout of its own.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The pipeline's handles of the sessions, and the sessions themselves.
+pub(super) struct BrokerHandles {
+    pub(super) deliveries: Deliveries,
+    pub(super) acks: Acks,
+    pub(super) publisher: Publisher,
+    pub(super) sessions: BrokerSessions,
+}
+
+/// The tasks of the two sessions.
+pub(super) struct BrokerSessions {
+    /// Each returns whether it has flushed everything.
+    tasks: JoinSet<bool>,
+    stop: CancellationToken,
+}
+
+impl BrokerHandles {
+    pub(super) fn start(config: &Config, gate: &Gate, telemetry: &Telemetry, others: Others) -> Self {
+        let BrokerSettings { uris, tls, prefix, declare } = config.broker.clone();
+        let (broker, names, stop) = (Arc::new(Broker::new(uris, tls)), Names::new(&prefix), CancellationToken::new());
+        let (publisher, publishing) =
+            Publisher::new(broker.clone(), names.clone(), gate.clone(), telemetry.clone(), SystemRandom, stop.clone());
+        let consumer = Consumer {
+            declare: declare.then(|| Topology::new(&names, &config.delivery.tiers, config.events.default_queue)),
+            names,
+            tiers: config.delivery.tiers.clone(),
+            prefetch: first_prefetch(config.limits.prefetch()),
+            others,
+            gate: gate.clone(),
+            telemetry: telemetry.clone(),
+        };
+        let (deliveries, acks, consuming) = consumer.start(broker, SystemRandom, stop.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(publishing);
+        tasks.spawn(consuming);
+        Self { deliveries, acks, publisher, sessions: BrokerSessions { tasks, stop } }
+    }
+}
+
+impl BrokerSessions {
+    /// Resolves when a session ends, which happens only after [`BrokerSessions::close`] or a panic.
+    pub(super) async fn any_ended(&mut self) {
+        let _ = self.tasks.join_next().await;
+    }
+
+    /// Flushes and closes both. Commands whose acknowledgement is not flushed are redelivered, so the drain is not complete.
+    pub(super) async fn close(mut self, drained: Drained) -> Drained {
+        self.stop.cancel();
+        let closing = async {
+            let mut flushed = true;
+            while let Some(ended) = self.tasks.join_next().await {
+                flushed &= ended.unwrap_or(false);
+            }
+            flushed
+        };
+        let flushed = tokio::time::timeout(CLOSE_TIMEOUT, closing).await.unwrap_or(false);
+        match drained {
+            Drained::Complete if !flushed => Drained::Unflushed,
+            other => other,
+        }
+    }
+}

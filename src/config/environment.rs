@@ -1,0 +1,40 @@
+//! Reads the settings in environment variables.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{
+    known_keys,
+    layer::{Layer, is_plain_key, report_unknown},
+    raw::RawValue,
+    report::Mistake,
+    sources::{Sources, is_setting_variable, setting_path, variable_name},
+};
+
+/// An empty variable counts as not set.
+pub(super) fn read(sources: &Sources, mistakes: &mut Vec<Mistake>) -> Layer {
+    for name in &sources.unreadable {
+        mistakes.push(Mistake::new(name, "is not UTF-8; write the name and the value in UTF-8"));
+    }
+    let paths: HashMap<String, String> = known_keys::paths().map(|path| (variable_name(&path), path)).collect();
+    let variables = sources.environment.iter().filter(|(name, value)| is_setting_variable(name) && !value.is_empty());
+    let (known, unknown): (BTreeMap<_, _>, BTreeMap<_, _>) = variables.partition(|(name, _)| paths.contains_key(*name));
+    report_unknown(mistakes, "the environment", unknown.into_keys().map(|name| unknown_variable(name)));
+    let value = |(name, text): (&String, &String)| {
+        let origin = format!("environment variable {name}");
+        Some((paths.get(name)?.clone(), RawValue::text(text.clone(), Some(origin))))
+    };
+    known.into_iter().filter_map(value).collect()
+}
+
+fn unknown_variable(name: &str) -> Mistake {
+    let path = setting_path(name);
+    let is_plain = path.split('.').all(is_plain_key);
+    let problem = if known_keys::paths().any(|known| known == path) {
+        format!("must be in upper case; write {}", variable_name(&path))
+    } else if let Some(example) = known_keys::example_in_section(&path) {
+        format!("is a section, not a setting; set one of its settings, such as {}", variable_name(&example))
+    } else {
+        known_keys::not_a_setting(&path)
+    };
+    Mistake::new(if is_plain { &path } else { name }, problem).from(format!("environment variable {name}"))
+}
