@@ -1,132 +1,99 @@
-//! How many attempts may be under way: a fixed number, or one that learns what the API can take.
+//! The concurrency limit: how many attempts may be in flight, either fixed or learned from the API's responses.
 //!
-//! # How it learns
+//! # Algorithm
 //!
-//! Answers are looked at in *rounds*, each about one round trip and at least [`ROUND_LEAST`] answers long. A round's
-//! latency is the geometric mean, so one slow answer counts for little, and what it is compared to is the *baseline*,
-//! which follows the lowest rounds at once and higher ones slowly.
-//! - A round that used the limit and was not slow adds about a quarter of the limit's root.
-//! - A round that is slower than the baseline by [`SLOW`], by [`OURS`] and by more than its own scatter explains (a queue
-//!   grows), a round of which more than a third failed, or an [`Sample::Overload`] takes a fraction off; at most one decrease
-//!   a round trip. After it the queue is gone, so the baseline is seen again.
-//! - If latency does not fall with the limit, the limit was not to blame: the new latency becomes the baseline.
+//! Responses are grouped into *rounds*, each at least one round trip and `MIN_ROUND_RESPONSES` responses long. The
+//! geometric mean of a round's latency is compared to the *baseline*, which follows lower rounds quickly and higher ones
+//! slowly.
+//! - A round that used the whole limit and was not slow raises the limit by a quarter of its square root.
+//! - The limit falls to `DECREASE_FACTOR` after a slow round (a queue grows in the API), after a round of which more
+//!   than a third failed, and after a [`Sample::Overload`], at most once in two round trips. A round is slow when its
+//!   latency exceeds the baseline by `SLOW_FACTOR`, by more than its own noise, and by `MIN_SLOWDOWN`.
+//! - If latency stays high although the limit has fallen, load was not the cause: it becomes the new baseline.
 //!
-//! At the start, and after [`ConcurrencyLimit::reset`], a few attempts may be under way, and each success adds one (doubling with
-//! every round trip) until the former limit is reached or the API shows that it is too much; in both modes.
+//! Slow start, in both modes, first and after [`ConcurrencyLimit::restart`]: `SLOW_START_LIMIT` attempts, one more with
+//! each success (doubling per round trip), up to the former limit or until a decrease.
 //!
-//! # What holds, what not
+//! # Invariants
 //!
-//! A limit that learns stays within its bounds but for the slow start below the floor, grows only when it is used, and
-//! is not moved by rejected commands, nor by failures that come one by one: fewer in flight would not mend those. An API that
-//! sheds load by failing, not by throttling, so keeps a quarter of its answers failing. It cannot tell a slow API from one that others load: it takes its share. With
-//! very few attempts a second rounds take long, and so does learning.
+//! - A learned limit stays between floor and ceiling, except for a slow start below the floor.
+//! - It grows only while it is fully used.
+//! - Rejected commands do not move it, nor do single failures: fewer attempts in flight would not prevent those.
+//!
+//! # Limits
+//!
+//! - An API that sheds load with failures instead of 429 settles where about a quarter of its responses fail.
+//! - An API slowed down by other clients looks like one slowed down by this daemon, which then takes its share.
+//! - With few attempts a second a round takes long, and so does learning.
+
+mod round;
 
 use std::time::Duration;
 
-/// How many may be under way before anything is known.
-const FEW: f64 = 4.0;
-/// A round has at least so many answers, since fewer tell little about the latency.
-pub const ROUND_LEAST: u32 = 16;
-/// A round is slow from so many times the baseline on: with a capacity of 64, about 16 wait in the API's queue then.
-pub const SLOW: f64 = 1.25;
-/// Slower by less than this may be our own machine's doing: it says nothing about the API.
-pub const OURS: Duration = Duration::from_millis(10);
-/// What a decrease leaves: less than `1 / SLOW`, so the queue that showed is gone after it.
-const KEPT: f64 = 0.75;
-/// How much of the way the baseline goes to a higher round; to a lower one it goes at a quarter, as one may be chance.
-const BASELINE_UP: f64 = 0.005;
-const BASELINE_DOWN: f64 = 0.25;
+use self::round::Round;
 
-/// What an attempt tells about the load.
+/// Attempts in flight at the begin of a slow start.
+const SLOW_START_LIMIT: f64 = 4.0;
+/// The least responses in a round: fewer give no reliable latency.
+const MIN_ROUND_RESPONSES: u32 = 16;
+/// The slowdown that counts as a queue. With a capacity of 64, about 16 requests are queued in the API then.
+const SLOW_FACTOR: f64 = 1.25;
+/// A smaller slowdown may come from this machine, not from the API.
+const MIN_SLOWDOWN: Duration = Duration::from_millis(10);
+/// What a decrease leaves. Less than `1 / SLOW_FACTOR`, so that the queue disappears and the baseline is measured again.
+const DECREASE_FACTOR: f64 = 0.75;
+/// The share of the difference by which the baseline follows a slower round.
+const BASELINE_RISE: f64 = 0.005;
+/// The share of the difference by which the baseline follows a faster round, which may be one by chance.
+const BASELINE_FALL: f64 = 0.25;
+
+/// What an attempt shows of the API's load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sample {
-    /// It was delivered: its latency counts.
+    /// Delivered: its latency counts.
     Delivered,
-    /// Throttled: too much.
+    /// Throttled: overload.
     Overload,
-    /// Timed out, broke off, failed on the API's side: too much, if many do.
+    /// A timeout, a broken connection or a failure of the API: overload if many fail.
     Failed,
-    /// Rejected, unauthorized: says nothing.
+    /// Rejected or unauthorized: shows nothing.
     Neutral,
 }
 
-/// The answers of about one round trip.
-#[derive(Clone, Copy, Debug, Default)]
-struct Round {
-    began: Duration,
-    /// Those that were delivered.
-    answers: u32,
-    failures: u32,
-    /// Sums of the logarithms of the latencies in seconds, and of their squares.
-    logs: f64,
-    squares: f64,
-    /// As many as were allowed were under way.
-    is_used: bool,
-}
-
-impl Round {
-    fn at(now: Duration) -> Self {
-        Self { began: now, ..Self::default() }
-    }
-
-    fn add(&mut self, latency: Duration) {
-        let log = latency.as_secs_f64().max(1e-6).ln();
-        self.answers += 1;
-        self.logs += log;
-        self.squares += log * log;
-    }
-
-    fn mean(&self) -> f64 {
-        self.logs / f64::from(self.answers.max(1))
-    }
-
-    /// The geometric mean, seconds.
-    fn latency_s(&self) -> f64 {
-        self.mean().exp()
-    }
-
-    /// By what factor chance alone may make it slower: two standard errors.
-    fn scatter(&self) -> f64 {
-        let answers = f64::from(self.answers.max(1));
-        let variance = (self.squares / answers - self.mean().powi(2)).max(0.0);
-        (2.0 * (variance / answers).sqrt()).exp()
-    }
-}
-
-/// What is known of the API's latency.
+/// What has been learned of the API's latency.
 #[derive(Clone, Copy, Debug)]
-struct Learned {
+struct LearnedLatency {
     baseline_s: f64,
-    /// Since slow rounds made the limit fall: what it was before, and the highest latency.
-    blamed: Option<(f64, f64)>,
+    /// The slow rounds since the latest fast one: the limit before the first of them, and their highest latency in
+    /// seconds.
+    slow_period: Option<(f64, f64)>,
 }
 
-/// How many attempts may be under way. Times are counted from some start.
+/// The limit and the attempts in flight. Times are durations since a fixed start on a monotonic clock.
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLimit {
     floor: f64,
     ceiling: f64,
-    /// Within floor and ceiling.
+    /// Between floor and ceiling.
     limit: f64,
-    /// The slow start, while it lasts.
-    ramp: Option<f64>,
+    /// The lower limit of a slow start in progress.
+    slow_start: Option<f64>,
     in_flight: usize,
     round: Round,
-    /// The round before was used.
-    was_used: bool,
-    learned: Option<Learned>,
-    /// What started before a decrease may fail by the old limit's fault: no further decrease before this.
-    decreased_until: Duration,
+    was_saturated: bool,
+    learned: Option<LearnedLatency>,
+    /// No further decrease before this: the attempts in flight may still suffer from the former limit.
+    decrease_not_before: Duration,
 }
 
 impl ConcurrencyLimit {
-    /// Always `n`, at least one, after the slow start.
+    /// Creates a limit that is `limit`, at least one, after the slow start.
     #[must_use]
-    pub fn fixed(n: usize) -> Self {
-        Self::adaptive(n, n)
+    pub fn fixed(limit: usize) -> Self {
+        Self::adaptive(limit, limit)
     }
 
-    /// Learns between the two, both at least one.
+    /// Creates a limit that learns between floor and ceiling, both at least one.
     #[must_use]
     pub fn adaptive(floor: usize, ceiling: usize) -> Self {
         let whole = |n: usize| f64::from(u32::try_from(n.max(1)).unwrap_or(u32::MAX));
@@ -135,73 +102,68 @@ impl ConcurrencyLimit {
             floor,
             ceiling,
             limit: ceiling,
-            ramp: slow_start(ceiling),
+            slow_start: slow_start_below(ceiling),
             in_flight: 0,
             round: Round::default(),
-            was_used: false,
+            was_saturated: false,
             learned: None,
-            decreased_until: Duration::ZERO,
+            decrease_not_before: Duration::ZERO,
         }
     }
 
-    /// How many may be under way now.
+    /// Returns how many attempts may be in flight now.
     #[must_use]
     pub fn current(&self) -> usize {
-        let limit = self.ramp.map_or(self.limit, |ramp| ramp.min(self.limit)).max(1.0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a u32")]
-        let limit = limit as usize;
-        limit
+        to_count(self.slow_start.map_or(self.limit, |limit| limit.min(self.limit)))
     }
 
-    /// How many may be under way once the slow start is over.
+    /// Returns how many attempts may be in flight after the slow start.
     #[must_use]
     pub fn target(&self) -> usize {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a u32")]
-        let target = self.limit.max(1.0) as usize;
-        target
+        to_count(self.limit)
     }
 
-    /// How many are under way.
+    /// Returns how many attempts are in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// Whether one more may start.
+    /// Whether one more attempt may start.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.in_flight < self.current()
     }
 
-    /// Starts slowly again, up to what was the limit: the gate opened, and nobody knows what the API can take now.
+    /// Restarts the slow start, up to the current limit: the gate has opened, and the API's capacity is unknown.
     pub fn restart(&mut self, now: Duration) {
-        self.ramp = slow_start(self.limit);
-        self.round = Round::at(now);
+        self.slow_start = slow_start_below(self.limit);
+        self.round = Round::starting_at(now);
     }
 
-    /// An attempt starts.
+    /// Counts an attempt that starts.
     pub fn start_attempt(&mut self, now: Duration) {
         if self.in_flight == 0 {
-            self.round = Round::at(now);
+            self.round = Round::starting_at(now);
         }
         self.in_flight += 1;
-        self.round.is_used |= self.in_flight >= self.current();
+        self.round.is_saturated |= self.in_flight >= self.current();
     }
 
-    /// An attempt ended after `latency`.
+    /// Counts an attempt that ended after `latency`, and learns from it.
     pub fn finish_attempt(&mut self, now: Duration, latency: Duration, sample: Sample) {
         self.in_flight = self.in_flight.saturating_sub(1);
         match sample {
             Sample::Neutral => {}
             Sample::Overload => self.decrease(now),
             Sample::Failed => {
-                self.round.failures += 1;
+                self.round.failed += 1;
                 self.end_round_if_due(now, latency);
             }
             Sample::Delivered => {
-                self.round.add(latency);
-                if self.round.is_used || self.was_used {
-                    self.climb();
+                self.round.add_delivered(latency);
+                if self.round.is_saturated || self.was_saturated {
+                    self.slow_start = self.slow_start.map(|limit| limit + 1.0).filter(|limit| *limit < self.limit);
                 }
                 self.end_round_if_due(now, latency);
             }
@@ -209,69 +171,72 @@ impl ConcurrencyLimit {
     }
 
     fn end_round_if_due(&mut self, now: Duration, latency: Duration) {
-        let trip = self.learned.map_or(latency, |learned| Duration::from_secs_f64(learned.baseline_s));
-        let Round { began, answers, failures, .. } = self.round;
-        if answers + failures < ROUND_LEAST || now.saturating_sub(began) < trip {
+        let round_trip = self.learned.map_or(latency, |learned| Duration::from_secs_f64(learned.baseline_s));
+        let Round { began, delivered, failed, .. } = self.round;
+        if delivered + failed < MIN_ROUND_RESPONSES || now.saturating_sub(began) < round_trip {
             return;
         }
-        if failures * 2 > answers {
+        if failed * 2 > delivered {
             self.decrease(now);
-            self.round = Round::at(now);
+            self.round = Round::starting_at(now);
         } else {
             self.end_round(now);
         }
     }
 
-    /// One success of the slow start.
-    fn climb(&mut self) {
-        self.ramp = self.ramp.map(|ramp| ramp + 1.0).filter(|ramp| *ramp < self.limit);
-    }
-
     fn end_round(&mut self, now: Duration) {
-        let round = std::mem::replace(&mut self.round, Round::at(now));
-        self.was_used = round.is_used;
+        let round = std::mem::replace(&mut self.round, Round::starting_at(now));
+        self.was_saturated = round.is_saturated;
         let latency_s = round.latency_s();
-        let mut learned = self.learned.unwrap_or(Learned { baseline_s: latency_s, blamed: None });
-        let is_slow = latency_s > learned.baseline_s * SLOW * round.scatter()
-            && latency_s > learned.baseline_s + OURS.as_secs_f64();
-        let share = if latency_s < learned.baseline_s { BASELINE_DOWN } else { BASELINE_UP };
+        let mut learned = self.learned.unwrap_or(LearnedLatency { baseline_s: latency_s, slow_period: None });
+        let is_slow = latency_s > learned.baseline_s * SLOW_FACTOR * round.noise_factor()
+            && latency_s > learned.baseline_s + MIN_SLOWDOWN.as_secs_f64();
+        let share = if latency_s < learned.baseline_s { BASELINE_FALL } else { BASELINE_RISE };
         learned.baseline_s += share * (latency_s - learned.baseline_s);
         if is_slow {
-            let limit = self.ramp.unwrap_or(self.limit);
-            let (limit_then, latency_then_s) = learned.blamed.unwrap_or((limit, latency_s));
-            learned.blamed = Some((limit_then, latency_then_s.max(latency_s)));
-            if limit <= limit_then * KEPT * KEPT && latency_s > latency_then_s * 0.9 {
-                learned = Learned { baseline_s: latency_s, blamed: None };
-            } else {
-                self.decrease(now);
-            }
+            learned = self.slow_round(now, latency_s, learned);
         } else {
-            learned.blamed = None;
-            if round.is_used && self.ramp.is_none() {
+            learned.slow_period = None;
+            if round.is_saturated && self.slow_start.is_none() {
                 self.limit = (self.limit + (self.limit.sqrt() / 4.0).max(1.0)).min(self.ceiling);
             }
         }
         self.learned = Some(learned);
     }
 
-    /// Takes a fraction off what was in force, unless that was done a moment ago.
+    /// Decreases the limit; after two decreases that did not lower the latency, accepts it as the baseline instead.
+    fn slow_round(&mut self, now: Duration, latency_s: f64, learned: LearnedLatency) -> LearnedLatency {
+        let limit = self.slow_start.unwrap_or(self.limit);
+        let (limit_before, highest_s) = learned.slow_period.unwrap_or((limit, latency_s));
+        if limit <= limit_before * DECREASE_FACTOR * DECREASE_FACTOR && latency_s > highest_s * 0.9 {
+            return LearnedLatency { baseline_s: latency_s, slow_period: None };
+        }
+        self.decrease(now);
+        LearnedLatency { slow_period: Some((limit_before, highest_s.max(latency_s))), ..learned }
+    }
+
+    /// Takes a fraction off the current limit, unless a decrease took place within the last two round trips.
     fn decrease(&mut self, now: Duration) {
-        if now < self.decreased_until {
+        if now < self.decrease_not_before {
             return;
         }
-        let kept = self.ramp.unwrap_or(self.limit) * KEPT;
-        self.limit = kept.clamp(self.floor, self.ceiling);
-        self.ramp = self.ramp.map(|_| kept.max(1.0)).filter(|ramp| *ramp < self.limit);
-        // The queue of those that are under way is served at the old pace first.
-        let trip_s = self.learned.map_or(0.1, |learned| learned.baseline_s * 2.0);
-        self.decreased_until = now.saturating_add(Duration::try_from_secs_f64(trip_s).unwrap_or_default());
-        self.round = Round::at(now);
+        let decreased = self.slow_start.unwrap_or(self.limit) * DECREASE_FACTOR;
+        self.limit = decreased.clamp(self.floor, self.ceiling);
+        self.slow_start = self.slow_start.map(|_| decreased.max(1.0)).filter(|limit| *limit < self.limit);
+        // The API serves what it has queued at the former limit first.
+        let pause_s = self.learned.map_or(0.1, |learned| learned.baseline_s * 2.0);
+        self.decrease_not_before = now.saturating_add(Duration::try_from_secs_f64(pause_s).unwrap_or_default());
+        self.round = Round::starting_at(now);
     }
 }
 
-/// Where it begins, below this limit.
-fn slow_start(limit: f64) -> Option<f64> {
-    Some(FEW).filter(|few| *few < limit)
+fn slow_start_below(limit: f64) -> Option<f64> {
+    Some(SLOW_START_LIMIT).filter(|start| *start < limit)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a u32")]
+fn to_count(limit: f64) -> usize {
+    limit.max(1.0) as usize
 }
 
 #[cfg(test)]

@@ -1,82 +1,85 @@
-//! How many attempts may start in a second: token buckets for the whole target and for each class of commands.
+//! Rate limits: token buckets for the whole target and for each class of commands.
 //!
-//! What holds: over any stretch of time `t`, a bucket lets at most `rate · t + burst` attempts start. A token is taken
-//! only together with all others that the attempt needs, so a wait for one bucket costs nothing in another. What does
-//! not: a daemon knows nothing of others that post to the same target, so each needs its share as its rate.
+//! Over any interval `t`, a bucket of `rate` lets at most `rate · t + burst` attempts start, with a burst of a tenth of a
+//! second's tokens, at least one. An attempt takes one token of each bucket that applies to it at once or none, so
+//! waiting for one bucket uses nothing up in another. Each daemon has its own buckets: several daemons on one target
+//! must be configured with a share of its rate each.
 
 use std::time::Duration;
 
-/// What takes the place of a rate that is no positive number: next to nothing, but a wait that can be computed with.
-const NEXT_TO_NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// The time for one token when the rate is not a positive number: practically never, but without overflow.
+const LONGEST_TOKEN_TIME: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// A token bucket; times are counted from some start.
+/// A token bucket. Times are durations since a fixed start on a monotonic clock.
 ///
-/// It keeps the one moment at which it will be full again. That makes it exact: who waits as long as told finds a token.
+/// Its state is the time at which it will be full, so there is no rounding: after the wait that [`Self::wait`] returns
+/// there is a token.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
-    /// The time that brings one token.
-    step: Duration,
-    /// How far ahead of now `full_at` may be for a token to be left: the time that brings all tokens but one.
-    slack: Duration,
+    /// The time in which one token is added.
+    token_time: Duration,
+    /// The time in which all tokens but one are added: a token is left while `full_at` is at most this far ahead.
+    burst_time: Duration,
     full_at: Duration,
 }
 
 impl TokenBucket {
-    /// A full bucket that gets `per_second` tokens a second and holds those of a tenth of a second, at least one.
+    /// Creates a full bucket to which `per_second` tokens a second are added.
     #[must_use]
     pub fn new(per_second: f64) -> Self {
-        let (step, slack) = steps(per_second);
-        Self { step, slack, full_at: Duration::ZERO }
+        let (token_time, burst_time) = token_and_burst_time(per_second);
+        Self { token_time, burst_time, full_at: Duration::ZERO }
     }
 
-    /// Another rate from now on. What has been used stays used: as many tokens are missing as before, or all.
+    /// Changes the rate. As many tokens as before are missing, at most all.
     pub fn set_rate(&mut self, per_second: f64, now: Duration) {
-        let missing = self.full_at.saturating_sub(now).as_secs_f64() / self.step.as_secs_f64();
-        (self.step, self.slack) = steps(per_second);
-        let refill = Duration::try_from_secs_f64(missing * self.step.as_secs_f64()).unwrap_or(NEXT_TO_NEVER);
-        self.full_at = now.saturating_add(refill.min(self.slack.saturating_add(self.step)));
+        let missing = self.full_at.saturating_sub(now).as_secs_f64() / self.token_time.as_secs_f64();
+        (self.token_time, self.burst_time) = token_and_burst_time(per_second);
+        let refill = missing * self.token_time.as_secs_f64();
+        let refill = Duration::try_from_secs_f64(refill).unwrap_or(LONGEST_TOKEN_TIME);
+        self.full_at = now.saturating_add(refill.min(self.burst_time.saturating_add(self.token_time)));
     }
 
-    /// How long until there is a token; zero when there is one.
+    /// Returns the time until there is a token; zero when there is one.
     #[must_use]
     pub fn wait(&self, now: Duration) -> Duration {
-        self.full_at.saturating_sub(now.saturating_add(self.slack))
+        self.full_at.saturating_sub(now.saturating_add(self.burst_time))
     }
 
     /// Takes a token.
     ///
     /// # Errors
-    /// The wait for one, when there is none.
+    /// The time until there is one, when there is none.
     pub fn take(&mut self, now: Duration) -> Result<(), Duration> {
         let wait = self.wait(now);
         if wait.is_zero() {
-            self.full_at = self.full_at.max(now).saturating_add(self.step);
+            self.full_at = self.full_at.max(now).saturating_add(self.token_time);
             return Ok(());
         }
         Err(wait)
     }
 }
 
-/// The time that brings a token, rounded up so that the rate is never exceeded, and the time that brings all but one.
-fn steps(per_second: f64) -> (Duration, Duration) {
-    let step = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(NEXT_TO_NEVER).min(NEXT_TO_NEVER);
-    let step = step.saturating_add(Duration::from_nanos(1));
+/// The time for one token, rounded up so that the rate is never exceeded, and the time for a full bucket but one token.
+fn token_and_burst_time(per_second: f64) -> (Duration, Duration) {
+    let token_time = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(LONGEST_TOKEN_TIME);
+    let token_time = token_time.min(LONGEST_TOKEN_TIME).saturating_add(Duration::from_nanos(1));
     let burst = (per_second / 10.0).floor().clamp(1.0, 1e9);
-    (step, Duration::try_from_secs_f64(step.as_secs_f64() * (burst - 1.0)).unwrap_or_default())
+    (token_time, Duration::try_from_secs_f64(token_time.as_secs_f64() * (burst - 1.0)).unwrap_or_default())
 }
 
-/// The rates of the settings; none is no limit. All in attempts a second.
+/// The configured rates, in attempts a second; `None` is no limit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// For everything.
+    /// The rate of the target, for all attempts together.
     pub target: Option<f64>,
-    /// For each class, by its index.
+    /// The rate of each class, by its index.
     pub classes: Vec<Option<f64>>,
-    /// The least time between the starts of two attempts for one key; zero is no limit.
+    /// The least time between the starts of two attempts for one ordering key; zero is no limit.
     pub key_interval: Duration,
 }
 
-/// All that an attempt may have to wait for besides its turn.
+/// The buckets of the target and of all classes.
 #[derive(Clone, Debug, Default)]
 pub struct RateLimiter {
     target: Option<TokenBucket>,
@@ -85,7 +88,7 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// With full buckets.
+    /// Creates full buckets.
     #[must_use]
     pub fn new(rates: &Rates) -> Self {
         Self {
@@ -95,23 +98,23 @@ impl RateLimiter {
         }
     }
 
-    /// Other rates from now on; a class keeps what it has used. A limit that is new begins with a full bucket.
-    pub fn set(&mut self, rates: &Rates, now: Duration) {
-        change(&mut self.target, rates.target, now);
+    /// Changes the rates. Used tokens stay used; a bucket that did not exist starts full.
+    pub fn set_rates(&mut self, rates: &Rates, now: Duration) {
+        set_rate(&mut self.target, rates.target, now);
         self.classes.resize(rates.classes.len(), None);
         for (bucket, rate) in self.classes.iter_mut().zip(&rates.classes) {
-            change(bucket, *rate, now);
+            set_rate(bucket, *rate, now);
         }
         self.key_interval = rates.key_interval;
     }
 
-    /// The least time between the starts of two attempts for one key.
+    /// The least time between the starts of two attempts for one ordering key.
     #[must_use]
     pub fn key_interval(&self) -> Duration {
         self.key_interval
     }
 
-    /// How long until an attempt of this class may start; zero when it may. An unknown class has no rate of its own.
+    /// Returns the time until an attempt of this class may start; zero when it may. An unknown class has no own rate.
     #[must_use]
     pub fn wait(&self, class: usize, now: Duration) -> Duration {
         let class = self.classes.get(class).and_then(Option::as_ref);
@@ -119,10 +122,10 @@ impl RateLimiter {
         waits.max().unwrap_or_default()
     }
 
-    /// Takes a token of each bucket, or none at all.
+    /// Takes a token of the class and of the target, or none at all.
     ///
     /// # Errors
-    /// The wait until there is one in each.
+    /// The time until both have one.
     pub fn take(&mut self, class: usize, now: Duration) -> Result<(), Duration> {
         let wait = self.wait(class, now);
         if !wait.is_zero() {
@@ -133,7 +136,7 @@ impl RateLimiter {
     }
 }
 
-fn change(bucket: &mut Option<TokenBucket>, per_second: Option<f64>, now: Duration) {
+fn set_rate(bucket: &mut Option<TokenBucket>, per_second: Option<f64>, now: Duration) {
     match (bucket.as_mut(), per_second) {
         (Some(bucket), Some(rate)) => bucket.set_rate(rate, now),
         (_, rate) => *bucket = rate.map(TokenBucket::new),
@@ -153,9 +156,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Over every stretch between two starts, under one rate.
+        /// Over every interval between two starts.
         #[test]
-        fn the_rate_is_never_exceeded(rate in 0.1_f64..5_000.0, gaps_ms in vec(0.0_f64..300.0, 1..50)) {
+        fn bucket_any_interval_keeps_the_rate(rate in 0.1_f64..5_000.0, gaps_ms in vec(0.0_f64..300.0, 1..50)) {
             let (mut bucket, mut now, mut starts) = (TokenBucket::new(rate), Duration::ZERO, Vec::new());
             for gap_ms in gaps_ms {
                 now += s(gap_ms / 1_000.0 / rate.min(10.0));
@@ -163,7 +166,7 @@ mod tests {
                     starts.push(now);
                 }
             }
-            // The starts from the n-th to the m-th are m - n + 1, and rate · time + burst are allowed.
+            // m - n + 1 starts from the n-th to the m-th, of which rate · time + burst are allowed.
             let (burst, mut least) = ((rate / 10.0).max(1.0), f64::INFINITY);
             for (n, start) in starts.iter().enumerate() {
                 let ahead = n as f64 - rate * start.as_secs_f64();
@@ -172,9 +175,9 @@ mod tests {
             }
         }
 
-        /// No lost time: who waits as told gets its token, and the whole rate is used.
+        /// After the returned wait there is a token, so the whole rate is used.
         #[test]
-        fn the_told_wait_is_exact(rate in 0.1_f64..5_000.0, other in 0.1_f64..5_000.0) {
+        fn bucket_wait_is_exact(rate in 0.1_f64..5_000.0, other in 0.1_f64..5_000.0) {
             let (mut bucket, mut now) = (TokenBucket::new(rate), s(7.0));
             for n in 0..200 {
                 if n == 100 {
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_the_rate_gives_nothing_away() {
+    fn bucket_rate_change_keeps_used_tokens_used() {
         let mut bucket = TokenBucket::new(100.0);
         (0..10).for_each(|_| bucket.take(Duration::ZERO).unwrap());
         assert!(bucket.take(Duration::ZERO).is_err());
@@ -205,20 +208,20 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_for_one_bucket_costs_no_token_of_another() {
+    fn limiter_wait_for_one_bucket_takes_no_token_of_another() {
         let rates = Rates { target: Some(10.0), classes: vec![Some(1.0), None], key_interval: Duration::ZERO };
-        let mut pace = RateLimiter::new(&rates);
-        assert!(pace.take(0, Duration::ZERO).is_ok());
-        assert!(pace.take(0, s(0.2)).is_err());
-        assert!(pace.take(1, s(0.2)).is_ok(), "the target's token is still there");
-        assert!(pace.take(1, s(0.2)).is_err(), "and is used now");
-        assert!(pace.take(7, s(0.4)).is_ok(), "an unknown class has no rate of its own");
-        pace.set(&Rates::default(), s(0.4));
-        assert!((0..1_000).all(|_| pace.take(0, s(0.4)).is_ok()), "no limit any more");
+        let mut limiter = RateLimiter::new(&rates);
+        assert!(limiter.take(0, Duration::ZERO).is_ok());
+        assert!(limiter.take(0, s(0.2)).is_err());
+        assert!(limiter.take(1, s(0.2)).is_ok(), "the target's token is still there");
+        assert!(limiter.take(1, s(0.2)).is_err(), "and is used up now");
+        assert!(limiter.take(7, s(0.4)).is_ok(), "an unknown class has no rate");
+        limiter.set_rates(&Rates::default(), s(0.4));
+        assert!((0..1_000).all(|_| limiter.take(0, s(0.4)).is_ok()), "no limit");
     }
 
     #[test]
-    fn a_rate_that_is_no_number_does_no_harm() {
+    fn bucket_invalid_rate_does_not_panic() {
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE, 1e300] {
             let mut bucket = TokenBucket::new(rate);
             let _ = (bucket.take(Duration::ZERO), bucket.take(Duration::MAX));

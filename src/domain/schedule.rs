@@ -1,399 +1,332 @@
-//! Which command's turn it is, and which must wait in a tier: order within a key, fairness between keys, pace for all.
+//! The schedule: which command may start an attempt, and which one must be delayed in a tier.
 //!
-//! # What holds
+//! It keeps order within an ordering key, fairness between keys, and the rates. Pure state: the dispatcher reports each
+//! event with the current time, then calls [`Schedule::next_decision`] until it returns `None`, and again at
+//! [`Schedule::wake_at`].
 //!
-//! - Of the commands for one key, at most one attempt is under way, and they are attempted in the order in which they
-//!   first arrived, over any number of delays: a command that waits in a tier keeps its place, and those behind it wait
-//!   in hand (a few) or in a tier (the others). A key that waits holds up nobody else.
-//! - Lanes that could start an attempt do so first come, first served. Only commands of the same class wait for that
-//!   class's rate; only those for the same key for its least interval; a token is taken only by a start.
-//! - One copy at a time leaves a lane, in order, so the tier's own order matches.
-//! - Everything is bounded: a lane has `lane_capacity` commands in hand, all lanes together hold `max_held` in hand behind
-//!   missing ones, and `max_remembered` places of missing ones are remembered. What leaves a lane for want of room stays
-//!   in hand until its copy is stored, which the prefetch bounds.
-//! - Every operation takes logarithmic time, but for sending a whole lane away.
+//! # Model
 //!
-//! # What does not
+//! Each ordering key has a *lane*, in which a command occupies a *position* from its first arrival until it is
+//! finished. A command in the lane is *waiting* in hand, *pending* (in hand, to be copied to a tier), or *missing* (in a
+//! tier, or requeued by the broker). A missing command reclaims its position when it arrives again.
 //!
-//! - Order is given up, and counted, for what does not come back in time (`forgotten`) and beyond `max_remembered`
-//!   (`given_up`). A copy comes back behind the queue's backlog: a backlog that takes longer than `return_grace` costs order.
-//! - Nothing is remembered over a restart: what is in the tiers then comes back as if it were new. A second daemon on
-//!   the same queue has its own lanes.
-//! - A key with more traffic than it can be posted in order works at its own pace, round through the shortest tier.
-//! - Keys are compared by a 64-bit hash: two that collide share a lane.
+//! # Invariants
+//!
+//! - Per key, at most one attempt is in progress, and attempts start in the order of first arrival, over any number of
+//!   delays: commands behind a missing or pending one wait in hand (a few) or follow it into a tier.
+//! - A command that waits, for whatever reason, delays only commands with the same key. Commands without a key delay
+//!   nothing.
+//! - Lanes that are ready start first come, first served. A class that waits for its rate delays only that class, and
+//!   a start takes all of its tokens at once or none.
+//! - Per lane, one copy is published at a time and in order, so the tier's FIFO order is the lane's.
+//! - Memory is bounded: per lane by `lane_capacity` waiting commands; overall by `max_held` held and `max_remembered`
+//!   missing ones. Commands beyond the capacity stay in hand until their copy is confirmed, which the prefetch bounds.
+//! - A call takes time linear in the commands of one lane and logarithmic in everything else, except
+//!   [`Schedule::set_consuming`], which is linear in the lanes.
+//!
+//! # Limits
+//!
+//! - Order is given up, and counted, for a command that does not return within `return_grace` of its due time
+//!   (`forgotten`) and beyond `max_remembered` (`given_up`). A copy returns behind the queue's backlog, so a backlog
+//!   that takes longer than the grace costs order.
+//! - Nothing survives a restart: commands in the tiers then return as new ones. Each daemon on a queue has its own
+//!   lanes.
+//! - A key with more traffic than its attempts can serve cycles through the shortest tier.
+//! - Lanes are identified by a 64-bit hash of the key; keys that collide share a lane.
 
 mod lane;
+mod ready;
 #[cfg(test)]
 mod tests;
-mod turns;
+mod types;
 
 use std::{
-    collections::{BTreeSet, VecDeque, hash_map::DefaultHasher},
-    hash::{Hash, Hasher},
+    collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
 use rustc_hash::FxHashMap;
 
+pub use self::types::{Arrival, OrderCounters, ScheduleDecision, ScheduleSettings, Ticket};
 use self::{
-    lane::{Lane, Place, Why},
-    turns::Turns,
+    lane::{DelayCause, Lane, Position},
+    ready::ReadyQueue,
+    types::LaneId,
 };
 use super::rate::{RateLimiter, Rates};
 
-/// A command in hand; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ticket(u64);
-
-/// The bounds.
-#[derive(Clone, Debug)]
-pub struct ScheduleSettings {
-    /// Commands of one key in hand, at least one.
-    pub lane_capacity: usize,
-    /// Commands in hand behind missing ones, of all keys.
-    pub max_held: usize,
-    /// Places of missing commands that are remembered, of all keys.
-    pub max_remembered: usize,
-    /// How long after its due time a missing command is waited for, while commands are taken at all.
-    pub return_grace: Duration,
-    /// The tiers' lengths, the shortest first; at least one.
-    pub tiers: Vec<Duration>,
-    /// How many rate classes there are; at least one.
-    pub classes: usize,
-}
-
-impl ScheduleSettings {
-    fn length(&self, tier: usize) -> Duration {
-        self.tiers.get(tier).or(self.tiers.last()).copied().unwrap_or_default()
-    }
-
-    /// The longest tier that ends within `wait`, else the shortest.
-    fn within(&self, wait: Duration) -> usize {
-        self.tiers.iter().rposition(|length| *length <= wait).unwrap_or(0)
-    }
-}
-
-/// A command that came, in queue order.
+/// A command in hand.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrival<'a> {
-    /// Commands with the same key are attempted in order; none is for no order.
-    pub key: Option<&'a str>,
-    /// Tells the command among those of its key; its copy from a tier has the same.
-    pub id: u64,
-    /// Its rate class.
-    pub class: usize,
-}
-
-/// What is to be done now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScheduleDecision {
-    /// Start an attempt. It ends by [`Schedule::request_attempt`], [`Schedule::remove`] or [`Schedule::delay`].
-    Attempt {
-        /// Whose.
-        ticket: Ticket,
-        /// How long nothing but rates held it back.
-        rate_wait: Duration,
-    },
-    /// Store a copy in the tier, uncounted unless this command was sent away itself; then [`Schedule::confirm_delayed`].
-    Delay {
-        /// Whose.
-        ticket: Ticket,
-        /// By its index.
-        tier: usize,
-    },
-}
-
-/// What has happened so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OrderCounters {
-    /// Copies stored only because one before them was missing.
-    pub behind: u64,
-    /// Copies stored for want of room.
-    pub overflowed: u64,
-    /// Missing ones that were waited for in vain.
-    pub forgotten: u64,
-    /// Missing ones whose place could not be remembered.
-    pub given_up: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum LaneId {
-    /// By the key's hash.
-    Key(u64),
-    /// A command without a key has a lane to itself.
-    Alone(Ticket),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Hand {
+struct CommandInHand {
     lane: LaneId,
-    place: Place,
+    position: Position,
     id: u64,
     class: usize,
 }
 
-/// All lanes. Times are counted from some start. After each call, ask [`Self::next_decision`] until there is nothing to do.
+/// All lanes. Times are durations since a fixed start on a monotonic clock.
 ///
-/// Calls with a ticket that is out of hand do nothing.
+/// Calls with the ticket of a command that is no longer in hand do nothing.
 #[derive(Debug)]
 pub struct Schedule {
     settings: ScheduleSettings,
-    pace: RateLimiter,
-    hands: FxHashMap<Ticket, Hand>,
-    /// Boxed, as the table has room for some thousand.
+    rates: RateLimiter,
+    in_hand: FxHashMap<Ticket, CommandInHand>,
+    /// Boxed, so that the table's spare capacity costs a pointer each.
     lanes: FxHashMap<LaneId, Box<Lane>>,
-    turns: Turns,
-    /// Lanes that may have something to park; each once.
-    parks: VecDeque<LaneId>,
-    /// When a lane's rest ends or what it misses is forgotten.
-    alarms: BTreeSet<(Duration, LaneId)>,
+    ready: ReadyQueue,
+    /// Lanes that may have a delay to publish, each once.
+    lanes_with_delays: VecDeque<LaneId>,
+    /// When a lane's key interval ends or its missing command is forgotten.
+    timers: BTreeSet<(Duration, LaneId)>,
     held: usize,
-    away: usize,
-    /// Since when commands are taken; while none are, nothing that is missing can come back.
-    taking_since: Option<Duration>,
-    next_ticket: u64,
+    missing: usize,
+    /// Since when deliveries arrive. While none do, no missing command can return, so none is forgotten.
+    consuming_since: Option<Duration>,
+    last_ticket: u64,
     wake_at: Option<Duration>,
     counters: OrderCounters,
 }
 
 impl Schedule {
-    /// Without commands, and taking some.
+    /// Creates an empty schedule that is consuming.
     #[must_use]
     pub fn new(mut settings: ScheduleSettings, rates: &Rates) -> Self {
         settings.lane_capacity = settings.lane_capacity.max(1);
         settings.classes = settings.classes.max(1);
         Self {
-            turns: Turns::new(settings.classes),
-            pace: RateLimiter::new(rates),
+            ready: ReadyQueue::new(settings.classes),
+            rates: RateLimiter::new(rates),
             settings,
-            hands: FxHashMap::default(),
+            in_hand: FxHashMap::default(),
             lanes: FxHashMap::default(),
-            parks: VecDeque::new(),
-            alarms: BTreeSet::new(),
+            lanes_with_delays: VecDeque::new(),
+            timers: BTreeSet::new(),
             held: 0,
-            away: 0,
-            taking_since: Some(Duration::ZERO),
-            next_ticket: 0,
+            missing: 0,
+            consuming_since: Some(Duration::ZERO),
+            last_ticket: 0,
             wake_at: None,
             counters: OrderCounters::default(),
         }
     }
 
-    /// Takes a command in hand. One that was away takes its place again.
+    /// Adds a delivery. A missing command reclaims its position; another copy of one in hand goes behind it.
     pub fn insert(&mut self, arrival: Arrival<'_>, now: Duration) -> Ticket {
-        self.next_ticket += 1;
-        let ticket = Ticket(self.next_ticket);
-        let at = arrival.key.map_or(LaneId::Alone(ticket), |key| LaneId::Key(hash(key)));
-        let lane = self.lanes.entry(at).or_default();
-        let hands = &self.hands;
-        let is_it = |ticket: &Ticket| hands.get(ticket).is_some_and(|hand| hand.id == arrival.id);
-        let place = lane.place_beside(is_it).unwrap_or_else(|| lane.place_of(arrival.id));
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        let lane_id = LaneId::new(arrival.key, ticket);
+        let lane = self.lanes.entry(lane_id).or_default();
+        let in_hand = &self.in_hand;
+        let is_duplicate = |other: &Ticket| in_hand.get(other).is_some_and(|other| other.id == arrival.id);
+        let position = lane.position_after_duplicate(is_duplicate).unwrap_or_else(|| lane.take_position(arrival.id));
         let may_hold = self.held < self.settings.max_held;
-        lane.seat(place, (ticket, arrival.id), may_hold, &self.settings, now);
+        lane.insert(position, (ticket, arrival.id), may_hold, &self.settings, now);
         let class = arrival.class.min(self.settings.classes - 1);
-        self.hands.insert(ticket, Hand { lane: at, place, id: arrival.id, class });
-        self.touch(at, now);
+        self.in_hand.insert(ticket, CommandInHand { lane: lane_id, position, id: arrival.id, class });
+        self.refresh(lane_id, now);
         ticket
     }
 
-    /// What is to be done now, if anything. Copies are stored whether or not attempts may start.
+    /// Returns the next decision. Delays are decided first, and also when no attempt may start.
     pub fn next_decision(&mut self, now: Duration, may_attempt: bool) -> Option<ScheduleDecision> {
-        while let Some((_, at)) = self.alarms.first().copied().filter(|(time, _)| *time <= now) {
-            self.alarms.pop_first();
-            self.lanes.entry(at).and_modify(|lane| lane.alarm = None);
-            self.touch(at, now);
+        self.run_timers(now);
+        if let Some(delay) = self.next_delay() {
+            return Some(delay);
         }
-        if let Some(park) = self.next_park() {
-            return Some(park);
-        }
-        self.wake_at = self.alarms.first().map(|(time, _)| *time);
+        self.wake_at = self.timers.first().map(|(time, _)| *time);
         if !may_attempt {
-            self.turns.pause(now);
+            self.ready.pause(now);
             return None;
         }
-        match self.turns.pick(&self.pace, now) {
-            Ok((at, class)) => self.start(at, class, now),
+        match self.ready.first(&self.rates, now) {
+            Ok((lane_id, class)) => self.start_attempt(lane_id, class, now),
             Err(wait) => {
-                let rate = wait.map(|wait| now.saturating_add(wait));
-                self.wake_at = self.wake_at.into_iter().chain(rate).min();
+                let token_at = wait.map(|wait| now.saturating_add(wait));
+                self.wake_at = self.wake_at.into_iter().chain(token_at).min();
                 None
             }
         }
     }
 
-    /// When to ask [`Self::next_decision`] again although nothing happened, as of its last answer that there is nothing to do.
+    /// When a decision is due without an event, as of the last `None` of [`Self::next_decision`].
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
         self.wake_at
     }
 
-    fn next_park(&mut self) -> Option<ScheduleDecision> {
-        while let Some(at) = self.parks.pop_front() {
-            let Some(lane) = self.lanes.get_mut(&at) else { continue };
-            lane.listed = false;
-            if let Some(leaving) = lane.next_to_park() {
-                lane.parking = Some(leaving.ticket);
-                return Some(ScheduleDecision::Delay { ticket: leaving.ticket, tier: leaving.tier });
+    /// Ends the command's attempt and queues another. Until this call, also during a delay in process, the command
+    /// holds its lane.
+    pub fn request_attempt(&mut self, ticket: Ticket, now: Duration) {
+        let Some(command) = self.in_hand.get(&ticket).copied() else { return };
+        if let Some(lane) = self.lanes.get_mut(&command.lane) {
+            lane.attempting.take_if(|attempting| *attempting == ticket);
+        }
+        self.refresh(command.lane, now);
+    }
+
+    /// Removes a command for good: it is finished.
+    pub fn remove(&mut self, ticket: Ticket, now: Duration) {
+        let Some(command) = self.in_hand.remove(&ticket) else { return };
+        if let Some(lane) = self.lanes.get_mut(&command.lane) {
+            lane.remove(command.position, ticket);
+        }
+        self.refresh(command.lane, now);
+    }
+
+    /// Removes a command that the broker redelivers, as its session is lost. It keeps its position unless another copy
+    /// of it is in the lane.
+    pub fn requeue(&mut self, ticket: Ticket, now: Duration) {
+        let Some(command) = self.in_hand.remove(&ticket) else { return };
+        let may_remember = self.may_remember(command.lane);
+        if let Some(lane) = self.lanes.get_mut(&command.lane) {
+            lane.remove(command.position, ticket);
+            let is_duplicate = |other: Ticket| self.in_hand.get(&other).is_some_and(|other| other.id == command.id);
+            let has_duplicate = lane.is_missing(command.id) || lane.tickets().any(is_duplicate);
+            if may_remember && !has_duplicate && !lane.is_occupied(command.position) {
+                lane.remember_requeued(command.position, command.id, now);
+            }
+        }
+        self.refresh(command.lane, now);
+    }
+
+    /// Delays a command in this tier, and all commands that wait behind it. Each gets its own
+    /// [`ScheduleDecision::Delay`]; a command whose delay was decided already gets the decision again.
+    pub fn delay(&mut self, ticket: Ticket, tier: usize, now: Duration) {
+        let Some(command) = self.in_hand.get(&ticket).copied() else { return };
+        let Some(lane) = self.lanes.get_mut(&command.lane) else { return };
+        if lane.is_waiting(command.position, ticket) {
+            let tier = tier.min(self.settings.tiers.len().saturating_sub(1));
+            let in_hand = &self.in_hand;
+            let id_of = |ticket| in_hand.get(&ticket).map(|command| command.id).unwrap_or_default();
+            lane.delay_from(command.position, tier, id_of);
+        } else {
+            lane.mark_requested(command.position, ticket);
+        }
+        self.refresh(command.lane, now);
+    }
+
+    /// Removes a command whose copy the broker has confirmed. It keeps its position until the copy arrives.
+    pub fn confirm_delayed(&mut self, ticket: Ticket, now: Duration) {
+        let Some(command) = self.in_hand.remove(&ticket) else { return };
+        let may_remember = self.may_remember(command.lane);
+        if let Some(lane) = self.lanes.get_mut(&command.lane)
+            && let Some(pending) = lane.remove(command.position, ticket)
+        {
+            self.counters.behind += u64::from(pending.cause == DelayCause::Behind);
+            self.counters.overflowed += u64::from(pending.cause == DelayCause::Overflow);
+            if may_remember {
+                let due = now.saturating_add(self.settings.tier_length(pending.tier));
+                lane.remember_delayed(command.position, pending, due);
+            }
+        }
+        self.refresh(command.lane, now);
+    }
+
+    /// Reports whether deliveries arrive. While they do not, no missing command is forgotten.
+    pub fn set_consuming(&mut self, is_consuming: bool, now: Duration) {
+        if is_consuming == self.consuming_since.is_some() {
+            return;
+        }
+        self.consuming_since = is_consuming.then_some(now);
+        let lanes: Vec<_> = self.lanes.iter().filter(|(_, lane)| lane.counts().1 > 0).map(|(id, _)| *id).collect();
+        lanes.into_iter().for_each(|id| self.refresh(id, now));
+    }
+
+    /// Changes `max_held`: the commands that the held ones wait for need room in the prefetch, too.
+    pub fn set_max_held(&mut self, max_held: usize) {
+        self.settings.max_held = max_held;
+    }
+
+    /// Changes the rates.
+    pub fn set_rates(&mut self, rates: &Rates, now: Duration) {
+        self.rates.set_rates(rates, now);
+    }
+
+    /// Whether a command in hand waits for nothing but rates and a free slot.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The counts so far.
+    #[must_use]
+    pub fn counters(&self) -> OrderCounters {
+        self.counters
+    }
+
+    fn run_timers(&mut self, now: Duration) {
+        while let Some((_, lane_id)) = self.timers.first().copied().filter(|(time, _)| *time <= now) {
+            self.timers.pop_first();
+            self.lanes.entry(lane_id).and_modify(|lane| lane.timer = None);
+            self.refresh(lane_id, now);
+        }
+    }
+
+    fn next_delay(&mut self) -> Option<ScheduleDecision> {
+        while let Some(lane_id) = self.lanes_with_delays.pop_front() {
+            let Some(lane) = self.lanes.get_mut(&lane_id) else { continue };
+            lane.is_listed = false;
+            if let Some(pending) = lane.next_delay() {
+                lane.publishing = Some(pending.ticket);
+                return Some(ScheduleDecision::Delay { ticket: pending.ticket, tier: pending.tier });
             }
         }
         None
     }
 
-    fn start(&mut self, at: LaneId, class: usize, now: Duration) -> Option<ScheduleDecision> {
-        let lane = self.lanes.get_mut(&at)?;
-        let turn = lane.turn?;
-        self.pace.take(class, now).ok()?;
-        let rested = lane.eligible.map(|(_, since)| lane.rest_until.saturating_sub(since)).unwrap_or_default();
-        let rate_wait = rested + self.turns.held_back(turn, now);
-        lane.busy = Some(turn.ticket);
-        if matches!(at, LaneId::Key(_)) {
-            lane.rest_until = now.saturating_add(self.pace.key_interval());
+    fn start_attempt(&mut self, lane_id: LaneId, class: usize, now: Duration) -> Option<ScheduleDecision> {
+        let lane = self.lanes.get_mut(&lane_id)?;
+        let entry = lane.ready?;
+        self.rates.take(class, now).ok()?;
+        let rate_wait = lane.interval_wait() + self.ready.rate_wait(entry, now);
+        lane.attempting = Some(entry.ticket);
+        if lane_id.has_key() {
+            lane.not_before = now.saturating_add(self.rates.key_interval());
         }
-        self.touch(at, now);
-        Some(ScheduleDecision::Attempt { ticket: turn.ticket, rate_wait })
+        self.refresh(lane_id, now);
+        Some(ScheduleDecision::Attempt { ticket: entry.ticket, rate_wait })
     }
 
-    /// Its attempt is over, and it wants another. Until then it has held up its lane, also while it waited in process.
-    pub fn request_attempt(&mut self, ticket: Ticket, now: Duration) {
-        let Some(hand) = self.hands.get(&ticket).copied() else { return };
-        if let Some(lane) = self.lanes.get_mut(&hand.lane) {
-            lane.busy.take_if(|busy| *busy == ticket);
+    /// Whether the position of a command that leaves may be remembered; counts it as given up if there is no room.
+    fn may_remember(&mut self, lane_id: LaneId) -> bool {
+        let has_room = self.missing < self.settings.max_remembered;
+        self.counters.given_up += u64::from(lane_id.has_key() && !has_room);
+        lane_id.has_key() && has_room
+    }
+
+    /// Updates everything that depends on a lane after an event; removes the lane once nothing is left to remember.
+    fn refresh(&mut self, lane_id: LaneId, now: Duration) {
+        let Some(lane) = self.lanes.get_mut(&lane_id) else { return };
+        let (grace, consuming_since) = (self.settings.return_grace, self.consuming_since);
+        let forget_at = |due: Duration| consuming_since.map(|since| due.max(since).saturating_add(grace));
+        let is_overdue = |due| forget_at(due).is_some_and(|time| time <= now);
+        lane.advance(&self.settings, is_overdue, &mut self.counters);
+
+        if lane.next_delay().is_some() && !lane.is_listed {
+            lane.is_listed = true;
+            self.lanes_with_delays.push_back(lane_id);
         }
-        self.touch(hand.lane, now);
-    }
 
-    /// It is out of hand for good: told, or expired while it waited for whatever.
-    pub fn remove(&mut self, ticket: Ticket, now: Duration) {
-        let Some(hand) = self.hands.remove(&ticket) else { return };
-        if let Some(lane) = self.lanes.get_mut(&hand.lane) {
-            lane.remove(hand.place, ticket);
+        let interval_end = Some(lane.not_before).filter(|end| *end > now);
+        let head = lane.eligible_head(now).filter(|_| interval_end.is_none());
+        let head = head.and_then(|ticket| Some((ticket, self.in_hand.get(&ticket)?.class)));
+        self.ready.update(lane_id, &mut lane.ready, head, now);
+
+        let (held, missing) = lane.counts();
+        let (held_before, missing_before) = std::mem::replace(&mut lane.counted, (held, missing));
+        self.held = self.held + held - held_before;
+        self.missing = self.missing + missing - missing_before;
+
+        let timer = interval_end.into_iter().chain(lane.blocked_since().and_then(forget_at)).min();
+        let old_timer = std::mem::replace(&mut lane.timer, timer);
+        let is_obsolete = lane.is_empty() && lane.publishing.is_none() && interval_end.is_none();
+        if old_timer != timer {
+            old_timer.map(|time| self.timers.remove(&(time, lane_id)));
+            timer.map(|time| self.timers.insert((time, lane_id)));
         }
-        self.touch(hand.lane, now);
-    }
-
-    /// It is in the broker's hand again, which gives it out once more (its session is lost): it keeps its place, unless it was
-    /// given out already, and waits beside or in a tier.
-    pub fn requeue(&mut self, ticket: Ticket, now: Duration) {
-        let Some(hand) = self.hands.remove(&ticket) else { return };
-        let remembers = self.remembers(hand.lane);
-        if let Some(lane) = self.lanes.get_mut(&hand.lane) {
-            lane.remove(hand.place, ticket);
-            let is_it = |other: Ticket| self.hands.get(&other).is_some_and(|other| other.id == hand.id);
-            let is_back = lane.is_known(hand.id) || lane.in_hand().any(is_it);
-            if remembers && !is_back && !lane.has(hand.place) {
-                lane.is_released(hand.place, hand.id, now);
-            }
-        }
-        self.touch(hand.lane, now);
-    }
-
-    /// It must wait in this tier, and everything in hand behind it follows. Each gets its [`ScheduleDecision::Delay`]; one that is on its
-    /// way to a tier already gets it again.
-    pub fn delay(&mut self, ticket: Ticket, tier: usize, now: Duration) {
-        let Some(hand) = self.hands.get(&ticket).copied() else { return };
-        let Some(lane) = self.lanes.get_mut(&hand.lane) else { return };
-        let waits = |room: &std::collections::BTreeMap<Place, Ticket>| room.get(&hand.place) == Some(&ticket);
-        if waits(&lane.queue) || waits(&lane.held) {
-            let tier = tier.min(self.settings.tiers.len().saturating_sub(1));
-            let hands = &self.hands;
-            lane.send_away(hand.place, tier, |ticket| hands.get(&ticket).map(|hand| hand.id).unwrap_or_default());
-        } else {
-            lane.insist(hand.place, ticket);
-        }
-        self.touch(hand.lane, now);
-    }
-
-    /// Its copy is stored: it is out of hand, and will come back.
-    pub fn confirm_delayed(&mut self, ticket: Ticket, now: Duration) {
-        let Some(hand) = self.hands.remove(&ticket) else { return };
-        let remembers = self.remembers(hand.lane);
-        if let Some(lane) = self.lanes.get_mut(&hand.lane)
-            && let Some(leaving) = lane.remove(hand.place, ticket)
-        {
-            self.counters.behind += u64::from(leaving.why == Why::Behind);
-            self.counters.overflowed += u64::from(leaving.why == Why::Overflow);
-            if remembers {
-                lane.is_away(hand.place, leaving, now.saturating_add(self.settings.length(leaving.tier)));
-            }
-        }
-        self.touch(hand.lane, now);
-    }
-
-    /// Whether the place of one that goes is to be kept; counts it if that is not possible.
-    fn remembers(&mut self, lane: LaneId) -> bool {
-        let (is_keyed, has_room) = (matches!(lane, LaneId::Key(_)), self.away < self.settings.max_remembered);
-        self.counters.given_up += u64::from(is_keyed && !has_room);
-        is_keyed && has_room
-    }
-
-    /// Whether commands are taken from the queue. While they are not, nothing can come back, so nothing is forgotten.
-    pub fn set_consuming(&mut self, is_taking: bool, now: Duration) {
-        if is_taking == self.taking_since.is_some() {
-            return;
-        }
-        self.taking_since = is_taking.then_some(now);
-        let waiting: Vec<_> = self.lanes.iter().filter(|(_, lane)| !lane.away.is_empty()).map(|(at, _)| *at).collect();
-        waiting.into_iter().for_each(|at| self.touch(at, now));
-    }
-
-    /// No more than so many are held from now on: what they wait for must find room in hand, too.
-    pub fn set_max_held(&mut self, held: usize) {
-        self.settings.max_held = held;
-    }
-
-    /// Other rates from now on.
-    pub fn set_rates(&mut self, rates: &Rates, now: Duration) {
-        self.pace.set(rates, now);
-    }
-
-    /// Puts everything in order after something happened to a lane.
-    fn touch(&mut self, at: LaneId, now: Duration) {
-        let Some(lane) = self.lanes.get_mut(&at) else { return };
-        let (return_grace, taking_since) = (self.settings.return_grace, self.taking_since);
-        let forget_at = |due: Duration| taking_since.map(|since| due.max(since).saturating_add(return_grace));
-        let overdue = |due| forget_at(due).is_some_and(|time| time <= now);
-        lane.close_up(&self.settings, overdue, &mut self.counters);
-
-        if lane.next_to_park().is_some() && !lane.listed {
-            lane.listed = true;
-            self.parks.push_back(at);
-        }
-        let rests = lane.rest_until > now;
-        let first = lane.eligible(now).filter(|_| !rests);
-        let first = first.and_then(|ticket| Some((ticket, self.hands.get(&ticket)?.class)));
-        self.turns.set(at, &mut lane.turn, first, now);
-        let (held, away) = std::mem::replace(&mut lane.counted, (lane.held.len(), lane.away.len()));
-        self.held = self.held + lane.held.len() - held;
-        self.away = self.away + lane.away.len() - away;
-
-        let rest = rests.then_some(lane.rest_until);
-        let alarm = rest.into_iter().chain(lane.missing_since().and_then(forget_at)).min();
-        let old = std::mem::replace(&mut lane.alarm, alarm);
-        let is_over = lane.is_empty() && lane.parking.is_none() && !rests;
-        if old != alarm {
-            old.map(|time| self.alarms.remove(&(time, at)));
-            alarm.map(|time| self.alarms.insert((time, at)));
-        }
-        if is_over {
-            self.lanes.remove(&at);
+        if is_obsolete {
+            self.lanes.remove(&lane_id);
         }
     }
-
-    /// Whether a command in hand waits for nothing but rates and leave to start.
-    #[must_use]
-    pub fn has_ready(&self) -> bool {
-        self.turns.is_any()
-    }
-
-    /// What has happened so far.
-    #[must_use]
-    pub fn counters(&self) -> OrderCounters {
-        self.counters
-    }
-}
-
-fn hash(key: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
 }

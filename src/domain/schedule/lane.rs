@@ -1,295 +1,335 @@
-//! The commands for one key, each in its place: in hand, on the way to a tier, or in one.
+//! One lane: the commands with the same ordering key, each at a fixed position.
+//!
+//! A command is in exactly one of four maps: `queue` and `held` (waiting in hand), `pending_delays` (in hand, to be
+//! copied to a tier), `missing` (in a tier or requeued). Positions give the order across all four.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use super::{OrderCounters, ScheduleSettings, Ticket, turns::Turn};
+use super::{
+    ready::ReadyEntry,
+    types::{OrderCounters, ScheduleSettings, Ticket},
+};
 
-/// A place in a lane: lower goes first. A command keeps its place until it is out of hand for good.
-pub(super) type Place = u64;
-/// Between new places, for copies of those that have one.
-const SPACING: Place = 1 << 16;
+/// A position in a lane; the lowest goes first. A command keeps it, over delays, until it is finished.
+pub(super) type Position = u64;
 
-/// Why a command goes to a tier.
+/// The distance between new positions, which leaves room for redelivered duplicates behind their original.
+const POSITION_STEP: Position = 1 << 16;
+
+/// Why a command is delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    /// It must wait.
-    Asked,
-    /// One before it does.
+pub(super) enum DelayCause {
+    /// The command itself requested it.
+    Requested,
+    /// A command before it is missing.
     Behind,
-    /// There is no room.
+    /// The lane is full.
     Overflow,
 }
 
-/// In hand, and to be copied to a tier.
+/// A command in hand that is to be copied to a tier.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Leaving {
+pub(super) struct PendingDelay {
     pub(super) ticket: Ticket,
     id: u64,
     pub(super) tier: usize,
-    pub(super) why: Why,
-    /// It was the lane's first when it was sent: the others have to wait as long as it does.
-    leads: bool,
+    pub(super) cause: DelayCause,
+    /// It was the head of the lane, so those behind it wait as long as it does.
+    was_head: bool,
 }
 
-/// In a tier, or on the way back from it.
+/// A command that is not in hand but will return.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Away {
+struct MissingCommand {
     id: u64,
     tier: usize,
     due: Duration,
-    leads: bool,
+    was_head: bool,
 }
 
-/// The first place whose command does not wait in hand.
-struct Gap {
-    place: Place,
+/// The first command that does not wait in hand: those behind it must not be attempted before it.
+struct Blocker {
+    position: Position,
     tier: usize,
-    /// How long until it is due back.
+    /// The time until it is due back.
     wait: Duration,
-    leads: bool,
+    was_head: bool,
 }
 
-/// One lane. Every command is in exactly one of the four rooms; places tell the order across them.
+/// The commands of one key, and what the schedule keeps of the lane.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    /// In hand, with nothing before them that is not.
-    pub(super) queue: BTreeMap<Place, Ticket>,
-    /// In hand, behind some that are not.
-    pub(super) held: BTreeMap<Place, Ticket>,
-    pub(super) leaving: BTreeMap<Place, Leaving>,
-    pub(super) away: BTreeMap<Place, Away>,
-    /// The ids of those away. Two copies of one command may be, so the place belongs to it.
-    known: BTreeSet<(u64, Place)>,
-    next_place: Place,
-    /// Whose attempt is under way: the first of the queue.
-    pub(super) busy: Option<Ticket>,
-    /// Whose copy is being stored: one at a time, so that the tier has them in order.
-    pub(super) parking: Option<Ticket>,
-    /// No attempt before this.
-    pub(super) rest_until: Duration,
-    /// Since when the first of the queue could be attempted but for the rates.
-    pub(super) eligible: Option<(Ticket, Duration)>,
-    /// Its turn, when nothing but rates of its class and the free slots keep it from starting.
-    pub(super) turn: Option<Turn>,
-    /// It is in the list of lanes that have something to park.
-    pub(super) listed: bool,
-    /// When it is looked at again without being asked.
-    pub(super) alarm: Option<Duration>,
-    /// What the schedule's totals know of it: held and away.
+    /// In hand, with no missing or pending command before them.
+    queue: BTreeMap<Position, Ticket>,
+    /// In hand, behind a missing or pending command.
+    held: BTreeMap<Position, Ticket>,
+    pending_delays: BTreeMap<Position, PendingDelay>,
+    missing: BTreeMap<Position, MissingCommand>,
+    /// The missing commands by id. Several copies of one command may be missing.
+    missing_ids: BTreeSet<(u64, Position)>,
+    last_position: Position,
+    /// The head, once it is eligible, and since when.
+    head_since: Option<(Ticket, Duration)>,
+    /// The command with an attempt in progress.
+    pub(super) attempting: Option<Ticket>,
+    /// The command whose copy is being published: one at a time, so that the tier holds them in order.
+    pub(super) publishing: Option<Ticket>,
+    /// The earliest next start, by the key's least interval.
+    pub(super) not_before: Duration,
+    /// The entry in the ready queue, while the head may start but for the rates.
+    pub(super) ready: Option<ReadyEntry>,
+    /// Whether the lane is in the schedule's list of lanes with pending delays.
+    pub(super) is_listed: bool,
+    /// When the lane changes without an event.
+    pub(super) timer: Option<Duration>,
+    /// The lane's share of the schedule's totals: held and missing commands.
     pub(super) counted: (usize, usize),
 }
 
 impl Lane {
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.held.is_empty() && self.leaving.is_empty() && self.away.is_empty()
+        self.waiting() == 0 && self.pending_delays.is_empty() && self.missing.is_empty()
     }
 
-    /// The place of a command that came: its own if its copy was away, else the last.
-    pub(super) fn place_of(&mut self, id: u64) -> Place {
-        if let Some(place) = self.being_parked(id) {
-            // The copy is back before we heard that it was stored.
-            self.leaving.remove(&place);
-            return place;
+    /// The number of commands that wait in hand.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len() + self.held.len()
+    }
+
+    /// The numbers of held and missing commands.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.held.len(), self.missing.len())
+    }
+
+    /// The tickets of all commands in hand.
+    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        let pending = self.pending_delays.values().map(|pending| pending.ticket);
+        self.queue.values().chain(self.held.values()).copied().chain(pending)
+    }
+
+    /// Whether the command with this ticket waits in hand at this position.
+    pub(super) fn is_waiting(&self, position: Position, ticket: Ticket) -> bool {
+        [&self.queue, &self.held].into_iter().any(|map| map.get(&position) == Some(&ticket))
+    }
+
+    pub(super) fn is_occupied(&self, position: Position) -> bool {
+        self.queue.contains_key(&position)
+            || self.held.contains_key(&position)
+            || self.pending_delays.contains_key(&position)
+            || self.missing.contains_key(&position)
+    }
+
+    pub(super) fn is_missing(&self, id: u64) -> bool {
+        self.missing_position(id).is_some()
+    }
+
+    fn missing_position(&self, id: u64) -> Option<Position> {
+        self.missing_ids.range((id, 0)..=(id, Position::MAX)).next().map(|(_, position)| *position)
+    }
+
+    /// The position of a command that arrives: its own if it was missing, else a new one at the end.
+    pub(super) fn take_position(&mut self, id: u64) -> Position {
+        if let Some(position) = self.publishing_position(id) {
+            // The copy has returned before its confirm was seen.
+            self.pending_delays.remove(&position);
+            return position;
         }
-        let known = self.known.range((id, 0)..=(id, Place::MAX)).next().copied();
-        if let Some((id, place)) = known {
-            self.forget(id, place);
-            return place;
+        if let Some(position) = self.missing_position(id) {
+            self.forget(id, position);
+            return position;
         }
-        self.next_place += SPACING;
-        self.next_place
+        self.last_position += POSITION_STEP;
+        self.last_position
     }
 
-    /// Whether one that is this command is away.
-    pub(super) fn is_known(&self, id: u64) -> bool {
-        self.known.range((id, 0)..=(id, Place::MAX)).next().is_some()
-    }
-
-    fn forget(&mut self, id: u64, place: Place) {
-        self.known.remove(&(id, place));
-        self.away.remove(&place);
-    }
-
-    /// The place behind one that waits in hand and is the same command: its session was lost, and the broker gave it out
-    /// again. It must not fall behind those that came after it.
-    pub(super) fn place_beside(&self, is_it: impl Fn(&Ticket) -> bool) -> Option<Place> {
+    /// The position behind the copy of the same command that waits in hand, if any: its session was lost and the broker
+    /// has redelivered it, which must not move it behind later commands.
+    pub(super) fn position_after_duplicate(&self, is_duplicate: impl Fn(&Ticket) -> bool) -> Option<Position> {
         let waiting = self.queue.iter().chain(&self.held);
-        let twin = waiting.filter(|(_, ticket)| is_it(ticket)).map(|(place, _)| *place + 1).next_back()?;
-        (!self.has(twin)).then_some(twin)
+        let next = waiting.filter(|(_, ticket)| is_duplicate(ticket)).map(|(position, _)| *position + 1).next_back()?;
+        (!self.is_occupied(next)).then_some(next)
     }
 
-    /// All that are in hand.
-    pub(super) fn in_hand(&self) -> impl Iterator<Item = Ticket> {
-        let leaving = self.leaving.values().map(|leaving| leaving.ticket);
-        self.queue.values().chain(self.held.values()).copied().chain(leaving)
+    fn publishing_position(&self, id: u64) -> Option<Position> {
+        let publishing = self.publishing?;
+        let mut pending = self.pending_delays.iter();
+        // Nearly always the first: only the first is chosen for publishing.
+        pending.find(|(_, pending)| pending.ticket == publishing && pending.id == id).map(|(position, _)| *position)
     }
 
-    fn being_parked(&self, id: u64) -> Option<Place> {
-        let parking = self.parking?;
-        // Nearly always the first: it was when its turn came.
-        self.leaving.iter().find(|(_, leaving)| leaving.ticket == parking && leaving.id == id).map(|(place, _)| *place)
+    fn forget(&mut self, id: u64, position: Position) {
+        self.missing_ids.remove(&(id, position));
+        self.missing.remove(&position);
     }
 
-    /// Gives one that came a room.
-    pub(super) fn seat(
+    /// Adds a command in hand: to the queue, to the held ones, or to the pending delays.
+    pub(super) fn insert(
         &mut self,
-        place: Place,
+        position: Position,
         (ticket, id): (Ticket, u64),
         may_hold: bool,
         settings: &ScheduleSettings,
         now: Duration,
     ) {
-        let in_hand = self.queue.len() + self.held.len();
-        let is_full = in_hand >= settings.lane_capacity;
-        let behind = if is_full { Why::Overflow } else { Why::Behind };
-        let (tier, why) = match self.first_gap(settings, now) {
-            Some(gap) if gap.place < place => {
-                // Where the queue may not run dry, half of the room is kept for those that come back.
-                let may_hold = may_hold && !is_full && self.held.len() < settings.lane_capacity / 2;
-                if !gap.leads && may_hold && gap.wait <= settings.length(0) {
-                    self.held.insert(place, ticket);
-                    return;
-                }
-                (if gap.leads { gap.tier } else { settings.within(gap.wait) }, behind)
-            }
-            _ if is_full => (0, Why::Overflow),
-            _ => {
-                self.queue.insert(place, ticket);
+        let is_full = self.waiting() >= settings.lane_capacity;
+        let blocker = self.blocker(settings, now).filter(|blocker| blocker.position < position);
+        let (tier, cause) = match blocker {
+            None if !is_full => {
+                self.queue.insert(position, ticket);
                 return;
             }
+            None => (0, DelayCause::Overflow),
+            Some(blocker) => {
+                // Half of the capacity is reserved for returning commands, so that the queue does not run dry.
+                let has_room = may_hold && !is_full && self.held.len() < settings.lane_capacity / 2;
+                if has_room && !blocker.was_head && blocker.wait <= settings.tier_length(0) {
+                    self.held.insert(position, ticket);
+                    return;
+                }
+                let tier = if blocker.was_head { blocker.tier } else { settings.longest_tier_within(blocker.wait) };
+                (tier, if is_full { DelayCause::Overflow } else { DelayCause::Behind })
+            }
         };
-        self.leaving.insert(place, Leaving { ticket, id, tier, why, leads: false });
+        self.pending_delays.insert(position, PendingDelay { ticket, id, tier, cause, was_head: false });
     }
 
-    fn first_gap(&self, settings: &ScheduleSettings, now: Duration) -> Option<Gap> {
-        let leaving = self.leaving.first_key_value().map(|(place, leaving)| {
-            let wait = settings.length(leaving.tier);
-            Gap { place: *place, tier: leaving.tier, wait, leads: leaving.leads }
+    fn blocker(&self, settings: &ScheduleSettings, now: Duration) -> Option<Blocker> {
+        let pending = self.pending_delays.first_key_value().map(|(position, pending)| {
+            let wait = settings.tier_length(pending.tier);
+            Blocker { position: *position, tier: pending.tier, wait, was_head: pending.was_head }
         });
-        let away = self.away.first_key_value().map(|(place, away)| {
-            let wait = away.due.saturating_sub(now);
-            Gap { place: *place, tier: away.tier, wait, leads: away.leads }
+        let missing = self.missing.first_key_value().map(|(position, missing)| {
+            let wait = missing.due.saturating_sub(now);
+            Blocker { position: *position, tier: missing.tier, wait, was_head: missing.was_head }
         });
-        leaving.into_iter().chain(away).min_by_key(|gap| gap.place)
+        pending.into_iter().chain(missing).min_by_key(|blocker| blocker.position)
     }
 
-    /// Sends one to a tier, and all that wait in hand behind it; `id_of` tells their ids.
-    pub(super) fn send_away(&mut self, place: Place, tier: usize, id_of: impl Fn(Ticket) -> u64) {
-        let leads = self.queue.keys().next() == Some(&place);
-        let followers = self.queue.split_off(&place).into_iter().chain(self.held.split_off(&place));
-        for (at, ticket) in followers {
-            if self.busy == Some(ticket) {
-                self.busy = None;
+    /// Moves a waiting command and all that wait behind it to the pending delays; `id_of` returns a ticket's id.
+    pub(super) fn delay_from(&mut self, position: Position, tier: usize, id_of: impl Fn(Ticket) -> u64) {
+        let was_head = self.queue.keys().next() == Some(&position);
+        let waiting = self.queue.split_off(&position).into_iter().chain(self.held.split_off(&position));
+        for (other, ticket) in waiting {
+            self.attempting.take_if(|attempting| *attempting == ticket);
+            let is_first = other == position;
+            let cause = if is_first { DelayCause::Requested } else { DelayCause::Behind };
+            let pending = PendingDelay { ticket, id: id_of(ticket), tier, cause, was_head: was_head && is_first };
+            self.pending_delays.insert(other, pending);
+        }
+    }
+
+    /// A command with a pending delay requests one itself: the pending one stays, and a decision that the command has
+    /// not seen is made again.
+    pub(super) fn mark_requested(&mut self, position: Position, ticket: Ticket) {
+        if let Some(pending) = self.pending_delays.get_mut(&position).filter(|pending| pending.ticket == ticket) {
+            pending.cause = DelayCause::Requested;
+            self.publishing.take_if(|publishing| *publishing == ticket);
+        }
+    }
+
+    /// Removes a command from hand; returns its pending delay. Another command may occupy its position by now.
+    pub(super) fn remove(&mut self, position: Position, ticket: Ticket) -> Option<PendingDelay> {
+        for map in [&mut self.queue, &mut self.held] {
+            if map.get(&position) == Some(&ticket) {
+                map.remove(&position);
             }
-            let why = if at == place { Why::Asked } else { Why::Behind };
-            let leads = leads && at == place;
-            self.leaving.insert(at, Leaving { ticket, id: id_of(ticket), tier, why, leads });
         }
+        self.attempting.take_if(|attempting| *attempting == ticket);
+        self.publishing.take_if(|publishing| *publishing == ticket);
+        let is_pending = self.pending_delays.get(&position).is_some_and(|pending| pending.ticket == ticket);
+        if is_pending { self.pending_delays.remove(&position) } else { None }
     }
 
-    /// One that leaves already asks for it itself: it stays with that, and a grant that it did not hear is given again.
-    pub(super) fn insist(&mut self, place: Place, ticket: Ticket) {
-        if let Some(leaving) = self.leaving.get_mut(&place).filter(|leaving| leaving.ticket == ticket) {
-            leaving.why = Why::Asked;
-            self.parking.take_if(|parking| *parking == ticket);
-        }
+    /// Remembers a command whose copy is in a tier, due at `due`.
+    pub(super) fn remember_delayed(&mut self, position: Position, pending: PendingDelay, due: Duration) {
+        let PendingDelay { id, tier, was_head, .. } = pending;
+        self.remember(position, MissingCommand { id, tier, due, was_head });
     }
 
-    /// Out of hand. Another one may have taken its place meanwhile, which is none of this one's business.
-    pub(super) fn remove(&mut self, place: Place, ticket: Ticket) -> Option<Leaving> {
-        for room in [&mut self.queue, &mut self.held] {
-            if room.get(&place) == Some(&ticket) {
-                room.remove(&place);
-            }
-        }
-        self.busy.take_if(|busy| *busy == ticket);
-        self.parking.take_if(|parking| *parking == ticket);
-        let is_leaving = self.leaving.get(&place).is_some_and(|leaving| leaving.ticket == ticket);
-        if is_leaving { self.leaving.remove(&place) } else { None }
+    /// Remembers a command that the broker will redeliver.
+    pub(super) fn remember_requeued(&mut self, position: Position, id: u64, now: Duration) {
+        self.remember(position, MissingCommand { id, tier: 0, due: now, was_head: false });
     }
 
-    /// Whether anything is in this place.
-    pub(super) fn has(&self, place: Place) -> bool {
-        let waits = self.queue.contains_key(&place) || self.held.contains_key(&place);
-        waits || self.leaving.contains_key(&place) || self.away.contains_key(&place)
+    fn remember(&mut self, position: Position, missing: MissingCommand) {
+        self.missing_ids.insert((missing.id, position));
+        self.missing.insert(position, missing);
     }
 
-    /// Its copy is in a tier.
-    pub(super) fn is_away(&mut self, place: Place, leaving: Leaving, due: Duration) {
-        let Leaving { id, tier, leads, .. } = leaving;
-        self.known.insert((id, place));
-        self.away.insert(place, Away { id, tier, due, leads });
-    }
-
-    /// It is in the broker's hand, which will give it out again.
-    pub(super) fn is_released(&mut self, place: Place, id: u64, now: Duration) {
-        self.known.insert((id, place));
-        self.away.insert(place, Away { id, tier: 0, due: now, leads: false });
-    }
-
-    /// Puts in order what an event may have changed: overdue ones are forgotten, held ones move up, and one that was to
-    /// leave only for want of room, or behind one that is gone, stays if it can.
-    pub(super) fn close_up(
+    /// Restores the lane's invariants after an event: forgets overdue commands, moves held ones that are no longer
+    /// behind a missing one to the queue, and cancels delays that have become unnecessary.
+    pub(super) fn advance(
         &mut self,
         settings: &ScheduleSettings,
-        overdue: impl Fn(Duration) -> bool,
+        is_overdue: impl Fn(Duration) -> bool,
         counters: &mut OrderCounters,
     ) {
         loop {
-            let leaving = self.leaving.first_key_value().map(|(place, leaving)| (*place, *leaving));
-            let away = self.away.first_key_value().map(|(place, away)| (*place, *away));
-            match (leaving, away) {
-                (leaving, Some((place, away)))
-                    if leaving.is_none_or(|(first, _)| place < first) && overdue(away.due) =>
-                {
-                    self.forget(away.id, place);
-                    counters.forgotten += 1;
-                }
-                (Some((place, leaving)), away)
-                    if away.is_none_or(|(first, _)| place < first)
-                        && leaving.why != Why::Asked
-                        && self.parking != Some(leaving.ticket)
-                        && self.queue.len() + self.held.len() < settings.lane_capacity =>
-                {
-                    self.move_up(place);
-                    self.leaving.remove(&place);
-                    self.queue.insert(place, leaving.ticket);
-                }
-                (leaving, away) => {
-                    let gaps = leaving.map(|(place, _)| place).into_iter().chain(away.map(|(place, _)| place));
-                    return self.move_up(gaps.min().unwrap_or(Place::MAX));
-                }
+            if let Some((position, missing)) = self.blocking_missing().filter(|(_, missing)| is_overdue(missing.due)) {
+                self.forget(missing.id, position);
+                counters.forgotten += 1;
+            } else if !self.cancel_pending(settings.lane_capacity) {
+                break;
             }
         }
+        let blockers = self.pending_delays.keys().next().into_iter().chain(self.missing.keys().next());
+        self.release_held(blockers.min().copied().unwrap_or(Position::MAX));
     }
 
-    fn move_up(&mut self, gap: Place) {
-        if self.held.keys().next().is_some_and(|first| *first < gap) {
-            let rest = self.held.split_off(&gap);
+    /// Cancels the first pending delay unless it was requested, is being published, or there is no room.
+    fn cancel_pending(&mut self, lane_capacity: usize) -> bool {
+        let Some((position, pending)) = self.pending_delays.first_key_value() else { return false };
+        let (position, ticket) = (*position, pending.ticket);
+        let is_behind = self.missing.keys().next().is_some_and(|first| *first < position);
+        let is_fixed = pending.cause == DelayCause::Requested || self.publishing == Some(ticket);
+        if is_behind || is_fixed || self.waiting() >= lane_capacity {
+            return false;
+        }
+        self.release_held(position);
+        self.pending_delays.remove(&position);
+        self.queue.insert(position, ticket);
+        true
+    }
+
+    /// Moves the held commands before this position to the queue.
+    fn release_held(&mut self, before: Position) {
+        if self.held.keys().next().is_some_and(|first| *first < before) {
+            let rest = self.held.split_off(&before);
             self.queue.append(&mut std::mem::replace(&mut self.held, rest));
         }
     }
 
-    /// When the first that is missing was due, if nothing on its way to a tier goes before it.
-    pub(super) fn missing_since(&self) -> Option<Duration> {
-        let (place, away) = self.away.first_key_value()?;
-        self.leaving.keys().next().is_none_or(|first| place < first).then_some(away.due)
+    /// The first missing command, if no pending delay is before it.
+    fn blocking_missing(&self) -> Option<(Position, MissingCommand)> {
+        let (position, missing) = self.missing.first_key_value()?;
+        let is_first = self.pending_delays.keys().next().is_none_or(|first| position < first);
+        is_first.then_some((*position, *missing))
     }
 
-    /// The one that could be attempted but for the rates.
-    pub(super) fn eligible(&mut self, now: Duration) -> Option<Ticket> {
-        let head = self.queue.values().next().copied().filter(|_| self.busy.is_none());
-        if self.eligible.map(|(ticket, _)| ticket) != head {
-            self.eligible = head.map(|ticket| (ticket, now));
+    /// When the command that blocks the lane was due, if it is a missing one.
+    pub(super) fn blocked_since(&self) -> Option<Duration> {
+        self.blocking_missing().map(|(_, missing)| missing.due)
+    }
+
+    /// The command that may start but for the key's interval and the rates.
+    pub(super) fn eligible_head(&mut self, now: Duration) -> Option<Ticket> {
+        let head = self.queue.values().next().copied().filter(|_| self.attempting.is_none());
+        if self.head_since.map(|(ticket, _)| ticket) != head {
+            self.head_since = head.map(|ticket| (ticket, now));
         }
         head
     }
 
-    /// The next to be copied to a tier.
-    pub(super) fn next_to_park(&self) -> Option<Leaving> {
-        self.leaving.values().next().copied().filter(|_| self.parking.is_none())
+    /// How long the key's interval has held back the head.
+    pub(super) fn interval_wait(&self) -> Duration {
+        self.head_since.map(|(_, since)| self.not_before.saturating_sub(since)).unwrap_or_default()
+    }
+
+    /// The next command to copy to a tier, unless a copy is being published.
+    pub(super) fn next_delay(&self) -> Option<PendingDelay> {
+        self.pending_delays.values().next().copied().filter(|_| self.publishing.is_none())
     }
 }

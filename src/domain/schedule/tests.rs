@@ -1,6 +1,6 @@
-//! Order and pace, case by case; `world.rs` holds everything against a model.
+//! Order and pace, case by case. `model.rs` checks random runs against a model.
 
-mod world;
+mod model;
 
 use std::time::Duration;
 
@@ -20,318 +20,306 @@ fn schedule() -> Schedule {
     Schedule::new(settings(), &Rates::default())
 }
 
-fn arrive(schedule: &mut Schedule, key: &str, id: u64, now: Duration) -> Ticket {
+fn insert(schedule: &mut Schedule, key: &str, id: u64, now: Duration) -> Ticket {
     schedule.insert(Arrival { key: Some(key), id, class: 0 }, now)
 }
 
-/// All that is to be done now: attempts, and copies with their tiers.
-fn moves(schedule: &mut Schedule, now: Duration) -> (Vec<Ticket>, Vec<(Ticket, usize)>) {
-    let (mut attempts, mut parks) = (Vec::new(), Vec::new());
-    while let Some(next) = schedule.next_decision(now, true) {
-        match next {
+fn insert_keyless(schedule: &mut Schedule, id: u64, class: usize, now: Duration) -> Ticket {
+    schedule.insert(Arrival { key: None, id, class }, now)
+}
+
+/// All decisions that are due: attempts, and delays with their tiers.
+fn decisions(schedule: &mut Schedule, now: Duration) -> (Vec<Ticket>, Vec<(Ticket, usize)>) {
+    let (mut attempts, mut delays) = (Vec::new(), Vec::new());
+    while let Some(decision) = schedule.next_decision(now, true) {
+        match decision {
             ScheduleDecision::Attempt { ticket, .. } => attempts.push(ticket),
-            ScheduleDecision::Delay { ticket, tier } => parks.push((ticket, tier)),
+            ScheduleDecision::Delay { ticket, tier } => delays.push((ticket, tier)),
         }
     }
-    (attempts, parks)
+    (attempts, delays)
 }
 
 fn attempts(schedule: &mut Schedule, now: Duration) -> Vec<Ticket> {
-    moves(schedule, now).0
+    decisions(schedule, now).0
 }
 
-/// Stores one copy after the other; in which order, and in which tiers.
-fn park_all(schedule: &mut Schedule, now: Duration) -> Vec<(Ticket, usize)> {
-    let mut stored = Vec::new();
+/// Confirms one delay after the other; returns them in order.
+fn confirm_delays(schedule: &mut Schedule, now: Duration) -> Vec<(Ticket, usize)> {
+    let mut confirmed = Vec::new();
     loop {
-        let (_, parks) = moves(schedule, now);
-        if parks.is_empty() {
-            return stored;
+        let (_, delays) = decisions(schedule, now);
+        if delays.is_empty() {
+            return confirmed;
         }
-        for (ticket, tier) in parks {
+        for (ticket, tier) in delays {
             schedule.confirm_delayed(ticket, now);
-            stored.push((ticket, tier));
+            confirmed.push((ticket, tier));
         }
     }
 }
 
+/// Checks that these are attempted in this order, each after the one before it has finished.
+fn assert_finish_in_order(schedule: &mut Schedule, tickets: impl IntoIterator<Item = Ticket>, now: Duration) {
+    for ticket in tickets {
+        assert_eq!(attempts(schedule, now), [ticket]);
+        schedule.remove(ticket, now);
+    }
+}
+
 #[test]
-fn one_key_is_attempted_in_order_and_one_at_a_time() {
+fn lane_two_commands_are_attempted_one_after_the_other() {
     let mut schedule = schedule();
-    let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
+    let [a, b] = [1, 2].map(|id| insert(&mut schedule, "k", id, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
     schedule.request_attempt(a, s(1));
-    assert_eq!(attempts(&mut schedule, s(1)), [a], "its followers wait for it");
+    assert_eq!(attempts(&mut schedule, s(1)), [a], "a retry precedes the next command");
     schedule.remove(a, s(2));
     assert_eq!(attempts(&mut schedule, s(2)), [b]);
     schedule.remove(b, s(3));
-    assert!(schedule.lanes.is_empty() && schedule.alarms.is_empty() && schedule.hands.is_empty());
+    assert!(schedule.lanes.is_empty() && schedule.timers.is_empty() && schedule.in_hand.is_empty());
 }
 
 #[test]
-fn nobody_waits_for_a_stranger() {
+fn schedule_busy_lane_delays_no_other_lane() {
     let mut schedule = schedule();
-    let slow: Vec<_> = (0..4).map(|id| arrive(&mut schedule, "slow", id, s(0))).collect();
-    let other = arrive(&mut schedule, "other", 7, s(0));
-    let [x, y] = [8, 8].map(|id| schedule.insert(Arrival { key: None, id, class: 0 }, s(0)));
-    assert_eq!(attempts(&mut schedule, s(0)), [slow[0], other, x, y]);
+    let busy: Vec<_> = (0..4).map(|id| insert(&mut schedule, "busy", id, s(0))).collect();
+    let other = insert(&mut schedule, "other", 7, s(0));
+    let keyless = [8, 8].map(|id| insert_keyless(&mut schedule, id, 0, s(0)));
+    assert_eq!(attempts(&mut schedule, s(0)), [busy[0], other, keyless[0], keyless[1]]);
 }
 
 #[test]
-fn lanes_take_turns() {
+fn schedule_rate_limited_lanes_alternate() {
     let rates = Rates { target: Some(1.0), ..Rates::default() };
     let mut schedule = Schedule::new(settings(), &rates);
-    let a: Vec<_> = (0..3).map(|id| arrive(&mut schedule, "a", id, s(0))).collect();
-    let b: Vec<_> = (0..3).map(|id| arrive(&mut schedule, "b", id, s(0))).collect();
-    let mut seen = Vec::new();
+    let a: Vec<_> = (0..3).map(|id| insert(&mut schedule, "a", id, s(0))).collect();
+    let b: Vec<_> = (0..3).map(|id| insert(&mut schedule, "b", id, s(0))).collect();
+    let mut attempted = Vec::new();
     for second in 0..6 {
         let started = attempts(&mut schedule, s(2 * second));
         started.iter().for_each(|ticket| schedule.remove(*ticket, s(2 * second)));
-        seen.extend(started);
+        attempted.extend(started);
     }
-    assert_eq!(seen, [a[0], b[0], a[1], b[1], a[2], b[2]]);
+    assert_eq!(attempted, [a[0], b[0], a[1], b[1], a[2], b[2]]);
 }
 
 #[test]
-fn what_waits_in_a_tier_is_followed_by_the_others_in_order_and_keeps_its_place() {
+fn delay_of_head_is_followed_by_lane_in_order() {
     let mut schedule = schedule();
-    let [a, b, c] = [1, 2, 3].map(|id| arrive(&mut schedule, "k", id, s(0)));
+    let [a, b, c] = [1, 2, 3].map(|id| insert(&mut schedule, "k", id, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
     schedule.delay(a, 1, s(1));
-    assert_eq!(moves(&mut schedule, s(1)), (vec![], vec![(a, 1)]), "one copy at a time");
-    assert_eq!(park_all_from(&mut schedule, a, s(1)), [(b, 1), (c, 1)]);
-    let d = arrive(&mut schedule, "k", 4, s(2));
-    assert_eq!(park_all(&mut schedule, s(2)), [(d, 1)], "a fresh one follows, too");
-    assert_eq!((schedule.hands.len(), schedule.away), (0, 4));
+    assert_eq!(decisions(&mut schedule, s(1)), (vec![], vec![(a, 1)]), "one copy at a time");
+    schedule.confirm_delayed(a, s(1));
+    assert_eq!(confirm_delays(&mut schedule, s(1)), [(b, 1), (c, 1)]);
+    let d = insert(&mut schedule, "k", 4, s(2));
+    assert_eq!(confirm_delays(&mut schedule, s(2)), [(d, 1)], "a new command follows");
+    assert_eq!((schedule.in_hand.len(), schedule.missing), (0, 4));
 
-    let b = arrive(&mut schedule, "k", 2, s(30));
-    assert_eq!(park_all(&mut schedule, s(30)), [(b, 1)], "it is not its turn");
-    let a = arrive(&mut schedule, "k", 1, s(31));
+    let b = insert(&mut schedule, "k", 2, s(30));
+    assert_eq!(confirm_delays(&mut schedule, s(30)), [(b, 1)], "the head has not returned");
+    let a = insert(&mut schedule, "k", 1, s(31));
     assert_eq!(attempts(&mut schedule, s(31)), [a]);
     schedule.delay(a, 2, s(32));
-    assert_eq!(park_all(&mut schedule, s(32)), [(a, 2)]);
+    assert_eq!(confirm_delays(&mut schedule, s(32)), [(a, 2)]);
     for id in [2, 3, 4] {
-        let ticket = arrive(&mut schedule, "k", id, s(60));
-        assert_eq!(park_all(&mut schedule, s(60)), [(ticket, 2)], "it goes where its head is");
+        let ticket = insert(&mut schedule, "k", id, s(60));
+        assert_eq!(confirm_delays(&mut schedule, s(60)), [(ticket, 2)], "the tier of the head");
     }
-    let a = arrive(&mut schedule, "k", 1, s(152));
-    let [b, c, d] = [2, 3, 4].map(|id| arrive(&mut schedule, "k", id, s(152)));
-    for ticket in [a, b, c, d] {
-        assert_eq!(attempts(&mut schedule, s(152)), [ticket]);
-        schedule.remove(ticket, s(152));
-    }
+    let a = insert(&mut schedule, "k", 1, s(152));
+    let [b, c, d] = [2, 3, 4].map(|id| insert(&mut schedule, "k", id, s(152)));
+    assert_finish_in_order(&mut schedule, [a, b, c, d], s(152));
     assert_eq!(schedule.counters(), OrderCounters { behind: 7, ..OrderCounters::default() });
     assert!(schedule.lanes.is_empty());
 }
 
-fn park_all_from(schedule: &mut Schedule, ticket: Ticket, now: Duration) -> Vec<(Ticket, usize)> {
-    schedule.confirm_delayed(ticket, now);
-    park_all(schedule, now)
+/// A lane whose head has finished while its second command is still in the tier.
+fn schedule_with_second_missing() -> Schedule {
+    let mut schedule = schedule();
+    let [a, b] = [1, 2].map(|id| insert(&mut schedule, "k", id, s(0)));
+    assert_eq!(attempts(&mut schedule, s(0)), [a]);
+    schedule.delay(a, 0, s(0));
+    assert_eq!(confirm_delays(&mut schedule, s(0)), [(a, 0), (b, 0)]);
+    let a = insert(&mut schedule, "k", 1, s(5));
+    assert_finish_in_order(&mut schedule, [a], s(5));
+    schedule
 }
 
 #[test]
-fn once_the_head_is_through_fresh_ones_are_held_in_hand() {
-    let mut schedule = schedule();
-    let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
-    assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    schedule.delay(a, 0, s(0));
-    assert_eq!(park_all(&mut schedule, s(0)), [(a, 0), (b, 0)]);
-    let a = arrive(&mut schedule, "k", 1, s(5));
-    assert_eq!(attempts(&mut schedule, s(5)), [a]);
-    schedule.remove(a, s(5));
-    let held = [3, 4].map(|id| arrive(&mut schedule, "k", id, s(5)));
-    let more = arrive(&mut schedule, "k", 5, s(5));
-    assert_eq!(schedule.held, 2, "half of the room is for those that come back");
-    assert_eq!(park_all(&mut schedule, s(5)), [(more, 0)]);
-    let b = arrive(&mut schedule, "k", 2, s(5));
-    for ticket in [b, held[0], held[1]] {
-        assert_eq!(attempts(&mut schedule, s(6)), [ticket]);
-        schedule.remove(ticket, s(6));
-    }
-    assert_eq!((schedule.held, schedule.away), (0, 1));
+fn lane_behind_returning_command_holds_new_ones() {
+    let mut schedule = schedule_with_second_missing();
+    let held = [3, 4].map(|id| insert(&mut schedule, "k", id, s(5)));
+    let more = insert(&mut schedule, "k", 5, s(5));
+    assert_eq!(schedule.held, 2, "half of the capacity is reserved for returning commands");
+    assert_eq!(confirm_delays(&mut schedule, s(5)), [(more, 0)]);
+    let b = insert(&mut schedule, "k", 2, s(5));
+    assert_finish_in_order(&mut schedule, [b, held[0], held[1]], s(6));
+    assert_eq!((schedule.held, schedule.missing), (0, 1));
 }
 
 #[test]
-fn as_many_are_held_as_may_be_now() {
-    let mut schedule = schedule();
-    let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
-    assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    schedule.delay(a, 0, s(0));
-    assert_eq!(park_all(&mut schedule, s(0)), [(a, 0), (b, 0)]);
-    let a = arrive(&mut schedule, "k", 1, s(5));
-    assert_eq!(attempts(&mut schedule, s(5)), [a]);
-    schedule.remove(a, s(5));
+fn schedule_lower_max_held_delays_more_commands() {
+    let mut schedule = schedule_with_second_missing();
     schedule.set_max_held(1);
-    let [_held, more] = [3, 4].map(|id| arrive(&mut schedule, "k", id, s(5)));
-    assert_eq!((schedule.held, park_all(&mut schedule, s(5))), (1, vec![(more, 0)]));
+    let [_held, more] = [3, 4].map(|id| insert(&mut schedule, "k", id, s(5)));
+    assert_eq!((schedule.held, confirm_delays(&mut schedule, s(5))), (1, vec![(more, 0)]));
 }
 
 #[test]
-fn a_full_lane_overflows_in_order_and_takes_back_what_is_still_here() {
+fn full_lane_overflows_in_order_until_there_is_room() {
     let mut schedule = schedule();
-    let all: Vec<_> = (0..7).map(|id| arrive(&mut schedule, "k", id, s(0))).collect();
-    assert_eq!(moves(&mut schedule, s(0)), (vec![all[0]], vec![(all[4], 0)]), "a copy of the fifth is on its way");
+    let all: Vec<_> = (0..7).map(|id| insert(&mut schedule, "k", id, s(0))).collect();
+    assert_eq!(decisions(&mut schedule, s(0)), (vec![all[0]], vec![(all[4], 0)]), "the fifth is being published");
     schedule.remove(all[0], s(0));
     schedule.remove(all[1], s(0));
     assert_eq!(attempts(&mut schedule, s(0)), [all[2]]);
     schedule.confirm_delayed(all[4], s(0));
-    assert_eq!(park_all(&mut schedule, s(0)), [(all[5], 0), (all[6], 0)]);
+    assert_eq!(confirm_delays(&mut schedule, s(0)), [(all[5], 0), (all[6], 0)]);
     assert_eq!(schedule.counters().overflowed, 3);
-    let all: Vec<_> = (0..5).map(|id| arrive(&mut schedule, "l", id, s(0))).collect();
+
+    let all: Vec<_> = (0..5).map(|id| insert(&mut schedule, "l", id, s(0))).collect();
     schedule.remove(all[0], s(0));
-    assert!(moves(&mut schedule, s(0)).1.is_empty(), "there is room before its copy is made");
+    assert!(decisions(&mut schedule, s(0)).1.is_empty(), "room before the copy is published cancels the delay");
 }
 
 #[test]
-fn what_does_not_come_back_is_forgotten_but_not_while_nothing_can() {
+fn missing_command_is_forgotten_only_while_consuming() {
     let mut schedule = schedule();
-    let a = arrive(&mut schedule, "k", 1, s(0));
+    let a = insert(&mut schedule, "k", 1, s(0));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
     schedule.delay(a, 0, s(0));
-    assert_eq!(park_all(&mut schedule, s(0)), [(a, 0)]);
+    assert_eq!(confirm_delays(&mut schedule, s(0)), [(a, 0)]);
     schedule.set_consuming(false, s(1));
     assert!(schedule.next_decision(s(10_000), true).is_none());
     assert_eq!(schedule.wake_at(), None);
+
     schedule.set_consuming(true, s(10_000));
-    let b = arrive(&mut schedule, "k", 2, s(10_001));
-    assert_eq!(park_all(&mut schedule, s(10_001)), [(b, 0)]);
+    let b = insert(&mut schedule, "k", 2, s(10_001));
+    assert_eq!(confirm_delays(&mut schedule, s(10_001)), [(b, 0)]);
     assert_eq!(schedule.wake_at(), Some(s(10_060)));
-    let b = arrive(&mut schedule, "k", 2, s(10_059));
-    assert_eq!(park_all(&mut schedule, s(10_059)), [(b, 0)]);
+    let b = insert(&mut schedule, "k", 2, s(10_059));
+    assert_eq!(confirm_delays(&mut schedule, s(10_059)), [(b, 0)]);
     assert!(schedule.next_decision(s(10_060), true).is_none());
-    assert_eq!((schedule.counters().forgotten, schedule.away), (1, 1));
-    let b = arrive(&mut schedule, "k", 2, s(10_064));
+    assert_eq!((schedule.counters().forgotten, schedule.missing), (1, 1));
+    let b = insert(&mut schedule, "k", 2, s(10_064));
     assert_eq!(attempts(&mut schedule, s(10_064)), [b]);
 }
 
 #[test]
-fn order_is_given_up_rather_than_memory() {
+fn missing_commands_beyond_max_remembered_are_given_up() {
     let mut schedule = Schedule::new(ScheduleSettings { max_remembered: 2, ..settings() }, &Rates::default());
-    let a = arrive(&mut schedule, "k", 1, s(0));
+    let a = insert(&mut schedule, "k", 1, s(0));
     for id in 2..5 {
-        arrive(&mut schedule, "k", id, s(0));
+        insert(&mut schedule, "k", id, s(0));
     }
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
     schedule.delay(a, 0, s(0));
-    assert_eq!(park_all(&mut schedule, s(0)).len(), 4);
-    assert_eq!((schedule.away, schedule.counters().given_up), (2, 2));
+    assert_eq!(confirm_delays(&mut schedule, s(0)).len(), 4);
+    assert_eq!((schedule.missing, schedule.counters().given_up), (2, 2));
 }
 
 #[test]
-fn a_lost_session_costs_no_order() {
+fn requeue_after_lost_session_keeps_order() {
     let mut schedule = schedule();
-    let [a, b, c] = [1, 2, 3].map(|id| arrive(&mut schedule, "k", id, s(0)));
+    let [a, b, c] = [1, 2, 3].map(|id| insert(&mut schedule, "k", id, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
     schedule.delay(c, 0, s(0));
-    assert_eq!(park_all(&mut schedule, s(0)), [(c, 0)]);
+    assert_eq!(confirm_delays(&mut schedule, s(0)), [(c, 0)]);
     [a, b].into_iter().for_each(|ticket| schedule.requeue(ticket, s(1)));
-    let [c, a, b] = [3, 1, 2].map(|id| arrive(&mut schedule, "k", id, s(5)));
-    for ticket in [a, b, c] {
-        assert_eq!(attempts(&mut schedule, s(5)), [ticket]);
-        schedule.remove(ticket, s(5));
-    }
+    let [c, a, b] = [3, 1, 2].map(|id| insert(&mut schedule, "k", id, s(5)));
+    assert_finish_in_order(&mut schedule, [a, b, c], s(5));
     assert!(schedule.lanes.is_empty());
 }
 
 #[test]
-fn sessions_lost_one_after_the_other_leave_no_place_open() {
+fn requeue_of_both_copies_leaves_no_missing_position() {
     for order in [[0, 1], [1, 0]] {
         let mut schedule = schedule();
-        let first = arrive(&mut schedule, "k", 1, s(0));
-        let twins = [first, arrive(&mut schedule, "k", 1, s(1))];
-        let b = arrive(&mut schedule, "k", 2, s(1));
-        order.map(|nth| twins[nth]).into_iter().chain([b]).for_each(|ticket| schedule.requeue(ticket, s(2)));
-        let [b, a] = [2, 1].map(|id| arrive(&mut schedule, "k", id, s(2)));
-        for ticket in [a, b] {
-            assert_eq!(attempts(&mut schedule, s(2)), [ticket]);
-            schedule.remove(ticket, s(2));
-        }
+        let first = insert(&mut schedule, "k", 1, s(0));
+        let copies = [first, insert(&mut schedule, "k", 1, s(1))];
+        let b = insert(&mut schedule, "k", 2, s(1));
+        let requeued = order.map(|index| copies[index]).into_iter().chain([b]);
+        requeued.for_each(|ticket| schedule.requeue(ticket, s(2)));
+        let [b, a] = [2, 1].map(|id| insert(&mut schedule, "k", id, s(2)));
+        assert_finish_in_order(&mut schedule, [a, b], s(2));
         assert!(schedule.lanes.is_empty());
     }
 }
 
 #[test]
-fn one_that_is_released_after_it_was_given_out_again_leaves_no_place_open() {
+fn requeue_after_redelivery_leaves_no_missing_position() {
     let mut schedule = schedule();
-    let a = arrive(&mut schedule, "k", 1, s(0));
+    let a = insert(&mut schedule, "k", 1, s(0));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    let [again, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(1)));
+    let [redelivered, b] = [1, 2].map(|id| insert(&mut schedule, "k", id, s(1)));
     schedule.requeue(a, s(2));
-    for ticket in [again, b] {
-        assert_eq!(attempts(&mut schedule, s(2)), [ticket]);
-        schedule.remove(ticket, s(2));
-    }
+    assert_finish_in_order(&mut schedule, [redelivered, b], s(2));
     assert!(schedule.lanes.is_empty());
 }
 
 #[test]
-fn one_that_is_released_after_it_went_to_a_tier_leaves_no_place_open() {
+fn requeue_after_delay_leaves_no_second_missing_position() {
     let mut schedule = schedule();
-    let a = arrive(&mut schedule, "k", 1, s(0));
+    let a = insert(&mut schedule, "k", 1, s(0));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
-    let again = arrive(&mut schedule, "k", 1, s(1));
-    schedule.delay(again, 0, s(1));
-    assert_eq!(park_all(&mut schedule, s(1)), [(again, 0)]);
+    let redelivered = insert(&mut schedule, "k", 1, s(1));
+    schedule.delay(redelivered, 0, s(1));
+    assert_eq!(confirm_delays(&mut schedule, s(1)), [(redelivered, 0)]);
     schedule.requeue(a, s(2));
-    let [b, again] = [2, 1].map(|id| arrive(&mut schedule, "k", id, s(6)));
-    for ticket in [again, b] {
-        assert_eq!(attempts(&mut schedule, s(6)), [ticket]);
-        schedule.remove(ticket, s(6));
-    }
+    let [b, redelivered] = [2, 1].map(|id| insert(&mut schedule, "k", id, s(6)));
+    assert_finish_in_order(&mut schedule, [redelivered, b], s(6));
     assert!(schedule.lanes.is_empty());
 }
 
 #[test]
-fn a_copy_may_be_back_before_its_confirm() {
+fn delayed_copy_before_its_confirm_takes_its_position() {
     let mut schedule = schedule();
-    let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
+    let [a, b] = [1, 2].map(|id| insert(&mut schedule, "k", id, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
     schedule.delay(a, 0, s(0));
-    assert_eq!(moves(&mut schedule, s(0)).1, [(a, 0)]);
-    let back = arrive(&mut schedule, "k", 1, s(6));
-    assert_eq!(attempts(&mut schedule, s(6)), [back]);
+    assert_eq!(decisions(&mut schedule, s(0)).1, [(a, 0)]);
+    let copy = insert(&mut schedule, "k", 1, s(6));
+    assert_eq!(attempts(&mut schedule, s(6)), [copy]);
     schedule.confirm_delayed(a, s(7));
-    schedule.remove(back, s(7));
-    assert_eq!(attempts(&mut schedule, s(7)), [b]);
-    schedule.remove(b, s(7));
-    assert!(schedule.lanes.is_empty() && schedule.hands.is_empty());
+    schedule.remove(copy, s(7));
+    assert_finish_in_order(&mut schedule, [b], s(7));
+    assert!(schedule.lanes.is_empty() && schedule.in_hand.is_empty());
 }
 
 #[test]
-fn a_rate_holds_back_only_its_class_and_the_wait_is_told() {
+fn class_rate_delays_only_its_class_and_is_reported() {
     let rates = Rates { target: None, classes: vec![Some(1.0), None], key_interval: Duration::ZERO };
     let mut schedule = Schedule::new(settings(), &rates);
-    let [a, b, c] = [1, 2, 3].map(|id| schedule.insert(Arrival { key: None, id, class: 0 }, s(10)));
-    let other = schedule.insert(Arrival { key: None, id: 4, class: 1 }, s(10));
+    let [a, b, c] = [1, 2, 3].map(|id| insert_keyless(&mut schedule, id, 0, s(10)));
+    let other = insert_keyless(&mut schedule, 4, 1, s(10));
     assert_eq!(attempts(&mut schedule, s(10)), [a, other]);
     schedule.remove(b, s(10));
-    assert!(schedule.next_decision(s(10), false).is_none(), "no slot is free: that is no wait for rates");
+    assert!(schedule.next_decision(s(10), false).is_none(), "without a free slot there is no rate wait");
     assert_eq!(schedule.next_decision(s(10), true), None);
     let wake_at = schedule.wake_at().unwrap();
     assert_eq!(wake_at.as_millis(), 11_000);
-    let Some(ScheduleDecision::Attempt { ticket, rate_wait }) = schedule.next_decision(wake_at, true) else {
-        panic!("it waited as told")
-    };
-    assert_eq!((ticket, rate_wait), (c, wake_at - s(10)));
+    let decision = schedule.next_decision(wake_at, true);
+    assert_eq!(decision, Some(ScheduleDecision::Attempt { ticket: c, rate_wait: wake_at - s(10) }));
 }
 
 #[test]
-fn a_key_rests_after_each_start_and_holds_up_nobody() {
+fn key_interval_delays_only_its_key() {
     let rates = Rates { key_interval: s(10), ..Rates::default() };
     let mut schedule = Schedule::new(settings(), &rates);
-    let [a, b] = [1, 2].map(|id| arrive(&mut schedule, "k", id, s(0)));
+    let [a, b] = [1, 2].map(|id| insert(&mut schedule, "k", id, s(0)));
     assert_eq!(attempts(&mut schedule, s(0)), [a]);
     schedule.remove(a, s(1));
     schedule.remove(b, s(1));
-    let c = arrive(&mut schedule, "k", 3, s(2));
-    let other = arrive(&mut schedule, "other", 4, s(2));
+    let c = insert(&mut schedule, "k", 3, s(2));
+    let other = insert(&mut schedule, "other", 4, s(2));
     assert_eq!(attempts(&mut schedule, s(2)), [other]);
     assert_eq!(schedule.wake_at(), Some(s(10)));
-    assert!(schedule.next_decision(s(10), false).is_none() && schedule.wake_at() > Some(s(10)), "no busy loop");
+    assert!(schedule.next_decision(s(10), false).is_none() && schedule.wake_at() > Some(s(10)), "a busy loop");
     assert_eq!(schedule.next_decision(s(11), true), Some(ScheduleDecision::Attempt { ticket: c, rate_wait: s(8) }));
     schedule.remove(c, s(11));
     schedule.remove(other, s(11));
-    assert_eq!(schedule.lanes.len(), 2, "they rest");
+    assert_eq!(schedule.lanes.len(), 2, "until their interval ends");
     assert!(schedule.next_decision(s(21), false).is_none());
-    assert!(schedule.lanes.is_empty() && schedule.alarms.is_empty());
+    assert!(schedule.lanes.is_empty() && schedule.timers.is_empty());
 }
