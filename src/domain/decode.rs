@@ -1,15 +1,39 @@
-//! From a message to a command, or to the reason why it is none.
+//! Decoding: from the body and properties of a message to a [`Command`], or to the reason why it is not one.
 //!
-//! One strict pass over borrowed input (`object`), then the limits (`check`). Only when that failed does a second,
-//! lenient look (`salvage`) find out whose message it was.
+//! # Steps
+//!
+//! 1. The body's size, `content_encoding` and UTF-8 (`message_format`).
+//! 2. One strict read of the JSON, borrowing from the body (`object`, `wire`, `cloudevents`).
+//! 3. The limits of each field (`check`).
+//! 4. Only if one of these failed: a lenient read of the id and the channel (`salvage`), so that the producer gets an
+//!    event.
+//!
+//! # Invariants
+//!
+//! - A [`Command`] satisfies every limit of the contract and of [`DecodeLimits`]; no later code checks again.
+//! - Decoding is deterministic: a malformed message stays malformed, so it is never retried.
+//! - No field is read twice or dropped silently: duplicate names are errors at any depth, also in ignored fields and
+//!   in `metadata`; unknown names are errors unless [`UnknownFields::Ignore`] is set.
+//! - [`Malformed`] contains names, limits and positions, never a value of the message: values are personal data.
+//! - Time and memory are linear in the body, which is at most [`DecodeLimits::max_body`] bytes; the parser limits the
+//!   depth.
+//!
+//! # Sources
+//!
+//! The fields and limits are those of the API method `POST /api/v1/messages/outgoing-to-device`; timestamps are RFC 3339;
+//! CloudEvents are version 1.0 with its JSON format and AMQP binding.
 
 mod check;
 mod cloudevents;
 mod limits;
 mod malformed;
+mod message_format;
 mod object;
+mod read_context;
 mod salvage;
-mod unique;
+mod string;
+mod timestamp;
+mod unique_keys;
 mod wire;
 
 pub use self::{
@@ -17,9 +41,10 @@ pub use self::{
     malformed::Malformed,
 };
 use self::{
-    malformed::{Fault, Problem},
-    object::Str,
-    salvage::Salvage,
+    malformed::{FieldError, FieldProblem},
+    message_format::{MessageFormat, check_content_encoding, utf8},
+    salvage::Salvaged,
+    string::JsonStr,
     wire::WireCommand,
 };
 use super::{
@@ -29,101 +54,62 @@ use super::{
 
 /// Decodes the body and the properties of one message.
 ///
-/// `new_id` is asked only for a command without an id under [`MissingId::Generate`].
+/// `new_id` is called only for a command without an id under [`MissingId::Generate`].
 ///
 /// # Errors
-/// [`Malformed`] when the message is not a command; it will not become one by another try.
+/// [`Malformed`] when the message is not a command.
 pub fn decode(
     body: &[u8],
     properties: &Properties,
     limits: &DecodeLimits,
     new_id: impl FnOnce() -> String,
 ) -> Result<Command, Malformed> {
-    strict(body, properties, limits, new_id).map_err(|fault| {
-        let readable = body.len() <= limits.max_body;
-        let salvage = if readable { Salvage::of_message(body, properties) } else { Salvage::of_properties(properties) };
-        Malformed::new(fault, salvage.id, salvage.channel_type)
+    decode_strictly(body, properties, limits, new_id).map_err(|error| {
+        let salvaged = if body.len() <= limits.max_body {
+            Salvaged::from_message(body, properties)
+        } else {
+            Salvaged::from_properties(properties)
+        };
+        Malformed::new(error, salvaged.id, salvaged.channel_type)
     })
 }
 
-fn strict(
+fn decode_strictly(
     body: &[u8],
     properties: &Properties,
     limits: &DecodeLimits,
     new_id: impl FnOnce() -> String,
-) -> Result<Command, Fault> {
+) -> Result<Command, FieldError> {
     check::at_most("body", body.len(), "bytes", limits.max_body)?;
-    content_encoding(properties.content_encoding.as_deref())?;
-    let json = text_of(body)?;
-    match Form::of(properties) {
-        Form::Structured => cloudevents::structured(json, limits),
-        Form::Binary => cloudevents::binary(json, properties, limits),
-        Form::Plain => {
+    check_content_encoding(properties.content_encoding.as_deref())?;
+    let json = utf8(body)?;
+    match MessageFormat::of(properties) {
+        MessageFormat::CloudEventsStructured => cloudevents::structured(json, limits),
+        MessageFormat::CloudEventsBinary => cloudevents::binary(json, properties, limits),
+        MessageFormat::Plain => {
             let wire: WireCommand<'_> = object::read(json, limits.unknown_fields)?;
-            let own = wire.command_id.value().map(|Str(id)| id.as_ref());
-            let id = plain_id(own, properties.message_id.as_deref(), limits.missing_id, new_id)?;
+            let command_id = wire.command_id.value().map(|JsonStr(id)| id.as_ref());
+            let id = plain_id(command_id, properties.message_id.as_deref(), limits.missing_id, new_id)?;
             check::command(wire, id, limits)
         }
     }
 }
 
-/// How a command is wrapped.
-enum Form {
-    /// The body is the command.
-    Plain,
-    /// The body is the command, CloudEvents attributes are headers.
-    Binary,
-    /// The body is a CloudEvent with the command in it.
-    Structured,
-}
-
-impl Form {
-    /// The content type matters only where it names the structured form. Any other is read as JSON: client libraries
-    /// fill in what they like (`text/plain`, `application/octet-stream`), and whether a body is a command is proved by
-    /// the strict pass, not by a label.
-    fn of(properties: &Properties) -> Self {
-        let content_type = properties.content_type.as_deref().unwrap_or_default();
-        let media_type = content_type.split(';').next().unwrap_or_default().trim();
-        if media_type.eq_ignore_ascii_case("application/cloudevents+json") {
-            Self::Structured
-        } else if cloudevents::is_binary(properties) {
-            Self::Binary
-        } else {
-            Self::Plain
-        }
-    }
-}
-
-/// A label that says "compressed" is believed: such bytes are never a command.
-fn content_encoding(encoding: Option<&str>) -> Result<(), Fault> {
-    let encoding = encoding.unwrap_or_default();
-    if ["", "identity", "utf-8"].iter().any(|known| encoding.eq_ignore_ascii_case(known)) {
-        return Ok(());
-    }
-    Err(Fault::at("content_encoding", Problem::MustBe("absent, `identity` or `utf-8`")))
-}
-
-/// The bytes as text; a byte order mark gets its own word, for the parser's would not help anybody.
-fn text_of(body: &[u8]) -> Result<&str, Fault> {
-    let text = str::from_utf8(body).map_err(|error| Fault::whole(Problem::NotUtf8(error.valid_up_to())))?;
-    if text.starts_with('\u{feff}') { Err(Fault::whole(Problem::ByteOrderMark)) } else { Ok(text) }
-}
-
-/// `commandId`, else the property `message_id` (an empty one is what some clients send for none), else what the
-/// settings say.
+/// Returns the id of a plain command: `commandId`, else the property `message_id`, else as configured. Some clients send
+/// an empty `message_id` for none.
 fn plain_id(
     command_id: Option<&str>,
     message_id: Option<&str>,
     missing_id: MissingId,
     new_id: impl FnOnce() -> String,
-) -> Result<CommandId, Fault> {
+) -> Result<CommandId, FieldError> {
     const FIELD: &str = "commandId";
     match (command_id, message_id.filter(|id| !id.is_empty())) {
-        (Some(own), Some(other)) if own != other => Err(Fault::at(FIELD, Problem::Differs("`message_id`"))),
+        (Some(own), Some(other)) if own != other => Err(FieldError::at(FIELD, FieldProblem::Differs("`message_id`"))),
         (Some(own), _) => check::command_id(FIELD, own),
         (None, Some(other)) => check::command_id("message_id", other),
         (None, None) => match missing_id {
-            MissingId::Reject => Err(Fault::at(FIELD, Problem::Missing)),
+            MissingId::Reject => Err(FieldError::at(FIELD, FieldProblem::Missing)),
             MissingId::Generate => check::command_id(FIELD, &new_id()),
         },
     }

@@ -1,113 +1,81 @@
-//! From what stands on the wire to a command that keeps every limit.
+//! The limits: from the fields in the body to a command that satisfies all of them.
 
-use jiff::{Timestamp, civil};
 use serde_json::value::RawValue;
 
 use super::{
-    limits::{DecodeLimits, MAX_CHANNEL_TYPE, MAX_FILE_NAME, MAX_METADATA, MAX_MIME_TYPE, MAX_NAME, MAX_URL},
-    malformed::{Fault, Problem},
-    object::{Slot, Str},
-    unique,
+    limits::{
+        DecodeLimits, MAX_CHANNEL_TYPE_BYTES, MAX_FILE_NAME_CHARS, MAX_IDENTIFIER_BYTES, MAX_METADATA_BYTES,
+        MAX_MIME_TYPE_CHARS, MAX_URL_CHARS,
+    },
+    malformed::{FieldError, FieldProblem},
+    object::FieldSlot,
+    string::JsonStr,
+    timestamp, unique_keys,
     wire::{WireAttachment, WireCommand},
 };
 use crate::domain::command::{Attachment, Command, CommandId, OnUncertain};
 
-/// Checks all but the id, which depends on the way that the command came, and `commandId`, which is looked at there.
-pub(super) fn command(wire: WireCommand<'_>, id: CommandId, limits: &DecodeLimits) -> Result<Command, Fault> {
+/// Checks all fields but `commandId`: the caller determines the id, which depends on the message's format.
+pub(super) fn command(wire: WireCommand<'_>, id: CommandId, limits: &DecodeLimits) -> Result<Command, FieldError> {
     let attachments = attachments(wire.attachments)?;
+    let expires_at = wire.expires_at.into_value().map(|JsonStr(text)| timestamp::parse("expiresAt", &text));
     Ok(Command {
         id,
         text: text(wire.text, attachments.is_empty(), limits.max_text)?,
         attachments,
         channel_type: channel_type(wire.channel_type, &limits.channel_types)?,
         device_address: device_address(wire.device_address)?,
-        client_id: name("clientId", wire.client_id)?,
-        unauthorized_client_id: name("unauthorizedClientId", wire.unauthorized_client_id)?,
-        app_marker: name("appMarker", wire.app_marker)?,
-        expires_at: wire.expires_at.into_value().map(|Str(time)| instant("expiresAt", &time)).transpose()?,
-        order_key: name("orderKey", wire.order_key)?,
+        client_id: identifier("clientId", wire.client_id)?,
+        unauthorized_client_id: identifier("unauthorizedClientId", wire.unauthorized_client_id)?,
+        app_marker: identifier("appMarker", wire.app_marker)?,
+        expires_at: expires_at.transpose()?,
+        order_key: identifier("orderKey", wire.order_key)?,
         on_uncertain: on_uncertain(wire.on_uncertain)?,
         metadata: metadata(wire.metadata)?,
     })
 }
 
-/// A command id that came in `field`.
-pub(super) fn command_id(field: &str, id: &str) -> Result<CommandId, Fault> {
+/// Checks a command id from `field`.
+pub(super) fn command_id(field: &str, id: &str) -> Result<CommandId, FieldError> {
     not_empty(field, id)?;
     at_most_bytes(field, id, CommandId::MAX_BYTES)?;
-    CommandId::new(id).ok_or_else(|| Fault::at(field, Problem::Control))
+    CommandId::new(id).ok_or_else(|| FieldError::at(field, FieldProblem::ControlCharacter))
 }
 
-/// An RFC 3339 time that came in `field`.
-///
-/// The pattern is checked first because jiff reads much more than RFC 3339. "Never" is often written as the last second
-/// of the year 9999, which is after jiff's last instant: any time of those days means that instant.
-pub(super) fn instant(field: &str, time: &str) -> Result<Timestamp, Fault> {
-    let never = || {
-        let date = time.get(..10).filter(|date| *date >= "9999-12-30")?;
-        date.parse::<civil::Date>().ok().map(|_| Timestamp::MAX)
-    };
-    let read = is_rfc3339(time).then(|| time.parse().ok().or_else(never)).flatten();
-    read.ok_or_else(|| Fault::at(field, Problem::MustBe("an RFC 3339 time such as 2026-11-22T12:00:00Z")))
-}
-
-/// `0000-00-00T00:00:00`, a fraction or none, and `Z` or `+00:00`.
-fn is_rfc3339(time: &str) -> bool {
-    let Some((seconds, rest)) = time.split_at_checked(19) else { return false };
-    let zone = match rest.strip_prefix('.') {
-        Some(fraction) if fraction.starts_with(|c: char| c.is_ascii_digit()) => {
-            fraction.trim_start_matches(|c: char| c.is_ascii_digit())
-        }
-        Some(_) => return false,
-        None => rest,
-    };
-    fits(seconds, "0000-00-00T00:00:00") && (fits(zone, "Z") || fits(zone, "+00:00") || fits(zone, "-00:00"))
-}
-
-/// Whether the text has the pattern's form, where `0` stands for any digit.
-fn fits(text: &str, pattern: &str) -> bool {
-    let fits = |(byte, wanted): (u8, u8)| match wanted {
-        b'0' => byte.is_ascii_digit(),
-        _ => byte.eq_ignore_ascii_case(&wanted),
-    };
-    text.len() == pattern.len() && text.bytes().zip(pattern.bytes()).all(fits)
-}
-
-/// Whether it can be the last word of an event's routing key (`.` would split it; `*` and `#` are what a reader
-/// would bind with).
+/// Whether the text can be the last word of an event's routing key: `.` would split it, and `*` and `#` are wildcards
+/// in the binding keys of consumers.
 pub(super) fn is_channel_type(channel: &str) -> bool {
     let forbidden = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '.' | '*' | '#');
-    !channel.is_empty() && channel.len() <= MAX_CHANNEL_TYPE && !channel.contains(forbidden)
+    !channel.is_empty() && channel.len() <= MAX_CHANNEL_TYPE_BYTES && !channel.contains(forbidden)
 }
 
-fn channel_type(slot: Slot<Str<'_>>, allowed: &[String]) -> Result<String, Fault> {
+fn channel_type(slot: FieldSlot<JsonStr<'_>>, allowed: &[String]) -> Result<String, FieldError> {
     const FIELD: &str = "channelType";
-    let Str(channel) = required(FIELD, slot)?;
+    let JsonStr(channel) = required(FIELD, slot)?;
     not_empty(FIELD, &channel)?;
-    at_most_bytes(FIELD, &channel, MAX_CHANNEL_TYPE)?;
+    at_most_bytes(FIELD, &channel, MAX_CHANNEL_TYPE_BYTES)?;
     if !is_channel_type(&channel) {
-        return Err(Fault::at(FIELD, Problem::NotOneWord));
+        return Err(FieldError::at(FIELD, FieldProblem::NotOneWord));
     }
     if !allowed.is_empty() && !allowed.iter().any(|allowed| *allowed == channel) {
-        return Err(Fault::at(FIELD, Problem::NotAllowed(allowed.join(", "))));
+        return Err(FieldError::at(FIELD, FieldProblem::NotAllowed(allowed.join(", "))));
     }
     Ok(channel.into_owned())
 }
 
-fn device_address(slot: Slot<Str<'_>>) -> Result<String, Fault> {
+fn device_address(slot: FieldSlot<JsonStr<'_>>) -> Result<String, FieldError> {
     const FIELD: &str = "deviceAddress";
-    let address = name(FIELD, slot)?.ok_or_else(|| Fault::at(FIELD, Problem::Missing))?;
+    let address = identifier(FIELD, slot)?.ok_or_else(|| FieldError::at(FIELD, FieldProblem::Missing))?;
     not_empty(FIELD, &address)?;
     Ok(address)
 }
 
-/// A text may be left out, or be empty, when there is an attachment.
-fn text(slot: Slot<Str<'_>>, must_be_there: bool, max_text: usize) -> Result<Option<String>, Fault> {
+/// The text may be absent or empty if there is an attachment.
+fn text(slot: FieldSlot<JsonStr<'_>>, is_required: bool, max_text: usize) -> Result<Option<String>, FieldError> {
     const FIELD: &str = "text";
-    let text = slot.into_value().map(|Str(text)| text.into_owned());
-    let something = text.as_ref().is_some_and(|text| !text.is_empty());
-    if must_be_there && !something {
-        return Err(Fault::at(FIELD, Problem::NothingToSend));
+    let text = slot.into_value().map(|JsonStr(text)| text.into_owned());
+    if is_required && text.as_ref().is_none_or(String::is_empty) {
+        return Err(FieldError::at(FIELD, FieldProblem::NothingToSend));
     }
     if let Some(text) = &text {
         at_most_characters(FIELD, text, max_text)?;
@@ -115,78 +83,77 @@ fn text(slot: Slot<Str<'_>>, must_be_there: bool, max_text: usize) -> Result<Opt
     Ok(text)
 }
 
-fn attachments(slot: Slot<Vec<WireAttachment<'_>>>) -> Result<Vec<Attachment>, Fault> {
+fn attachments(slot: FieldSlot<Vec<WireAttachment<'_>>>) -> Result<Vec<Attachment>, FieldError> {
     let list = slot.into_value().unwrap_or_default().into_iter().enumerate();
-    list.map(|(index, wire)| attachment(wire).map_err(|fault| fault.under(&format!("attachments[{index}]")))).collect()
+    list.map(|(index, wire)| attachment(wire).map_err(|error| error.under(&format!("attachments[{index}]")))).collect()
 }
 
-fn attachment(wire: WireAttachment<'_>) -> Result<Attachment, Fault> {
-    let Str(url) = required("url", wire.url)?;
+fn attachment(wire: WireAttachment<'_>) -> Result<Attachment, FieldError> {
+    let JsonStr(url) = required("url", wire.url)?;
     not_empty("url", &url)?;
-    at_most_characters("url", &url, MAX_URL)?;
+    at_most_characters("url", &url, MAX_URL_CHARS)?;
     Ok(Attachment {
         url: url.into_owned(),
-        name: characters("name", wire.name, MAX_FILE_NAME)?,
-        mime_type: characters("type", wire.mime_type, MAX_MIME_TYPE)?,
+        name: optional_text("name", wire.name, MAX_FILE_NAME_CHARS)?,
+        mime_type: optional_text("type", wire.mime_type, MAX_MIME_TYPE_CHARS)?,
         size: wire.size.into_value(),
     })
 }
 
-/// One of the identifying fields: their bound is the same.
-fn name(field: &str, slot: Slot<Str<'_>>) -> Result<Option<String>, Fault> {
-    let Some(Str(name)) = slot.into_value() else { return Ok(None) };
-    at_most_bytes(field, &name, MAX_NAME)?;
+fn identifier(field: &str, slot: FieldSlot<JsonStr<'_>>) -> Result<Option<String>, FieldError> {
+    let Some(JsonStr(name)) = slot.into_value() else { return Ok(None) };
+    at_most_bytes(field, &name, MAX_IDENTIFIER_BYTES)?;
     if name.contains(char::is_control) {
-        return Err(Fault::at(field, Problem::Control));
+        return Err(FieldError::at(field, FieldProblem::ControlCharacter));
     }
     Ok(Some(name.into_owned()))
 }
 
-fn on_uncertain(slot: Slot<Str<'_>>) -> Result<Option<OnUncertain>, Fault> {
-    match slot.into_value().as_ref().map(|Str(word)| word.as_ref()) {
+fn on_uncertain(slot: FieldSlot<JsonStr<'_>>) -> Result<Option<OnUncertain>, FieldError> {
+    match slot.into_value().as_ref().map(|JsonStr(policy)| policy.as_ref()) {
         None => Ok(None),
         Some("resend") => Ok(Some(OnUncertain::Resend)),
         Some("park") => Ok(Some(OnUncertain::Park)),
-        Some(_) => Err(Fault::at("onUncertain", Problem::MustBe("`resend` or `park`"))),
+        Some(_) => Err(FieldError::at("onUncertain", FieldProblem::MustBe("`resend` or `park`"))),
     }
 }
 
-/// The object as it stands, once it is known to be sound: `RawValue` alone looks neither at keys nor at depth nor
-/// into strings, and what passes here goes into every event.
-fn metadata(slot: Slot<&RawValue>) -> Result<Option<Box<RawValue>>, Fault> {
+/// Returns the object unchanged. `RawValue` alone checks neither keys nor depth nor strings, and the object goes into
+/// every event.
+fn metadata(slot: FieldSlot<&RawValue>) -> Result<Option<Box<RawValue>>, FieldError> {
     const FIELD: &str = "metadata";
     let Some(raw) = slot.into_value() else { return Ok(None) };
     if !raw.get().starts_with('{') {
-        return Err(Fault::at(FIELD, Problem::MustBe("an object")));
+        return Err(FieldError::at(FIELD, FieldProblem::MustBe("an object")));
     }
-    at_most_bytes(FIELD, raw.get(), MAX_METADATA)?;
-    unique::check(raw.get()).map_err(|fault| fault.under(FIELD))?;
+    at_most_bytes(FIELD, raw.get(), MAX_METADATA_BYTES)?;
+    unique_keys::check(raw.get()).map_err(|error| error.under(FIELD))?;
     Ok(Some(raw.to_owned()))
 }
 
-fn characters(field: &str, slot: Slot<Str<'_>>, limit: usize) -> Result<Option<String>, Fault> {
-    let Some(Str(text)) = slot.into_value() else { return Ok(None) };
+fn optional_text(field: &str, slot: FieldSlot<JsonStr<'_>>, limit: usize) -> Result<Option<String>, FieldError> {
+    let Some(JsonStr(text)) = slot.into_value() else { return Ok(None) };
     at_most_characters(field, &text, limit)?;
     Ok(Some(text.into_owned()))
 }
 
-pub(super) fn required<T>(field: &str, slot: Slot<T>) -> Result<T, Fault> {
-    slot.into_value().ok_or_else(|| Fault::at(field, Problem::Missing))
+pub(super) fn required<T>(field: &str, slot: FieldSlot<T>) -> Result<T, FieldError> {
+    slot.into_value().ok_or_else(|| FieldError::at(field, FieldProblem::Missing))
 }
 
-fn not_empty(field: &str, text: &str) -> Result<(), Fault> {
-    if text.is_empty() { Err(Fault::at(field, Problem::Empty)) } else { Ok(()) }
+fn not_empty(field: &str, text: &str) -> Result<(), FieldError> {
+    if text.is_empty() { Err(FieldError::at(field, FieldProblem::Empty)) } else { Ok(()) }
 }
 
-fn at_most_bytes(field: &str, text: &str, limit: usize) -> Result<(), Fault> {
+fn at_most_bytes(field: &str, text: &str, limit: usize) -> Result<(), FieldError> {
     at_most(field, text.len(), "bytes", limit)
 }
 
-fn at_most_characters(field: &str, text: &str, limit: usize) -> Result<(), Fault> {
-    // A character has at least a byte, so most texts need not be counted.
+fn at_most_characters(field: &str, text: &str, limit: usize) -> Result<(), FieldError> {
+    // A character has at least one byte, so most texts need no count.
     if text.len() <= limit { Ok(()) } else { at_most(field, text.chars().count(), "characters", limit) }
 }
 
-pub(super) fn at_most(field: &str, got: usize, unit: &'static str, limit: usize) -> Result<(), Fault> {
-    if got <= limit { Ok(()) } else { Err(Fault::at(field, Problem::TooLong { got, unit, limit })) }
+pub(super) fn at_most(field: &str, got: usize, unit: &'static str, limit: usize) -> Result<(), FieldError> {
+    if got <= limit { Ok(()) } else { Err(FieldError::at(field, FieldProblem::TooLong { got, unit, limit })) }
 }

@@ -1,8 +1,8 @@
-//! Commands that come as CloudEvents 1.0: structured (one JSON object around the command) or binary (the body is the
-//! command, the attributes are headers).
+//! Commands as CloudEvents 1.0: structured (the body is a CloudEvent with the command as `data`) or binary (the body is
+//! the command, the attributes are headers). See the CloudEvents specification and its AMQP protocol binding.
 //!
-//! The event's `id` is the command id. `commandId` may repeat it; `message_id` is then only transport, since CloudEvents
-//! libraries put an id of their own there. Of two deadlines, `expirytime` and `expiresAt`, the earlier one holds.
+//! The attribute `id` is the command id; `commandId` may repeat it. `message_id` is ignored, since CloudEvents libraries
+//! put an id of their own there. Of the deadlines `expirytime` and `expiresAt` the earlier one applies.
 
 use std::cmp;
 
@@ -12,116 +12,113 @@ use serde::de::MapAccess;
 use super::{
     check,
     limits::DecodeLimits,
-    malformed::{Fault, Problem},
-    object::{self, Entry, Fields, Slot, Str},
-    text_of,
+    malformed::{FieldError, FieldProblem},
+    message_format::utf8,
+    object::{self, FieldSlot, ObjectEntry, ObjectFields},
+    string::JsonStr,
+    timestamp,
     wire::WireCommand,
 };
 use crate::domain::{command::Command, properties::Properties};
 
 const VERSION: &str = "1.0";
-const MUST_BE_VERSION: Problem = Problem::MustBe("1.0");
+const MUST_BE_VERSION: FieldProblem = FieldProblem::MustBe("1.0");
 
-/// The object around a command in structured mode. Attributes that we do not use, and extensions, are looked through.
+/// A structured CloudEvent. Other attributes and extensions are skipped.
 #[derive(Default)]
 struct Envelope<'de> {
-    specversion: Slot<Str<'de>>,
-    id: Slot<Str<'de>>,
-    expirytime: Slot<Str<'de>>,
-    data: Slot<WireCommand<'de>>,
-    data_base64: Slot<Str<'de>>,
+    specversion: FieldSlot<JsonStr<'de>>,
+    id: FieldSlot<JsonStr<'de>>,
+    expirytime: FieldSlot<JsonStr<'de>>,
+    data: FieldSlot<WireCommand<'de>>,
+    data_base64: FieldSlot<JsonStr<'de>>,
 }
 
-impl<'de> Fields<'de> for Envelope<'de> {
+impl<'de> ObjectFields<'de> for Envelope<'de> {
     const NAMES: &'static [&'static str] = &["specversion", "id", "expirytime", "data", "data_base64"];
 
-    fn read<A: MapAccess<'de>>(&mut self, entry: Entry<'_, 'de, A>) -> Result<(), A::Error> {
+    fn read<A: MapAccess<'de>>(&mut self, entry: ObjectEntry<'_, 'de, A>) -> Result<(), A::Error> {
         match entry.name() {
-            "specversion" => entry.put(&mut self.specversion, VERSION),
-            "id" => entry.put(&mut self.id, "a string"),
-            "expirytime" => entry.put(&mut self.expirytime, "a string"),
-            "data" => entry.put_object(&mut self.data),
-            "data_base64" => entry.put(&mut self.data_base64, "a string"),
-            _ => entry.ignore(),
+            "specversion" => entry.read_value(&mut self.specversion, VERSION),
+            "id" => entry.read_value(&mut self.id, "a string"),
+            "expirytime" => entry.read_value(&mut self.expirytime, "a string"),
+            "data" => entry.read_object(&mut self.data),
+            "data_base64" => entry.read_value(&mut self.data_base64, "a string"),
+            _ => entry.skip(),
         }
     }
 }
 
-/// Decodes structured mode.
-pub(super) fn structured(json: &str, limits: &DecodeLimits) -> Result<Command, Fault> {
+/// Decodes a structured CloudEvent.
+pub(super) fn structured(json: &str, limits: &DecodeLimits) -> Result<Command, FieldError> {
     let envelope: Envelope<'_> = object::read(json, limits.unknown_fields)?;
-    if envelope.specversion.into_value().is_none_or(|Str(version)| version != VERSION) {
-        return Err(Fault::at("specversion", MUST_BE_VERSION));
+    if envelope.specversion.into_value().is_none_or(|JsonStr(version)| version != VERSION) {
+        return Err(FieldError::at("specversion", MUST_BE_VERSION));
     }
-    let Str(id) = check::required("id", envelope.id)?;
-    let expirytime = envelope.expirytime.into_value();
-    let around = Around { id_field: "id", id: &id, expiry_field: "expirytime", expiry: expirytime.as_ref().map(text) };
+    let JsonStr(id) = check::required("id", envelope.id)?;
+    let expiry = envelope.expirytime.into_value();
+    let expiry = expiry.as_ref().map(|JsonStr(text)| text.as_ref());
+    let attributes = Attributes { id_field: "id", id: &id, expiry_field: "expirytime", expiry };
     match (envelope.data.into_value(), envelope.data_base64.into_value()) {
-        (Some(_), Some(_)) => Err(Fault::at("data_base64", Problem::Beside("data"))),
-        (Some(wire), None) => around.command(wire, limits, |fault| fault.under("data")),
-        (None, Some(Str(base64))) => around.command_in_base64(&base64, limits),
-        (None, None) => Err(Fault::at("data", Problem::Missing)),
+        (Some(_), Some(_)) => Err(FieldError::at("data_base64", FieldProblem::Conflicts("data"))),
+        (Some(wire), None) => attributes.command(wire, limits, |error| error.under("data")),
+        (None, Some(JsonStr(base64))) => attributes.command_from_base64(&base64, limits),
+        (None, None) => Err(FieldError::at("data", FieldProblem::Missing)),
     }
 }
 
-/// Whether the message has CloudEvents attributes as headers. One is enough: what was half made is not a plain command.
-pub(super) fn is_binary(properties: &Properties) -> bool {
-    properties.headers.keys().any(|name| name.starts_with("cloudEvents_") || name.starts_with("cloudEvents:"))
-}
-
-/// Decodes binary mode.
-pub(super) fn binary(json: &str, properties: &Properties, limits: &DecodeLimits) -> Result<Command, Fault> {
+/// Decodes a binary CloudEvent.
+pub(super) fn binary(json: &str, properties: &Properties, limits: &DecodeLimits) -> Result<Command, FieldError> {
     if attribute(properties, "specversion").is_none_or(|version| version != VERSION) {
-        return Err(Fault::at("cloudEvents_specversion", MUST_BE_VERSION));
+        return Err(FieldError::at("cloudEvents_specversion", MUST_BE_VERSION));
     }
     let id_field = "cloudEvents_id";
-    let id = attribute(properties, "id").ok_or_else(|| Fault::at(id_field, Problem::Missing))?;
+    let id = attribute(properties, "id").ok_or_else(|| FieldError::at(id_field, FieldProblem::Missing))?;
     let expiry = attribute(properties, "expirytime");
-    let around = Around { id_field, id: &id, expiry_field: "cloudEvents_expirytime", expiry: expiry.as_deref() };
-    around.command(object::read(json, limits.unknown_fields)?, limits, |fault| fault)
+    let expiry_field = "cloudEvents_expirytime";
+    let attributes = Attributes { id_field, id: &id, expiry_field, expiry: expiry.as_deref() };
+    attributes.command(object::read(json, limits.unknown_fields)?, limits, |error| error)
 }
 
-/// An attribute in binary mode. Both prefixes are in use; `_` is the one that the AMQP binding prefers.
+/// Returns an attribute of a binary CloudEvent. The AMQP binding allows both prefixes and prefers `cloudEvents_`.
 pub(super) fn attribute(properties: &Properties, name: &str) -> Option<String> {
     let header = |separator| properties.headers.get(format!("cloudEvents{separator}{name}").as_str());
     header('_').or_else(|| header(':')).map(|value| value.to_text())
 }
 
-fn text<'s>(Str(text): &'s Str<'_>) -> &'s str {
-    text
-}
-
-/// What the event around a command says about it, and where it says so.
-struct Around<'a> {
+/// The attributes that concern the command, and the fields that they come from.
+struct Attributes<'a> {
     id_field: &'static str,
     id: &'a str,
     expiry_field: &'static str,
     expiry: Option<&'a str>,
 }
 
-impl Around<'_> {
-    /// Joins the two; `place` leads a fault of the command from the command's object to the message.
+impl Attributes<'_> {
+    /// Combines the attributes and the command; `in_message` makes a path in the command one in the message.
     fn command(
         &self,
         wire: WireCommand<'_>,
         limits: &DecodeLimits,
-        place: impl Fn(Fault) -> Fault,
-    ) -> Result<Command, Fault> {
+        in_message: impl Fn(FieldError) -> FieldError,
+    ) -> Result<Command, FieldError> {
         let id = check::command_id(self.id_field, self.id)?;
-        let expiry = self.expiry.map(|time| check::instant(self.expiry_field, time)).transpose()?;
-        if wire.command_id.value().is_some_and(|Str(own)| own != self.id) {
-            return Err(place(Fault::at("commandId", Problem::Differs("the CloudEvents `id`"))));
+        let expiry = self.expiry.map(|text| timestamp::parse(self.expiry_field, text)).transpose()?;
+        if wire.command_id.value().is_some_and(|JsonStr(own)| own != self.id) {
+            let problem = FieldProblem::Differs("the CloudEvents `id`");
+            return Err(in_message(FieldError::at("commandId", problem)));
         }
-        let mut command = check::command(wire, id, limits).map_err(place)?;
+        let mut command = check::command(wire, id, limits).map_err(in_message)?;
         command.expires_at = [command.expires_at, expiry].into_iter().flatten().reduce(cmp::min);
         Ok(command)
     }
 
-    fn command_in_base64(&self, base64: &str, limits: &DecodeLimits) -> Result<Command, Fault> {
+    fn command_from_base64(&self, base64: &str, limits: &DecodeLimits) -> Result<Command, FieldError> {
         const FIELD: &str = "data_base64";
-        let body = STANDARD.decode(base64).map_err(|_| Fault::at(FIELD, Problem::MustBe("Base64 (RFC 4648)")))?;
-        let wire = text_of(&body).and_then(|json| object::read(json, limits.unknown_fields));
-        let inside = |fault: Fault| fault.under(FIELD);
-        self.command(wire.map_err(inside)?, limits, inside)
+        let body = STANDARD.decode(base64);
+        let body = body.map_err(|_| FieldError::at(FIELD, FieldProblem::MustBe("Base64 (RFC 4648)")))?;
+        let wire = utf8(&body).and_then(|json| object::read(json, limits.unknown_fields));
+        let in_message = |error: FieldError| error.under(FIELD);
+        self.command(wire.map_err(in_message)?, limits, in_message)
     }
 }

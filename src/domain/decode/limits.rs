@@ -1,27 +1,27 @@
-//! What the settings say about commands, and the limits that no setting moves.
+//! The configured limits of a command, and the fixed ones of the contract.
 
-/// `channelType`, in bytes.
-pub(super) const MAX_CHANNEL_TYPE: usize = 64;
-/// `deviceAddress`, `orderKey`, `appMarker` and the client ids, in bytes each.
-pub(super) const MAX_NAME: usize = 512;
-/// `metadata` as it stands in the body, in bytes.
-pub(super) const MAX_METADATA: usize = 4 * 1024;
-/// An attachment's `url`, in characters.
-pub(super) const MAX_URL: usize = 4_000;
-/// An attachment's `name`, in characters.
-pub(super) const MAX_FILE_NAME: usize = 1_000;
-/// An attachment's `type`, in characters.
-pub(super) const MAX_MIME_TYPE: usize = 256;
+/// The most bytes of `channelType`.
+pub(super) const MAX_CHANNEL_TYPE_BYTES: usize = 64;
+/// The most bytes of `deviceAddress`, `orderKey`, `appMarker` and each client id.
+pub(super) const MAX_IDENTIFIER_BYTES: usize = 512;
+/// The most bytes of `metadata` as it stands in the body.
+pub(super) const MAX_METADATA_BYTES: usize = 4 * 1024;
+/// The most characters of an attachment's `url`.
+pub(super) const MAX_URL_CHARS: usize = 4_000;
+/// The most characters of an attachment's `name`.
+pub(super) const MAX_FILE_NAME_CHARS: usize = 1_000;
+/// The most characters of an attachment's `type`.
+pub(super) const MAX_MIME_TYPE_CHARS: usize = 256;
 
 /// The settings that decide whether a message is a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct DecodeLimits {
-    /// `delivery.max_body`, bytes.
+    /// `delivery.max_body`, in bytes.
     pub max_body: usize,
-    /// `delivery.max_text`, characters (Unicode scalar values).
+    /// `delivery.max_text`, in characters (Unicode scalar values).
     pub max_text: usize,
-    /// `api.channel_types`: the allowed ones; empty means any.
+    /// `api.channel_types`, the allowed ones; empty allows any.
     pub channel_types: Vec<String>,
     /// `delivery.unknown_fields`.
     pub unknown_fields: UnknownFields,
@@ -41,24 +41,24 @@ impl Default for DecodeLimits {
     }
 }
 
-/// What a field that the contract does not know means.
+/// The policy for fields that the contract does not define.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnknownFields {
     /// The message is malformed: a typo must not drop a field silently.
     #[default]
     Reject,
-    /// The field is left out.
+    /// The field is skipped; it must be valid JSON all the same.
     Ignore,
 }
 
-/// What a command without an id means.
+/// The policy for commands without an id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MissingId {
     /// The message is malformed.
     #[default]
     Reject,
-    /// It gets a new id: accepted without protection against duplicates.
+    /// The command gets a new id, without protection against duplicates.
     Generate,
 }

@@ -1,4 +1,4 @@
-//! Why a message is not a command, told without any of its values.
+//! The error of decoding. It names the field and the problem, and never contains a value of the message.
 
 use std::fmt;
 
@@ -7,74 +7,73 @@ use crate::domain::{
     detail::{Detail, one_line},
 };
 
-/// How much of a field name that the producer invented is told.
-const MAX_TOLD_NAME: usize = 64;
+/// How much of an unknown field's name an error contains, in bytes.
+const MAX_UNKNOWN_NAME_BYTES: usize = 64;
 
-/// A message that is not a command. It names the field, the problem and the limit, never a value.
+/// A message that is not a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{fault}")]
+#[error("{error}")]
 pub struct Malformed {
-    /// The command's id, when one could be read: then an event can be told.
+    /// The command's id, if one could be read; required for an event.
     pub id: Option<CommandId>,
-    /// The command's channel, when a usable one could be read.
+    /// The command's channel, if a valid one could be read.
     pub channel_type: Option<String>,
-    fault: Fault,
+    error: FieldError,
 }
 
 impl Malformed {
-    pub(super) const fn new(fault: Fault, id: Option<CommandId>, channel_type: Option<String>) -> Self {
-        Self { id, channel_type, fault }
+    pub(super) const fn new(error: FieldError, id: Option<CommandId>, channel_type: Option<String>) -> Self {
+        Self { id, channel_type, error }
     }
 
-    /// The path of the field, such as `attachments[0].url`; `body` when the whole is meant; a property or header
-    /// by its name.
+    /// Returns the path of the field, such as `attachments[0].url`, the name of a property or header, or `body`.
     #[must_use]
     pub fn field(&self) -> &str {
-        self.fault.place()
+        self.error.field()
     }
 
-    /// What is wrong and what would be right, for the event and the dead letter.
+    /// Returns the explanation for the event and the dead letter.
     #[must_use]
     pub fn detail(&self) -> Detail {
         Detail::from(self.to_string())
     }
 }
 
-/// One problem at one place.
+/// A problem and the field that has it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` {problem}", self.place())]
-pub(super) struct Fault {
-    /// Empty while the whole of what was read is meant.
+#[error("`{}` {problem}", self.field())]
+pub(super) struct FieldError {
+    /// Empty while the error concerns the whole value that was read.
     path: String,
-    problem: Problem,
+    problem: FieldProblem,
 }
 
-impl Fault {
-    /// The path is one of ours or was made by [`told_name`].
-    pub(super) fn at(path: impl Into<String>, problem: Problem) -> Self {
+impl FieldError {
+    /// The path consists of known names and of those that [`unknown_name`] returns.
+    pub(super) fn at(path: impl Into<String>, problem: FieldProblem) -> Self {
         Self { path: path.into(), problem }
     }
 
-    /// The whole of what is read is meant, whatever it is called one level up.
-    pub(super) const fn whole(problem: Problem) -> Self {
+    /// An error of the whole value, whatever its name in the enclosing object.
+    pub(super) const fn whole(problem: FieldProblem) -> Self {
         Self { path: String::new(), problem }
     }
 
-    fn place(&self) -> &str {
+    fn field(&self) -> &str {
         if self.path.is_empty() { "body" } else { &self.path }
     }
 
-    /// The same fault, seen from the object that has the faulty value under `name`.
+    /// Prefixes the path with the name of the enclosing field.
     pub(super) fn under(self, name: &str) -> Self {
         let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
         Self { path: format!("{name}{dot}{}", self.path), problem: self.problem }
     }
 }
 
-/// What is wrong, in words that complete "`field` …".
+/// The predicate of an error whose subject is the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Problem {
-    #[error("must be there")]
+pub(super) enum FieldProblem {
+    #[error("is missing")]
     Missing,
     #[error("must not be empty")]
     Empty,
@@ -84,47 +83,47 @@ pub(super) enum Problem {
     MustBe(&'static str),
     #[error("has {got} {unit}, at most {limit} are allowed")]
     TooLong { got: usize, unit: &'static str, limit: usize },
-    #[error("must not hold a control character")]
-    Control,
+    #[error("must not contain a control character")]
+    ControlCharacter,
     #[error("must be one word of a routing key: without '.', '*', '#' and white space")]
     NotOneWord,
     #[error("is not one of api.channel_types: {0}")]
     NotAllowed(String),
     #[error("differs from {0}: send one of them, or the same id in both")]
     Differs(&'static str),
-    #[error("is there twice")]
-    Twice,
-    #[error("has the key `{0}` twice")]
-    KeyTwice(String),
-    #[error("is not a known field{}", Hint(*.0))]
+    #[error("appears twice")]
+    Duplicate,
+    #[error("contains the key `{0}` twice")]
+    DuplicateKey(String),
+    #[error("is not a known field{}", DidYouMean(*.0))]
     Unknown(Option<&'static str>),
-    #[error("must not be there beside `{0}`")]
-    Beside(&'static str),
+    #[error("must not appear together with `{0}`")]
+    Conflicts(&'static str),
     #[error("is not UTF-8 from byte {0} on")]
     NotUtf8(usize),
     #[error("starts with a byte order mark: leave it out")]
     ByteOrderMark,
-    /// The parser's own words about syntax, which quote nothing.
+    /// The parser's syntax error, which contains no values.
     #[error("is not the JSON of a command: {0}")]
     NotJson(String),
 }
 
-struct Hint(Option<&'static str>);
+struct DidYouMean(Option<&'static str>);
 
-impl fmt::Display for Hint {
+impl fmt::Display for DidYouMean {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |name| write!(f, ": did you mean `{name}`?"))
     }
 }
 
-/// A name that the producer invented, in a form that is safe to tell.
-pub(super) fn told_name(name: &str) -> String {
-    if name.is_empty() { r#""""#.to_owned() } else { one_line(name, MAX_TOLD_NAME) }
+/// Returns a name from the message in a form that is safe to show: one line, of bounded length.
+pub(super) fn unknown_name(name: &str) -> String {
+    if name.is_empty() { r#""""#.to_owned() } else { one_line(name, MAX_UNKNOWN_NAME_BYTES) }
 }
 
-/// The known name that an unknown one was probably meant to be, whatever its case.
-pub(super) fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    let name = told_name(name).to_lowercase();
+/// Returns the known name that is most similar to an unknown one, regardless of case, if any is similar enough.
+pub(super) fn nearest_name(name: &str, known: &[&'static str]) -> Option<&'static str> {
+    let name = unknown_name(name).to_lowercase();
     known
         .iter()
         .map(|known| (strsim::osa_distance(&name, &known.to_lowercase()), *known))

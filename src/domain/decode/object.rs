@@ -1,177 +1,148 @@
-//! Strict reading of JSON objects: every name once, unknown names refused or looked through, `null` is absent,
-//! and the place of a fault is known.
+//! Strict reading of JSON objects: no duplicate names, unknown names rejected or skipped, `null` is absent, and errors
+//! with the path of their field.
 //!
-//! Written by hand where `derive` would do too much: a derived struct also takes an array for an object and a map for
-//! an enum's word, quotes values in its errors, and skips what it ignores without looking for duplicate keys.
+//! Written by hand because a derived `Deserialize` also reads an array as a struct and a map as an enum, quotes values
+//! in its errors, and skips ignored fields without a check for duplicate keys.
 
-use std::{borrow::Cow, cell::RefCell, collections::BTreeSet, fmt, marker::PhantomData};
+use std::{borrow::Cow, collections::BTreeSet, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::error::Category;
 
 use super::{
     limits::UnknownFields,
-    malformed::{Fault, Problem, nearest, told_name},
-    unique::Unique,
+    malformed::{FieldError, FieldProblem, nearest_name, unknown_name},
+    read_context::ReadContext,
+    string::JsonStr,
+    unique_keys::UniqueKeys,
 };
 
-/// Reads the whole of `json` as one `T`.
-pub(super) fn read<'de, T: Fields<'de>>(json: &'de str, unknown: UnknownFields) -> Result<T, Fault> {
-    let trail = Trail::new(unknown);
+/// Reads the whole of `json` as one object.
+pub(super) fn read<'de, T: ObjectFields<'de>>(json: &'de str, unknown_fields: UnknownFields) -> Result<T, FieldError> {
+    let context = ReadContext::new(unknown_fields);
     let mut parser = serde_json::Deserializer::from_str(json);
-    let read = Object::new(&trail).deserialize(&mut parser).and_then(|object| parser.end().map(|()| object));
-    read.map_err(|error| trail.fault(&error))
+    let object = ObjectSeed::new(&context).deserialize(&mut parser);
+    let object = object.and_then(|object| parser.end().map(|()| object));
+    object.map_err(|error| context.into_error(&error))
 }
 
-/// An object whose fields are known by name.
-pub(super) trait Fields<'de>: Default {
-    /// The known names, for hints.
+/// The fields of an object, each read by its name.
+pub(super) trait ObjectFields<'de>: Default {
+    /// The known names, for suggestions.
     const NAMES: &'static [&'static str];
 
-    /// Puts the entry into the field that its name means, or says [`Entry::unknown`].
-    fn read<A: MapAccess<'de>>(&mut self, entry: Entry<'_, 'de, A>) -> Result<(), A::Error>;
+    /// Reads the entry into the field with its name, or calls [`ObjectEntry::unknown`].
+    fn read<A: MapAccess<'de>>(&mut self, entry: ObjectEntry<'_, 'de, A>) -> Result<(), A::Error>;
 }
 
-/// Leads from a failed read back to the place of the fault. The parser's errors can't carry it, as they are text, and
-/// text that quotes values.
-pub(super) struct Trail {
-    unknown: UnknownFields,
-    fault: RefCell<Option<Fault>>,
-}
-
-impl Trail {
-    pub(super) const fn new(unknown: UnknownFields) -> Self {
-        Self { unknown, fault: RefCell::new(None) }
-    }
-
-    /// Notes the fault and makes the error that ends the read.
-    pub(super) fn stop<E: Error>(&self, fault: Fault) -> E {
-        self.fault.replace(Some(fault));
-        E::custom("see the trail")
-    }
-
-    /// Called on the way out of each value: extends the path, or starts it where the value was of the wrong kind.
-    fn back_out(&self, name: &str, expected: &'static str) {
-        let mut fault = self.fault.borrow_mut();
-        *fault = Some(match fault.take() {
-            Some(inner) => inner.under(name),
-            None => Fault::at(name, Problem::MustBe(expected)),
-        });
-    }
-
-    /// What was wrong, once the read has failed. Errors of syntax quote nothing; those about data do and are not told.
-    pub(super) fn fault(self, error: &serde_json::Error) -> Fault {
-        match error.classify() {
-            Category::Data => self.fault.into_inner().unwrap_or(Fault::whole(Problem::MustBe("an object"))),
-            Category::Io | Category::Syntax | Category::Eof => Fault::whole(Problem::NotJson(error.to_string())),
-        }
-    }
-}
-
-/// A field that may have been read: once at most, and `null` counts.
-pub(super) struct Slot<T> {
+/// A field's value, and whether the field has been read: also `null` may appear only once.
+pub(super) struct FieldSlot<T> {
     value: Option<T>,
-    taken: bool,
+    is_read: bool,
 }
 
-impl<T> Default for Slot<T> {
+impl<T> Default for FieldSlot<T> {
     fn default() -> Self {
-        Self { value: None, taken: false }
+        Self { value: None, is_read: false }
     }
 }
 
-impl<T> Slot<T> {
-    /// The value, unless it is absent or `null`.
+impl<T> FieldSlot<T> {
+    /// Returns the value unless the field is absent or `null`.
     pub(super) const fn value(&self) -> Option<&T> {
         self.value.as_ref()
     }
 
-    /// As [`Slot::value`].
+    /// As [`Self::value`].
     pub(super) fn into_value(self) -> Option<T> {
         self.value
     }
 }
 
-/// One entry of an object: its name, and its value still to be read.
-pub(super) struct Entry<'r, 'de, A> {
+/// An entry of an object: its name, and its value, which is still to be read.
+pub(super) struct ObjectEntry<'r, 'de, A> {
     name: Cow<'de, str>,
     map: &'r mut A,
     ignored: &'r mut BTreeSet<Cow<'de, str>>,
-    trail: &'r Trail,
+    context: &'r ReadContext,
 }
 
-impl<'de, A: MapAccess<'de>> Entry<'_, 'de, A> {
+impl<'de, A: MapAccess<'de>> ObjectEntry<'_, 'de, A> {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
     /// Reads a plain value; `expected` completes "must be …".
-    pub(super) fn put<T: Deserialize<'de>>(self, slot: &mut Slot<T>, expected: &'static str) -> Result<(), A::Error> {
-        self.put_seed(slot, PhantomData, expected)
+    pub(super) fn read_value<T: Deserialize<'de>>(
+        self,
+        slot: &mut FieldSlot<T>,
+        expected: &'static str,
+    ) -> Result<(), A::Error> {
+        self.read_seed(slot, PhantomData, expected)
     }
 
     /// Reads an object.
-    pub(super) fn put_object<T: Fields<'de>>(self, slot: &mut Slot<T>) -> Result<(), A::Error> {
-        let trail = self.trail;
-        self.put_seed(slot, Object::new(trail), "an object")
+    pub(super) fn read_object<T: ObjectFields<'de>>(self, slot: &mut FieldSlot<T>) -> Result<(), A::Error> {
+        let context = self.context;
+        self.read_seed(slot, ObjectSeed::new(context), "an object")
     }
 
     /// Reads an array of objects.
-    pub(super) fn put_list<T: Fields<'de>>(self, slot: &mut Slot<Vec<T>>) -> Result<(), A::Error> {
-        let trail = self.trail;
-        self.put_seed(slot, List { trail, item: PhantomData }, "an array of objects")
+    pub(super) fn read_array<T: ObjectFields<'de>>(self, slot: &mut FieldSlot<Vec<T>>) -> Result<(), A::Error> {
+        let context = self.context;
+        self.read_seed(slot, ArraySeed { context, item: PhantomData }, "an array of objects")
     }
 
-    fn put_seed<S>(self, slot: &mut Slot<S::Value>, seed: S, expected: &'static str) -> Result<(), A::Error>
+    fn read_seed<S>(self, slot: &mut FieldSlot<S::Value>, seed: S, expected: &'static str) -> Result<(), A::Error>
     where
         S: DeserializeSeed<'de>,
     {
-        if slot.taken {
-            return Err(self.trail.stop(Fault::at(self.name, Problem::Twice)));
+        if slot.is_read {
+            return Err(self.context.fail(FieldError::at(self.name, FieldProblem::Duplicate)));
         }
-        slot.taken = true;
-        let value = self.map.next_value_seed(Nullable(seed));
-        slot.value = value.inspect_err(|_| self.trail.back_out(&self.name, expected))?;
+        slot.is_read = true;
+        let value = self.map.next_value_seed(NullableSeed(seed));
+        slot.value = value.inspect_err(|_| self.context.add_path(&self.name, expected))?;
         Ok(())
     }
 
-    /// Refuses the entry, or looks through it, as the settings say.
-    pub(super) fn unknown<T: Fields<'de>>(self) -> Result<(), A::Error> {
-        match self.trail.unknown {
-            UnknownFields::Ignore => self.ignore(),
+    /// Rejects or skips an unknown field, as configured.
+    pub(super) fn unknown<T: ObjectFields<'de>>(self) -> Result<(), A::Error> {
+        match self.context.unknown_fields {
+            UnknownFields::Ignore => self.skip(),
             UnknownFields::Reject => {
-                let hint = nearest(&self.name, T::NAMES);
-                Err(self.trail.stop(Fault::at(told_name(&self.name), Problem::Unknown(hint))))
+                let problem = FieldProblem::Unknown(nearest_name(&self.name, T::NAMES));
+                Err(self.context.fail(FieldError::at(unknown_name(&self.name), problem)))
             }
         }
     }
 
-    /// Looks through the entry: what is ignored must be sound JSON all the same.
-    pub(super) fn ignore(self) -> Result<(), A::Error> {
-        let told = told_name(&self.name);
+    /// Skips a field, which must be valid JSON without duplicate keys all the same.
+    pub(super) fn skip(self) -> Result<(), A::Error> {
+        let name = unknown_name(&self.name);
         if !self.ignored.insert(self.name) {
-            return Err(self.trail.stop(Fault::at(told, Problem::Twice)));
+            return Err(self.context.fail(FieldError::at(name, FieldProblem::Duplicate)));
         }
-        self.map.next_value_seed(Unique(self.trail)).inspect_err(|_| self.trail.back_out(&told, "a JSON value"))
+        let skipped = self.map.next_value_seed(UniqueKeys(self.context));
+        skipped.inspect_err(|_| self.context.add_path(&name, "a JSON value"))
     }
 }
 
 /// Reads one object.
-struct Object<'t, T> {
-    trail: &'t Trail,
+struct ObjectSeed<'c, T> {
+    context: &'c ReadContext,
     object: PhantomData<T>,
 }
 
-impl<'t, T> Object<'t, T> {
-    const fn new(trail: &'t Trail) -> Self {
-        Self { trail, object: PhantomData }
+impl<'c, T> ObjectSeed<'c, T> {
+    const fn new(context: &'c ReadContext) -> Self {
+        Self { context, object: PhantomData }
     }
 }
 
-impl<'de, T: Fields<'de>> DeserializeSeed<'de> for Object<'_, T> {
+impl<'de, T: ObjectFields<'de>> DeserializeSeed<'de> for ObjectSeed<'_, T> {
     type Value = T;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
@@ -179,7 +150,7 @@ impl<'de, T: Fields<'de>> DeserializeSeed<'de> for Object<'_, T> {
     }
 }
 
-impl<'de, T: Fields<'de>> Visitor<'de> for Object<'_, T> {
+impl<'de, T: ObjectFields<'de>> Visitor<'de> for ObjectSeed<'_, T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -189,20 +160,20 @@ impl<'de, T: Fields<'de>> Visitor<'de> for Object<'_, T> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
         let mut object = T::default();
         let mut ignored = BTreeSet::new();
-        while let Some(Str(name)) = map.next_key()? {
-            object.read(Entry { name, map: &mut map, ignored: &mut ignored, trail: self.trail })?;
+        while let Some(JsonStr(name)) = map.next_key()? {
+            object.read(ObjectEntry { name, map: &mut map, ignored: &mut ignored, context: self.context })?;
         }
         Ok(object)
     }
 }
 
 /// Reads an array of objects.
-struct List<'t, T> {
-    trail: &'t Trail,
+struct ArraySeed<'c, T> {
+    context: &'c ReadContext,
     item: PhantomData<T>,
 }
 
-impl<'de, T: Fields<'de>> DeserializeSeed<'de> for List<'_, T> {
+impl<'de, T: ObjectFields<'de>> DeserializeSeed<'de> for ArraySeed<'_, T> {
     type Value = Vec<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<T>, D::Error> {
@@ -210,7 +181,7 @@ impl<'de, T: Fields<'de>> DeserializeSeed<'de> for List<'_, T> {
     }
 }
 
-impl<'de, T: Fields<'de>> Visitor<'de> for List<'_, T> {
+impl<'de, T: ObjectFields<'de>> Visitor<'de> for ArraySeed<'_, T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -218,23 +189,23 @@ impl<'de, T: Fields<'de>> Visitor<'de> for List<'_, T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
-        let mut list = Vec::new();
-        let next = |list: &Vec<T>, items: &mut A| {
+        let mut array = Vec::new();
+        let next = |array: &Vec<T>, items: &mut A| {
             items
-                .next_element_seed(Object::new(self.trail))
-                .inspect_err(|_| self.trail.back_out(&format!("[{}]", list.len()), "an object"))
+                .next_element_seed(ObjectSeed::new(self.context))
+                .inspect_err(|_| self.context.add_path(&format!("[{}]", array.len()), "an object"))
         };
-        while let Some(item) = next(&list, &mut items)? {
-            list.push(item);
+        while let Some(item) = next(&array, &mut items)? {
+            array.push(item);
         }
-        Ok(list)
+        Ok(array)
     }
 }
 
 /// Reads a value or `null`.
-struct Nullable<S>(S);
+struct NullableSeed<S>(S);
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Nullable<S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for NullableSeed<S> {
     type Value = Option<S::Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -242,7 +213,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Nullable<S> {
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for Nullable<S> {
+impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for NullableSeed<S> {
     type Value = Option<S::Value>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -259,32 +230,5 @@ impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for Nullable<S> {
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         self.0.deserialize(deserializer).map(Some)
-    }
-}
-
-/// A string, borrowed from the input unless it holds escapes (`Cow` itself always copies).
-pub(super) struct Str<'de>(pub(super) Cow<'de, str>);
-
-impl<'de> Deserialize<'de> for Str<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(StrVisitor).map(Self)
-    }
-}
-
-struct StrVisitor;
-
-impl<'de> Visitor<'de> for StrVisitor {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
     }
 }

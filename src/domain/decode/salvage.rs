@@ -1,4 +1,4 @@
-//! Reads what can still be read of a message that is not a command, so that its producer can be told.
+//! Lenient reading of the identifying fields of a malformed message, so that its producer gets an event.
 
 use std::fmt;
 
@@ -8,70 +8,70 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{Form, check, cloudevents};
+use super::{check, cloudevents, message_format::MessageFormat};
 use crate::domain::{command::CommandId, properties::Properties};
 
-/// What a malformed message still says about itself. Where it contradicts itself, the first and outermost word holds,
-/// and `commandId` before `message_id`.
+/// The identifying fields of a malformed message. Of contradicting ones the first and outermost is used, and
+/// `commandId` rather than `message_id`.
 #[derive(Default)]
-pub(super) struct Salvage {
+pub(super) struct Salvaged {
     pub(super) id: Option<CommandId>,
     pub(super) channel_type: Option<String>,
 }
 
-impl Salvage {
-    /// Looks at the properties alone, for a body that is too long to be read.
-    pub(super) fn of_properties(properties: &Properties) -> Self {
-        Self::new(Found::default(), properties)
+impl Salvaged {
+    /// Reads the properties only, for a body that is too long.
+    pub(super) fn from_properties(properties: &Properties) -> Self {
+        Self::new(IdentifyingFields::default(), properties)
     }
 
-    /// Reads as far as the body can be read: up to the first fault of encoding or syntax.
-    pub(super) fn of_message(body: &[u8], properties: &Properties) -> Self {
-        let sound = body.utf8_chunks().next().map_or("", |chunk| chunk.valid()).trim_start_matches('\u{feff}');
-        let mut found = Found::default();
-        // What was found before the error counts, and the error is known from the strict pass.
-        drop(serde_json::Deserializer::from_str(sound).deserialize_map(Finder(&mut found)));
-        Self::new(found, properties)
+    /// Reads the properties, and the body up to its first encoding or syntax error.
+    pub(super) fn from_message(body: &[u8], properties: &Properties) -> Self {
+        let valid = body.utf8_chunks().next().map_or("", |chunk| chunk.valid()).trim_start_matches('\u{feff}');
+        let mut fields = IdentifyingFields::default();
+        // The strict read has reported the error already.
+        drop(serde_json::Deserializer::from_str(valid).deserialize_map(FieldsVisitor(&mut fields)));
+        Self::new(fields, properties)
     }
 
-    fn new(found: Found, properties: &Properties) -> Self {
-        let id = match Form::of(properties) {
-            Form::Plain => found.command_id.or_else(|| properties.message_id.clone()),
-            Form::Binary => cloudevents::attribute(properties, "id").or(found.command_id),
-            Form::Structured => found.id.or(found.command_id),
+    fn new(fields: IdentifyingFields, properties: &Properties) -> Self {
+        let id = match MessageFormat::of(properties) {
+            MessageFormat::Plain => fields.command_id.or_else(|| properties.message_id.clone()),
+            MessageFormat::CloudEventsBinary => cloudevents::attribute(properties, "id").or(fields.command_id),
+            MessageFormat::CloudEventsStructured => fields.id.or(fields.command_id),
         };
         Self {
             id: id.and_then(CommandId::new),
-            channel_type: found.channel_type.filter(|channel| check::is_channel_type(channel)),
+            channel_type: fields.channel_type.filter(|channel| check::is_channel_type(channel)),
         }
     }
 }
 
-/// The fields looked for, at the top or in `data`.
+/// The first text value of each field, at the top level or in `data`.
 #[derive(Default)]
-struct Found {
+struct IdentifyingFields {
     id: Option<String>,
     command_id: Option<String>,
     channel_type: Option<String>,
 }
 
-impl Found {
-    fn keep(&mut self, name: &str, value: &Value) {
-        let slot = match name {
+impl IdentifyingFields {
+    fn set_if_absent(&mut self, name: &str, value: &Value) {
+        let field = match name {
             "id" => &mut self.id,
             "commandId" => &mut self.command_id,
             "channelType" => &mut self.channel_type,
             _ => return,
         };
-        if slot.is_none() {
-            *slot = value.as_str().map(str::to_owned);
+        if field.is_none() {
+            *field = value.as_str().map(str::to_owned);
         }
     }
 }
 
-struct Finder<'f>(&'f mut Found);
+struct FieldsVisitor<'f>(&'f mut IdentifyingFields);
 
-impl<'de> Visitor<'de> for Finder<'_> {
+impl<'de> Visitor<'de> for FieldsVisitor<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,10 +81,10 @@ impl<'de> Visitor<'de> for Finder<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<String>()? {
             match name.as_str() {
-                "id" | "commandId" | "channelType" => self.0.keep(&name, &map.next_value()?),
+                "id" | "commandId" | "channelType" => self.0.set_if_absent(&name, &map.next_value()?),
                 "data" => {
                     for (name, value) in map.next_value::<Value>()?.as_object().into_iter().flatten() {
-                        self.0.keep(name, value);
+                        self.0.set_if_absent(name, value);
                     }
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),

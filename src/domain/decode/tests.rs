@@ -1,5 +1,5 @@
-//! Decoding and rendering, by the cases of `tests/data/` (see `samples` for their form), at the fixed limits, and for
-//! arbitrary input (`properties`).
+//! Decoding and rendering: the cases of `tests/data/` (see `samples` for their format), the fixed limits, and random
+//! input (`properties`).
 
 mod properties;
 
@@ -19,8 +19,8 @@ fn check(case: &Case) {
         (Some(request), None, Ok(command)) => check_command(case, request, &command),
         (None, Some(field), Err(malformed)) => check_malformed(case, field, &malformed),
         (Some(_), None, Err(malformed)) => panic!("{name}: {malformed}"),
-        (None, Some(field), Ok(_)) => panic!("{name}: accepted in spite of {field}"),
-        _ => panic!("{name}: say either what it becomes or what is wrong with it"),
+        (None, Some(field), Ok(_)) => panic!("{name}: accepted, expected an error in {field}"),
+        _ => panic!("{name}: has both or neither of `request` and `malformed_field`"),
     }
 }
 
@@ -39,30 +39,30 @@ fn check_malformed(case: &Case, field: &str, malformed: &Malformed) {
     let name = &case.name;
     let detail = malformed.detail();
     assert_eq!(malformed.field(), field, "{name}: {detail}");
-    let part = case.detail.as_deref().unwrap_or_else(|| panic!("{name}: what does it say?"));
+    let part = case.detail.as_deref().unwrap_or_else(|| panic!("{name}: has no `detail`"));
     assert!(detail.as_str().contains(part), "{name}: {detail}");
     assert_eq!(malformed.id.as_ref().map(CommandId::as_str), case.id.as_deref(), "{name}: id");
     assert_eq!(malformed.channel_type, case.channel_type, "{name}: channel");
 }
 
 #[test]
-fn commands_become_their_requests() {
+fn commands_decode_and_render_to_their_requests() {
     cases(COMMANDS).iter().for_each(check);
 }
 
 #[test]
-fn cloudevents_become_their_requests() {
+fn cloudevents_decode_and_render_to_their_requests() {
     cases(CLOUDEVENTS).iter().for_each(check);
 }
 
 #[test]
-fn malformed_messages_name_field_and_problem() {
+fn malformed_messages_report_field_and_problem() {
     cases(MALFORMED).iter().for_each(check);
 }
 
-/// Every fixed limit: the field, a text that just fits, and the same with one more character.
+/// Each fixed limit: the field, a text of exactly its limit, and one more character.
 #[test]
-fn a_field_may_be_as_long_as_its_limit_and_no_longer() {
+fn decode_field_longer_than_its_limit_is_malformed() {
     let limits = [
         ("/commandId", "commandId", "é", 64, "129 bytes, at most 128"),
         ("/text", "text", "é", 2_000, "2001 characters, at most 2000"),
@@ -77,20 +77,20 @@ fn a_field_may_be_as_long_as_its_limit_and_no_longer() {
         ("/attachments/0/type", "attachments[0].type", "é", 256, "257 characters, at most 256"),
         ("/metadata/k", "metadata", "e", 4_096 - r#"{"k":""}"#.len(), "4097 bytes, at most 4096"),
     ];
-    for (pointer, field, character, most, problem) in limits {
+    for (pointer, field, character, longest, problem) in limits {
         let decode_with = |text: String| {
             let mut command = every_field();
             *command.pointer_mut(pointer).unwrap() = Value::String(text);
             decode_plain(&command)
         };
-        assert!(decode_with(character.repeat(most)).is_ok(), "{field}");
-        let malformed = decode_with(character.repeat(most) + "e").unwrap_err();
+        assert!(decode_with(character.repeat(longest)).is_ok(), "{field}");
+        let malformed = decode_with(character.repeat(longest) + "e").unwrap_err();
         assert_eq!(malformed.to_string(), format!("`{field}` has {problem} are allowed"));
     }
 }
 
 #[test]
-fn a_body_may_be_as_long_as_its_limit_and_no_longer() {
+fn decode_body_longer_than_its_limit_is_malformed() {
     let mut body = every_field().to_string().into_bytes();
     body.resize(256 * 1024, b' ');
     let decode = |body: &[u8]| decode(body, &Properties::default(), &DecodeLimits::default(), String::new);
@@ -100,7 +100,7 @@ fn a_body_may_be_as_long_as_its_limit_and_no_longer() {
 }
 
 #[test]
-fn a_message_id_has_the_limit_of_an_id() {
+fn decode_message_id_longer_than_an_id_is_malformed() {
     let mut command = every_field();
     command["commandId"] = Value::Null;
     let body = command.to_string();
@@ -113,9 +113,8 @@ fn a_message_id_has_the_limit_of_an_id() {
     assert_eq!((malformed.field(), malformed.id.clone()), ("message_id", None));
 }
 
-/// Nobody but the settings makes an id up, and what makes it up is not trusted either.
 #[test]
-fn a_generated_id_is_checked_like_any_other() {
+fn decode_invalid_generated_id_is_malformed() {
     let limits = DecodeLimits { missing_id: MissingId::Generate, ..DecodeLimits::default() };
     let mut command = every_field();
     command["commandId"] = Value::Null;
@@ -125,13 +124,13 @@ fn a_generated_id_is_checked_like_any_other() {
 }
 
 #[test]
-fn expires_at_is_rfc_3339_and_nothing_else() {
+fn decode_expires_at_accepts_rfc_3339_only() {
     let decode_with = |time: &str| {
         let mut command = every_field();
         command["expiresAt"] = Value::from(time);
         decode_plain(&command)
     };
-    for good in [
+    for valid in [
         "2026-11-22T12:00:00Z",
         "2026-11-22T12:00:00z",
         "2026-11-22T12:00:00.5+23:59",
@@ -140,9 +139,9 @@ fn expires_at_is_rfc_3339_and_nothing_else() {
         "0000-01-01T00:00:00Z",
         "9999-12-31T23:59:59.999Z",
     ] {
-        assert!(decode_with(good).is_ok(), "{good}");
+        assert!(decode_with(valid).is_ok(), "{valid}");
     }
-    for bad in [
+    for invalid in [
         "",
         "2026-11-22",
         "2026-11-22T12:00Z",
@@ -162,16 +161,16 @@ fn expires_at_is_rfc_3339_and_nothing_else() {
         "1795348800",
     ] {
         assert_eq!(
-            decode_with(bad).err().map(|malformed| malformed.field().to_owned()).as_deref(),
+            decode_with(invalid).err().map(|malformed| malformed.field().to_owned()).as_deref(),
             Some("expiresAt"),
-            "{bad}"
+            "{invalid}"
         );
     }
 }
 
 #[test]
-fn a_hint_names_the_nearest_field_or_none() {
-    for (unknown, hint) in [
+fn nearest_name_similar_names_only() {
+    for (unknown, nearest) in [
         ("Text", Some("text")),
         ("device_address", Some("deviceAddress")),
         ("unauthorisedClientID", Some("unauthorizedClientId")),
@@ -181,20 +180,24 @@ fn a_hint_names_the_nearest_field_or_none() {
         ("id", None),
         ("", None),
     ] {
-        assert_eq!(malformed::nearest(unknown, <WireCommand<'_> as object::Fields<'_>>::NAMES), hint, "{unknown}");
+        assert_eq!(
+            malformed::nearest_name(unknown, <WireCommand<'_> as object::ObjectFields<'_>>::NAMES),
+            nearest,
+            "{unknown}"
+        );
     }
 }
 
-/// An attacker's many unknown names cost no more than reading them.
+/// The comparison costs quadratic time, so it is limited to the start of a name.
 #[test]
-fn a_hint_looks_at_the_start_of_a_name_only() {
+fn decode_long_unknown_name_is_cut() {
     let body = format!(r#"{{"{}":1}}"#, "t".repeat(200_000));
     let malformed = decode(body.as_bytes(), &Properties::default(), &DecodeLimits::default(), String::new).unwrap_err();
     assert_eq!(malformed.to_string(), format!("`{}` is not a known field", "t".repeat(64)));
 }
 
 #[test]
-fn a_detail_is_bounded() {
+fn malformed_detail_is_cut_to_512_bytes() {
     let channel_types = (0..1_000).map(|number| format!("CHANNEL-{number}")).collect();
     let limits = DecodeLimits { channel_types, ..DecodeLimits::default() };
     let body = every_field().to_string();
@@ -203,7 +206,7 @@ fn a_detail_is_bounded() {
 }
 
 #[test]
-fn the_settings_are_written_in_lower_case() {
+fn policies_deserialize_from_lower_case_only() {
     let read = |json: Value| serde_json::from_value::<UnknownFields>(json);
     assert_eq!(read(json!("reject")).unwrap(), UnknownFields::Reject);
     assert_eq!(read(json!("ignore")).unwrap(), UnknownFields::Ignore);
@@ -213,10 +216,10 @@ fn the_settings_are_written_in_lower_case() {
     assert_eq!(read(json!("generate")).unwrap(), MissingId::Generate);
 }
 
-/// Each name that a hint may offer is one that is read.
+/// The names for suggestions are the names that are read.
 #[test]
-fn the_known_names_are_the_names_that_are_read() {
-    use crate::domain::decode::{object::Fields, wire::WireAttachment};
+fn known_names_match_the_fields() {
+    use crate::domain::decode::{object::ObjectFields, wire::WireAttachment};
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let sorted = |names: &[&str]| {
         let mut names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();

@@ -1,4 +1,4 @@
-//! What holds for any input.
+//! Properties of decoding for random input.
 
 use proptest::{collection::vec, option, prelude::*, sample};
 use serde_json::{Map, Value, json};
@@ -11,14 +11,14 @@ use crate::domain::{
     request::render,
 };
 
-/// Stands for what must never be told. No part of a field's name, so that finding it means a leak.
+/// A value that must not appear in errors or logs. Not part of any field's name.
 const SECRET: &str = "s3cr3t-Zq";
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_request_keeps_every_field(command in any_command()) {
+    fn request_contains_every_field(command in any_command()) {
         let decoded = decode_plain(&command).map_err(|malformed| TestCaseError::fail(malformed.to_string()))?;
         let request: Value = serde_json::from_slice(&render(&decoded, DESCRIPTOR)).unwrap();
         prop_assert_eq!(&request, &expected_request(&command));
@@ -29,7 +29,7 @@ proptest! {
     }
 
     #[test]
-    fn a_debug_print_tells_nothing(mut command in any_command()) {
+    fn command_debug_contains_no_values(mut command in any_command()) {
         for field in ["text", "deviceAddress", "clientId", "unauthorizedClientId", "appMarker", "orderKey"] {
             command[field] = SECRET.into();
         }
@@ -41,24 +41,26 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_do_no_harm(body in vec(any::<u8>(), 0..200), properties in any_properties(), limits in any_limits()) {
-        check_harmless(&body, &properties, &limits);
-    }
-
-    #[test]
-    fn mutated_commands_do_no_harm(
-        body in mutated(), properties in any_properties(), limits in any_limits(),
+    fn decode_random_bytes_keeps_invariants(
+        body in vec(any::<u8>(), 0..200), properties in any_properties(), limits in any_limits(),
     ) {
-        check_harmless(&body, &properties, &limits);
+        check_invariants(&body, &properties, &limits);
     }
 
-    /// One value of a wrong kind, or one byte changed, in a command full of secrets, in each of the three forms.
     #[test]
-    fn no_value_is_ever_told(
-        pointer in sample::select(PLACES), value in sample::select(wrong_values()),
+    fn decode_mutated_command_keeps_invariants(
+        body in mutated_command(), properties in any_properties(), limits in any_limits(),
+    ) {
+        check_invariants(&body, &properties, &limits);
+    }
+
+    /// A command of secrets with one invalid value and perhaps one changed byte, in each of the three formats.
+    #[test]
+    fn malformed_contains_no_values(
+        pointer in sample::select(POINTERS), value in sample::select(invalid_values()),
         change in option::of((any::<sample::Index>(), any::<u8>())), properties in any_properties(),
     ) {
-        let mut envelope = json!({"specversion": "1.0", "id": SECRET_ID, "expirytime": SECRET, "data": secrets()});
+        let mut envelope = json!({"specversion": "1.0", "id": SECRET_ID, "expirytime": SECRET, "data": secret_command()});
         *envelope["data"].pointer_mut(pointer).unwrap() = value;
         for message in [&envelope["data"], &envelope] {
             let mut body = message.to_string().into_bytes();
@@ -67,10 +69,10 @@ proptest! {
                 body[index] = byte;
             }
             if let Err(mut malformed) = decode(&body, &properties, &DecodeLimits::default(), String::new) {
-                // Whose message it was is what these two are for.
+                // These two identify the message and may contain the secret.
                 (malformed.id, malformed.channel_type) = (None, None);
-                for told in [malformed.to_string(), format!("{malformed:?}"), malformed.detail().to_string()] {
-                    prop_assert!(!told.contains(SECRET), "{}", told);
+                for text in [malformed.to_string(), format!("{malformed:?}"), malformed.detail().to_string()] {
+                    prop_assert!(!text.contains(SECRET), "{}", text);
                 }
             }
         }
@@ -79,7 +81,7 @@ proptest! {
 
 const SECRET_ID: &str = "order-1";
 
-const PLACES: &[&str] = &[
+const POINTERS: &[&str] = &[
     "/commandId",
     "/text",
     "/channelType",
@@ -95,13 +97,13 @@ const PLACES: &[&str] = &[
     "/metadata",
 ];
 
-/// Of every kind, each with a secret in it.
-fn wrong_values() -> Vec<Value> {
+/// One value of each type, each containing the secret.
+fn invalid_values() -> Vec<Value> {
     let long = SECRET.repeat(500);
     vec![json!(SECRET), json!(long), json!([SECRET]), json!({ "url": SECRET }), json!(format!("{SECRET}\u{0}"))]
 }
 
-fn secrets() -> Value {
+fn secret_command() -> Value {
     json!({
         "commandId": SECRET_ID, "text": SECRET, "channelType": "C", "deviceAddress": SECRET, "clientId": SECRET,
         "attachments": [{"url": SECRET, "name": SECRET, "size": 1}], "expiresAt": "2026-11-22T12:00:00Z",
@@ -109,8 +111,8 @@ fn secrets() -> Value {
     })
 }
 
-/// Decodes for the sake of its promises: no panic, a bounded and clean detail, an id and a channel that can be used.
-fn check_harmless(body: &[u8], properties: &Properties, limits: &DecodeLimits) {
+/// Decodes and checks: no panic, a complete command, or a bounded detail without control characters.
+fn check_invariants(body: &[u8], properties: &Properties, limits: &DecodeLimits) {
     match decode(body, properties, limits, || "generated".to_owned()) {
         Ok(command) => {
             assert!(command.text.is_some_and(|text| !text.is_empty()) || !command.attachments.is_empty());
@@ -126,12 +128,19 @@ fn check_harmless(body: &[u8], properties: &Properties, limits: &DecodeLimits) {
     }
 }
 
-fn name() -> impl Strategy<Value = String> {
+fn any_name() -> impl Strategy<Value = String> {
     "[^\\p{Cc}]{1,40}"
 }
 
 fn any_command() -> impl Strategy<Value = Value> {
-    let names = (name(), name(), option::of(name()), option::of(name()), option::of(name()), option::of(name()));
+    let names = (
+        any_name(),
+        any_name(),
+        option::of(any_name()),
+        option::of(any_name()),
+        option::of(any_name()),
+        option::of(any_name()),
+    );
     let rest = (any::<String>(), "[^\\p{Cc}\\s.*#]{1,16}", vec(any_attachment(), 0..3), option::of(any_metadata()));
     (names, rest).prop_map(|((id, address, client, unauthorized, marker, order), (text, channel, files, metadata))| {
         json!({
@@ -153,7 +162,7 @@ fn any_metadata() -> impl Strategy<Value = Value> {
     vec((".{0,8}", value), 0..4).prop_map(|entries| Value::Object(entries.into_iter().collect()))
 }
 
-/// The command without `null`s, in the API's shape.
+/// The request for the command, without `null`s.
 fn expected_request(command: &Value) -> Value {
     let attachments = command["attachments"].as_array().unwrap().iter().map(without_nulls).collect::<Vec<_>>();
     let descriptor = ["channelType", "deviceAddress", "clientId", "unauthorizedClientId", "appMarker"];
@@ -167,13 +176,13 @@ fn without_nulls(object: &Value) -> Value {
     object.into()
 }
 
-/// A sound command, cut or with some bytes changed, put in or left out; never so many that none is left to change.
-fn mutated() -> impl Strategy<Value = Vec<u8>> {
+/// A valid command, truncated or with some bytes changed, inserted or removed. At least one byte remains.
+fn mutated_command() -> impl Strategy<Value = Vec<u8>> {
     let bytes = prop_oneof![any::<u8>(), sample::select(&br#"{}[]",:\0e-"#[..])];
-    let sound = json!({"specversion": "1.0", "id": "c", "data": every_field()});
-    let sound = sample::select(vec![every_field().to_string(), sound.to_string()]);
-    (sound, vec((any::<sample::Index>(), bytes, 0..4), 1..5)).prop_map(|(sound, changes)| {
-        let mut body = sound.into_bytes();
+    let cloudevent = json!({"specversion": "1.0", "id": "c", "data": every_field()});
+    let valid = sample::select(vec![every_field().to_string(), cloudevent.to_string()]);
+    (valid, vec((any::<sample::Index>(), bytes, 0..4), 1..5)).prop_map(|(valid, changes)| {
+        let mut body = valid.into_bytes();
         for (index, byte, kind) in changes {
             let index = index.index(body.len());
             match kind {
@@ -187,7 +196,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// None, those of a CloudEvent, and a half of those.
+/// No headers, those of a CloudEvent, and incomplete ones.
 const HEADERS: &[&[(&str, &str)]] =
     &[&[], &[("cloudEvents_specversion", "1.0"), ("cloudEvents_id", "c")], &[("cloudEvents:id", "")]];
 

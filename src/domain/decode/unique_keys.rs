@@ -1,4 +1,4 @@
-//! Looks through JSON that is not ours for keys that stand twice in one object.
+//! A check for duplicate keys, at any depth, in JSON that is skipped or copied.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -9,24 +9,25 @@ use serde::{
 
 use super::{
     limits::UnknownFields,
-    malformed::{Fault, Problem, told_name},
-    object::{Str, Trail},
+    malformed::{FieldError, FieldProblem, unknown_name},
+    read_context::ReadContext,
+    string::JsonStr,
 };
 
-/// Proves that a value, already cut out of the body, is sound and has no key twice at any depth.
-pub(super) fn check(json: &str) -> Result<(), Fault> {
-    let trail = Trail::new(UnknownFields::Ignore);
+/// Checks that a value from the body is valid JSON without duplicate keys.
+pub(super) fn check(json: &str) -> Result<(), FieldError> {
+    let context = ReadContext::new(UnknownFields::Ignore);
     let mut parser = serde_json::Deserializer::from_str(json);
-    let checked = Unique(&trail).deserialize(&mut parser);
-    checked.map_err(|error| trail.fault(&error))
+    let checked = UniqueKeys(&context).deserialize(&mut parser);
+    checked.map_err(|error| context.into_error(&error))
 }
 
-/// Reads any value and keeps nothing of it. The parser's own bound on depth holds. A fault is told of the whole value:
-/// the path further inside is the producer's own business.
+/// Reads any value and keeps nothing. The parser limits the depth. An error names the whole value, not the path inside
+/// it, which the contract does not define.
 #[derive(Clone, Copy)]
-pub(super) struct Unique<'t>(pub(super) &'t Trail);
+pub(super) struct UniqueKeys<'c>(pub(super) &'c ReadContext);
 
-impl<'de> DeserializeSeed<'de> for Unique<'_> {
+impl<'de> DeserializeSeed<'de> for UniqueKeys<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -34,7 +35,7 @@ impl<'de> DeserializeSeed<'de> for Unique<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Unique<'_> {
+impl<'de> Visitor<'de> for UniqueKeys<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,10 +44,10 @@ impl<'de> Visitor<'de> for Unique<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut names = BTreeSet::new();
-        while let Some(Str(name)) = map.next_key()? {
+        while let Some(JsonStr(name)) = map.next_key()? {
             if names.contains(&name) {
-                let twice = Problem::KeyTwice(told_name(&name));
-                return Err(self.0.stop(Fault::whole(twice)));
+                let duplicate = FieldProblem::DuplicateKey(unknown_name(&name));
+                return Err(self.0.fail(FieldError::whole(duplicate)));
             }
             names.insert(name);
             map.next_value_seed(self)?;
