@@ -158,7 +158,7 @@ fn api_client(config: &Config, telemetry: &Telemetry) -> Result<ApiClient, edna:
 fn rules(config: &Config, rates: watch::Receiver<Rates>) -> Rules {
     let delivery = &config.delivery;
     Rules {
-        limits: decode::Limits {
+        limits: decode::DecodeLimits {
             max_body: delivery.max_body,
             max_text: delivery.max_text,
             channel_types: config.api.channel_types.clone(),

@@ -37,7 +37,7 @@ mod unique_keys;
 mod wire;
 
 pub use self::{
-    limits::{DecodeLimits, DecodeLimits as Limits, MissingId, UnknownFields},
+    limits::{DecodeLimits, MissingId, UnknownFields},
     malformed::Malformed,
 };
 use self::{

@@ -43,7 +43,7 @@ impl Verdict {
 
     /// Whether the attempt counts against `delivery.max_attempts`: what says nothing about the command does not.
     #[must_use]
-    pub const fn counts(self) -> bool {
+    pub const fn counts_as_attempt(self) -> bool {
         !matches!(self, Self::Throttled | Self::Unauthorized)
     }
 }

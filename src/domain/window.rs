@@ -33,7 +33,7 @@ pub struct AttemptWindow {
 impl AttemptWindow {
     /// Takes the verdict of an attempt in that ended `now`, counted from some start on a monotonic clock; what is too old goes.
     pub fn add(&mut self, verdict: Verdict, now: Duration) {
-        if !verdict.counts() {
+        if !verdict.counts_as_attempt() {
             return;
         }
         if self.rejected.len() == BRAKE_LAST {

@@ -94,7 +94,7 @@ impl Journey {
     /// An attempt ended with this verdict after this time.
     pub(super) fn attempt_ended(&mut self, verdict: Verdict, took: Duration) {
         self.api = took;
-        self.attempts = self.attempts.saturating_add(u32::from(verdict.counts()));
+        self.attempts = self.attempts.saturating_add(u32::from(verdict.counts_as_attempt()));
         self.uncertain_so_far |= verdict == Verdict::Uncertain;
     }
 
