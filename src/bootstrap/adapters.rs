@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     amqp::{Acks, Publisher},
     edna::ApiClient,
-    journal::Journal,
+    journal::AnyJournal,
     ports::{Clock, Ports, Random},
 };
 
@@ -14,14 +14,14 @@ pub(super) struct Adapters {
     pub(super) client: ApiClient,
     pub(super) publisher: Publisher,
     pub(super) acks: Acks,
-    pub(super) journal: Journal,
+    pub(super) journal: AnyJournal,
 }
 
 impl Ports for Adapters {
     type Sender = ApiClient;
     type Outbox = Publisher;
     type Settler = Acks;
-    type Journal = Journal;
+    type Journal = AnyJournal;
     type Clock = SystemClock;
     type Random = SystemRandom;
 
@@ -34,7 +34,7 @@ impl Ports for Adapters {
     fn settler(&self) -> &Acks {
         &self.acks
     }
-    fn journal(&self) -> &Journal {
+    fn journal(&self) -> &AnyJournal {
         &self.journal
     }
     fn clock(&self) -> &SystemClock {

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::{
     config::JournalChoice,
     gate::GateReason,
-    journal::{FileJournal, Journal, NoJournal, Notice, OpenError, RedisJournal},
+    journal::{AnyJournal, FileJournal, JournalEvent, NoJournal, OpenError, RedisJournal},
     sync,
     telemetry::{
         ClosedGate, Telemetry,
@@ -26,55 +26,55 @@ const COUNTS_WITH_OTHERS: u32 = 3;
 ///
 /// # Errors
 /// If it cannot be opened; the error names the file and the remedy.
-pub(super) fn open(choice: &JournalChoice, telemetry: &Telemetry) -> Result<Journal, OpenError> {
+pub(super) fn open(choice: &JournalChoice, telemetry: &Telemetry) -> Result<AnyJournal, OpenError> {
     let observer = JournalObserver { telemetry: telemetry.clone(), closed_gate: Mutex::default() };
-    let on_notice = move |notice: Notice<'_>| observer.handle(notice);
+    let on_event = move |event: JournalEvent<'_>| observer.handle(event);
     match choice {
         JournalChoice::File(settings) => {
-            let journal = FileJournal::open(settings, Timestamp::now, on_notice)?;
+            let journal = FileJournal::open(settings, Timestamp::now, on_event)?;
             let dir = settings.dir.display();
             info!(%dir, "journal opened in the directory {dir}");
-            Ok(Journal::File(journal))
+            Ok(AnyJournal::File(journal))
         }
         JournalChoice::Redis(settings) => {
             info!("journal in Redis; connecting");
-            Ok(Journal::Redis(RedisJournal::new(settings.clone(), on_notice)))
+            Ok(AnyJournal::Redis(RedisJournal::new(settings.clone(), on_event)))
         }
         JournalChoice::None => {
             warn!("journal.kind = \"none\": after a crash or a lost connection, attempts in flight may be sent twice");
-            Ok(Journal::None(NoJournal))
+            Ok(AnyJournal::None(NoJournal))
         }
     }
 }
 
 /// Completes the pending writes and releases the journal.
-pub(super) async fn close(journal: &Journal) {
+pub(super) async fn close(journal: &AnyJournal) {
     match journal {
-        Journal::File(file) => file.close().await,
-        Journal::Redis(redis) => redis.close().await,
-        Journal::None(_) => {}
+        AnyJournal::File(file) => file.close().await,
+        AnyJournal::Redis(redis) => redis.close().await,
+        AnyJournal::None(_) => {}
     }
 }
 
 /// Runs the background work of the journal, such as lease renewal, until the journal is closed.
-pub(super) async fn run(journal: Journal) {
-    if let Journal::Redis(redis) = journal {
+pub(super) async fn run(journal: AnyJournal) {
+    if let AnyJournal::Redis(redis) = journal {
         redis.run().await;
     }
 }
 
 /// Returns a callback for the number of consumers of the queue. With another daemon on the queue, a journal `file` is not
 /// complete, because it lacks the attempts of that daemon.
-pub(super) fn on_consumer_count(journal: &Journal, telemetry: &Telemetry) -> Arc<dyn Fn(u32) + Send + Sync> {
+pub(super) fn on_consumer_count(journal: &AnyJournal, telemetry: &Telemetry) -> Arc<dyn Fn(u32) + Send + Sync> {
     let (journal, telemetry, counts) = (journal.clone(), telemetry.clone(), AtomicU32::new(0));
     Arc::new(move |consumers| {
-        let Journal::File(file) = &journal else { return };
+        let AnyJournal::File(file) = &journal else { return };
         if consumers < 2 {
             counts.store(0, Ordering::Relaxed);
             return;
         }
         if counts.fetch_add(1, Ordering::Relaxed) + 1 == COUNTS_WITH_OTHERS {
-            file.others_take_commands();
+            file.set_shared_queue();
             let problem = &format!(
                 "the queue has {consumers} consumers, but this journal records only the attempts of this daemon; after \
                  a crash, another daemon may send a command twice; run one daemon on the queue, or set journal.kind = \
@@ -85,7 +85,7 @@ pub(super) fn on_consumer_count(journal: &Journal, telemetry: &Telemetry) -> Arc
     })
 }
 
-/// Turns the notices of a journal into the gate's reason, metrics and log lines.
+/// Turns the events of a journal into the gate's reason, metrics and log lines.
 struct JournalObserver {
     telemetry: Telemetry,
     /// Present while the journal is unavailable.
@@ -93,32 +93,32 @@ struct JournalObserver {
 }
 
 impl JournalObserver {
-    fn handle(&self, notice: Notice<'_>) {
-        match notice {
-            Notice::Wrote { took } => self.telemetry.record(JournalWrote { took }),
-            Notice::Holds { entries, bytes } => self.telemetry.record(JournalHolds { entries, bytes }),
-            Notice::Unavailable { why } => {
+    fn handle(&self, event: JournalEvent<'_>) {
+        match event {
+            JournalEvent::Committed { duration } => self.telemetry.record(JournalWrote { took: duration }),
+            JournalEvent::Size { entries, bytes } => self.telemetry.record(JournalHolds { entries, bytes }),
+            JournalEvent::Unavailable { reason } => {
                 let mut gate = sync::lock(&self.closed_gate);
-                gate.get_or_insert_with(|| self.telemetry.close_gate(GateReason::Journal, why));
+                gate.get_or_insert_with(|| self.telemetry.close_gate(GateReason::Journal, reason));
             }
-            Notice::Available => drop(sync::lock(&self.closed_gate).take()),
-            Notice::TornTail { path, bytes } => {
+            JournalEvent::Available => drop(sync::lock(&self.closed_gate).take()),
+            JournalEvent::TornTailCut { path, bytes } => {
                 let path = path.display();
                 info!(%path, bytes, "removed {bytes} bytes at the end of {path}, an incomplete write before a crash");
             }
-            Notice::Reindexed { path } => {
+            JournalEvent::IndexRebuilt { path } => {
                 let path = path.display();
                 info!(%path, "rebuilt the missing or damaged index of {path}");
             }
-            Notice::Gap { missing } => self.weakened(&format!(
-                "segment {missing} is missing, and its records with it; commands that the broker redelivers count as \
+            JournalEvent::SegmentMissing { number } => self.weakened(&format!(
+                "segment {number} is missing, and its records with it; commands that the broker redelivers count as \
                  possible duplicates"
             )),
-            Notice::DroppedEarly { entries, newest } => self.weakened(&format!(
+            JournalEvent::DroppedEarly { entries, newest } => self.weakened(&format!(
                 "the journal is full; dropped {entries} records up to {newest} before their retention ended; raise \
                  journal.max_bytes, or lower journal.retention"
             )),
-            Notice::Postponed { why } | Notice::Weakened { why } => self.weakened(why),
+            JournalEvent::MaintenanceFailed { problem } | JournalEvent::Weakened { problem } => self.weakened(problem),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     domain::{decode, rate::Rates},
     edna::{self, ApiClient},
     gate::{Gate, GateReason},
-    journal::{Journal, OpenError},
+    journal::{AnyJournal, OpenError},
     pipeline::{Drained, Pipeline, Rules},
     telemetry::{Limits, Telemetry, events::CredentialRefresh},
 };
@@ -46,7 +46,7 @@ pub struct App {
     gate: Gate,
     telemetry: Telemetry,
     client: ApiClient,
-    journal: Journal,
+    journal: AnyJournal,
     admin: Admin,
     rates: watch::Sender<Rates>,
 }

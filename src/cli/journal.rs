@@ -76,7 +76,7 @@ pub(super) fn execute(args: &JournalArgs, sources: &Sources) -> Result<Exit, Exi
 fn find(settings: JournalChoice, key: &SendKey) -> Result<Option<FoundRecord>, Exit> {
     match settings {
         JournalChoice::File(file) => {
-            let shown = journal::show(&file.dir, key).map_err(failed)?;
+            let shown = journal::inspect_record(&file.dir, key).map_err(failed)?;
             Ok(shown.map(|shown| FoundRecord {
                 record: shown.record,
                 uncertain: Some(shown.uncertain),
@@ -165,7 +165,7 @@ fn describe(state: &str) -> &'static str {
 
 fn print_stats(settings: &FileJournalSettings, as_json: bool) -> Result<Exit, Exit> {
     let dir = &settings.dir;
-    let stats = journal::stats(dir).map_err(failed)?;
+    let stats = journal::inspect_stats(dir).map_err(failed)?;
     let time = |at: Option<Timestamp>| at.map(|at| format!("{at:.3}"));
     let (oldest, newest) = (time(stats.oldest), time(stats.newest));
     if as_json {

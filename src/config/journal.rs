@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Mistakes, Sources, broker, reader::Reader};
-use crate::journal::{FileJournalSettings, RedisJournalSettings, RedisUrl, parse_redis_url};
+use crate::journal::{FileJournalSettings, RedisJournalSettings, RedisUrl};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const MONTH: Duration = Duration::from_secs(31 * 86_400);
@@ -66,5 +66,5 @@ fn redis_url(reader: &mut Reader, kind: JournalKind) -> Option<RedisUrl> {
         let problem = "is required with journal.kind = \"redis\"; write it as in redis://host:6379/0";
         reader.mistake("journal.redis_url", problem);
     }
-    is_set.then(|| reader.secret_value("journal.redis_url", parse_redis_url)).flatten()
+    is_set.then(|| reader.secret_value("journal.redis_url", str::parse)).flatten()
 }

@@ -1,5 +1,6 @@
-//! The durable record of what was started and how it ended: one port, several stores.
+//! The durable record of started attempts and of outcomes, in files, in Redis, or not at all.
 
+mod event;
 mod file;
 mod none;
 mod redis;
@@ -7,29 +8,34 @@ mod redis;
 mod tests;
 
 pub use self::{
-    file::{Fault, FileJournal, FileJournalSettings, Notice, OpenError, Shown, Stats, Unreadable, show, stats},
+    event::JournalEvent,
+    file::{
+        FileJournal, FileJournalSettings, InspectError, InspectedRecord, JournalStats, OpenError, StorageError,
+        inspect_record, inspect_stats,
+    },
     none::NoJournal,
-    redis::{RedisJournal, RedisJournalSettings, RedisUrl, parse as parse_redis_url},
+    redis::{RedisJournal, RedisJournalSettings, RedisUrl},
 };
 use crate::{
     domain::journal::{Record, RecordedOutcome, SendKey},
-    ports::{self, JournalResult},
+    ports::{Journal, JournalResult},
 };
 
-/// The journal that the settings chose.
+/// The journal that `journal.kind` selects.
 ///
-/// What asks Redis is boxed: each command's task has room for the largest of the three, and a round trip costs more.
+/// Futures of the Redis journal are boxed: every command task reserves space for the largest of the three, and a round
+/// trip costs more than an allocation.
 #[derive(Clone, Debug)]
-pub enum Journal {
-    /// One daemon, one directory.
+pub enum AnyJournal {
+    /// A directory that one daemon owns.
     File(FileJournal),
-    /// Several daemons, one Redis.
+    /// A Redis that several daemons share.
     Redis(RedisJournal),
-    /// At-least-once only.
+    /// No journal: at-least-once only.
     None(NoJournal),
 }
 
-impl ports::Journal for Journal {
+impl Journal for AnyJournal {
     async fn lookup(&self, key: &SendKey) -> JournalResult<Record> {
         match self {
             Self::File(journal) => journal.lookup(key).await,
@@ -54,11 +60,11 @@ impl ports::Journal for Journal {
         }
     }
 
-    async fn record_outcome(&self, key: &SendKey, ended: RecordedOutcome) -> JournalResult<()> {
+    async fn record_outcome(&self, key: &SendKey, outcome: RecordedOutcome) -> JournalResult<()> {
         match self {
-            Self::File(journal) => journal.record_outcome(key, ended).await,
-            Self::Redis(journal) => Box::pin(journal.record_outcome(key, ended)).await,
-            Self::None(journal) => journal.record_outcome(key, ended).await,
+            Self::File(journal) => journal.record_outcome(key, outcome).await,
+            Self::Redis(journal) => Box::pin(journal.record_outcome(key, outcome)).await,
+            Self::None(journal) => journal.record_outcome(key, outcome).await,
         }
     }
 
@@ -70,15 +76,15 @@ impl ports::Journal for Journal {
         }
     }
 
-    fn is_enabled(&self) -> bool {
-        !matches!(self, Self::None(_))
-    }
-
     fn is_complete(&self) -> bool {
         match self {
             Self::File(journal) => journal.is_complete(),
             Self::Redis(journal) => journal.is_complete(),
             Self::None(journal) => journal.is_complete(),
         }
+    }
+
+    fn is_enabled(&self) -> bool {
+        !matches!(self, Self::None(_))
     }
 }

@@ -1,11 +1,11 @@
-//! No journal: nothing is remembered, so a command that comes twice is posted twice.
+//! The journal `none`: records nothing, so a redelivered command is posted again.
 
 use crate::{
     domain::journal::{Record, RecordedOutcome, SendKey},
     ports::{Journal, JournalResult},
 };
 
-/// Remembers nothing.
+/// A journal without records.
 #[derive(Clone, Copy, Debug)]
 pub struct NoJournal;
 
@@ -42,12 +42,12 @@ impl Journal for NoJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::tests::contract::{ended, key};
+    use crate::journal::tests::contract::{key, outcome};
 
     #[tokio::test]
-    async fn remembers_nothing_and_says_so() {
+    async fn no_journal_records_nothing_and_is_incomplete() {
         assert_eq!(NoJournal.start_attempt(&key("a")).await, Ok(Record::Unknown));
-        assert_eq!(NoJournal.record_outcome(&key("a"), ended("{}")).await, Ok(()));
+        assert_eq!(NoJournal.record_outcome(&key("a"), outcome("{}")).await, Ok(()));
         assert_eq!(NoJournal.start_attempt(&key("a")).await, Ok(Record::Unknown));
         assert!(!NoJournal.is_complete());
     }

@@ -1,17 +1,17 @@
-//! The two calls that make a batch durable, apart so that tests can make them fail.
+//! The two system calls that make a batch durable, behind a trait so that tests can inject failures.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
-/// Where batches are written.
+/// Writes and syncs segment files.
 pub(super) trait Disk: Send + Sync {
-    /// Writes all of it at this offset.
+    /// Writes all bytes at this offset.
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Returns when all that was written is durable.
+    /// Returns once everything written to the file is durable.
     fn sync(&self, file: &File) -> io::Result<()>;
 }
 
-/// The system's own.
+/// The operating system's disk.
 pub(super) struct SystemDisk;
 
 impl Disk for SystemDisk {

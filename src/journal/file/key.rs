@@ -1,4 +1,4 @@
-//! What the journal knows a send by: a keyed hash, so that nobody who chooses ids can make two sends look like one.
+//! Keyed hashes of send keys. With a secret key, chosen command ids cannot collide on purpose.
 
 use std::{
     collections::HashMap,
@@ -9,13 +9,13 @@ use siphasher::sip128::SipHasher24;
 
 use crate::domain::journal::SendKey;
 
-/// 128 bits of SipHash-2-4 of a command id and a replay number.
+/// 128 bits of SipHash-2-4 of a replay number and a command id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct KeyHash(pub(super) u64, pub(super) u64);
 
 impl KeyHash {
-    /// The hash under a journal's own secret.
-    pub(super) fn of(key: &SendKey, secret: &[u8; 16]) -> Self {
+    /// Hashes a key with the journal's secret.
+    pub(super) fn new(key: &SendKey, secret: &[u8; 16]) -> Self {
         let id = key.command_id.as_str().as_bytes();
         let mut bytes = Vec::with_capacity(4 + id.len());
         bytes.extend_from_slice(&key.replay.to_le_bytes());
@@ -41,11 +41,11 @@ impl Hash for KeyHash {
     }
 }
 
-/// Passes a key's hash on as it is: it is one already.
+/// A hasher that returns its input, as a key hash is uniformly distributed already.
 #[derive(Default)]
-pub(super) struct Passed(u64);
+pub(super) struct IdentityHasher(u64);
 
-impl Hasher for Passed {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -62,7 +62,7 @@ impl Hasher for Passed {
 }
 
 /// A map by key hash.
-pub(super) type Keyed<V> = HashMap<KeyHash, V, BuildHasherDefault<Passed>>;
+pub(super) type KeyHashMap<V> = HashMap<KeyHash, V, BuildHasherDefault<IdentityHasher>>;
 
 #[cfg(test)]
 mod tests {
@@ -70,19 +70,19 @@ mod tests {
     use crate::domain::command::CommandId;
 
     #[test]
-    fn bytes_come_back_and_order_like_the_hash() {
+    fn key_hash_bytes_round_trip_and_keep_the_order() {
         let (small, large) = (KeyHash(1, u64::MAX), KeyHash(2, 0));
         assert_eq!(KeyHash::from_bytes(small.to_bytes()), small);
         assert!(small.to_bytes() < large.to_bytes());
     }
 
     #[test]
-    fn each_journal_has_hashes_of_its_own_that_last() {
+    fn key_hash_depends_on_secret_and_replay_and_is_stable() {
         let key = |id: &str, replay| SendKey { command_id: CommandId::new(id).expect("an id"), replay };
-        let hash = KeyHash::of(&key("order-4711-ready", 0), b"0123456789abcdef");
-        assert_ne!(KeyHash::of(&key("order-4711-ready", 1), b"0123456789abcdef"), hash);
-        assert_ne!(KeyHash::of(&key("order-4711-ready", 0), b"0123456789abcdeg"), hash);
-        // On disk for days: a new version must not hash otherwise.
+        let hash = KeyHash::new(&key("order-4711-ready", 0), b"0123456789abcdef");
+        assert_ne!(KeyHash::new(&key("order-4711-ready", 1), b"0123456789abcdef"), hash);
+        assert_ne!(KeyHash::new(&key("order-4711-ready", 0), b"0123456789abcdeg"), hash);
+        // Hashes are on disk for days, so a new version must compute the same ones.
         assert_eq!(hash, KeyHash(15_198_732_330_850_774_228, 4_086_060_558_279_030_115));
     }
 }

@@ -1,100 +1,104 @@
-//! From a directory to a store.
+//! Opens a directory as a store: reads the segments, cuts a torn tail, rebuilds missing indexes.
 
 use std::{collections::VecDeque, fs, path::Path};
 
 use super::{
-    Tuning,
-    directory::{self, Directory},
-    fault::{Fault, OpenError},
-    index::FileIndex,
-    notice::{Notice, Tell},
-    sealed::Sealed,
-    segment::Active,
+    active::ActiveSegment,
+    directory::{self, JournalDirectory},
+    error::{OpenError, StorageError},
+    index_file::IndexFile,
+    sealed::SealedSegment,
+    settings::FileJournalTuning,
     store::Store,
 };
+use crate::journal::event::{EventListener, JournalEvent};
 
-/// What opening has found.
-pub(super) struct Opened {
+/// The opened store.
+pub(super) struct OpenedStore {
     pub(super) store: Store,
-    /// No send without a record was ever started: the directory is not new and no segment is missing between others.
+    /// The directory is not new and no segment is missing between others, so every started send has a record.
     pub(super) is_complete: bool,
 }
 
-/// Opens the directory, makes what is missing, cuts what was never told durable.
-pub(super) fn open(path: &Path, tuning: Tuning, tell: &Tell) -> Result<Opened, OpenError> {
-    let (dir, is_new) = Directory::open(path)?;
-    let mut numbers = directory::segments(path)?;
+/// Opens the directory, creates missing files, and cuts a torn tail.
+pub(super) fn open(path: &Path, tuning: FileJournalTuning, listener: &EventListener) -> Result<OpenedStore, OpenError> {
+    let (dir, is_new) = JournalDirectory::open(path)?;
+    let mut numbers = directory::segment_numbers(path)?;
     let newest = numbers.pop();
     let mut sealed = VecDeque::with_capacity(numbers.len());
     for number in numbers {
-        sealed.extend(open_sealed(&dir, number, tell)?);
+        sealed.extend(open_sealed(&dir, number, listener)?);
     }
-    let active = open_active(&dir, newest, sealed.back(), &tuning, tell)?;
-    let gap = gap(&sealed, &active);
-    if let Some(number) = gap {
-        tell(Notice::Gap { missing: number });
+    let active = open_active(&dir, newest, sealed.back(), &tuning, listener)?;
+    let missing = missing_segment(&sealed, &active);
+    if let Some(number) = missing {
+        listener(JournalEvent::SegmentMissing { number });
     }
-    tidy(&dir, &sealed)?;
+    remove_leftovers(&dir, &sealed)?;
     let store = Store::new(dir, active, sealed, tuning);
-    Ok(Opened { store, is_complete: !is_new && gap.is_none() })
+    Ok(OpenedStore { store, is_complete: !is_new && missing.is_none() })
 }
 
-/// A segment by its index, else by its log; `None` if nothing was ever durable in it.
-fn open_sealed(dir: &Directory, number: u64, tell: &Tell) -> Result<Option<Sealed>, Fault> {
-    if let Some(sealed) = Sealed::open(dir.path(), number)? {
+/// Opens a segment by its index, or else by its log; `None` if nothing in it was ever durable.
+fn open_sealed(
+    dir: &JournalDirectory,
+    number: u64,
+    listener: &EventListener,
+) -> Result<Option<SealedSegment>, StorageError> {
+    if let Some(sealed) = SealedSegment::open(dir.path(), number)? {
         return Ok(Some(sealed));
     }
-    let Some(active) = Active::open(dir, number)? else {
-        directory::remove(&directory::log_path(dir.path(), number))?;
+    let Some(active) = ActiveSegment::open(dir, number)? else {
+        directory::remove_file(&directory::log_path(dir.path(), number))?;
         return Ok(None);
     };
-    active.cut()?;
-    let mut sealed = Sealed::of(active);
-    let Some((offsets, summary)) = sealed.to_index() else { return Ok(Some(sealed)) };
+    active.truncate()?;
+    let mut sealed = SealedSegment::new(active);
+    let Some((offsets, summary)) = sealed.missing_index() else { return Ok(Some(sealed)) };
     let path = directory::index_path(dir.path(), number);
-    tell(Notice::Reindexed { path: &path });
-    sealed.set_index(FileIndex::build(path, &offsets, summary)?);
+    listener(JournalEvent::IndexRebuilt { path: &path });
+    sealed.set_index(IndexFile::build(path, &offsets, summary)?);
     Ok(Some(sealed))
 }
 
-/// The segment to write on: the newest one, or a new one.
+/// Opens the newest segment for writing, or creates one.
 fn open_active(
-    dir: &Directory,
+    dir: &JournalDirectory,
     newest: Option<u64>,
-    before: Option<&Sealed>,
-    tuning: &Tuning,
-    tell: &Tell,
-) -> Result<Active, Fault> {
-    let opened = newest.map_or(Ok(None), |number| Active::open(dir, number))?;
+    before: Option<&SealedSegment>,
+    tuning: &FileJournalTuning,
+    listener: &EventListener,
+) -> Result<ActiveSegment, StorageError> {
+    let opened = newest.map_or(Ok(None), |number| ActiveSegment::open(dir, number))?;
     let Some(active) = opened else {
         let previous = before.map_or(0, |sealed| sealed.number);
-        return Active::create(dir, &*tuning.disk, newest.unwrap_or(1), previous);
+        return ActiveSegment::create(dir, &*tuning.disk, newest.unwrap_or(1), previous);
     };
-    let torn = active.torn()?;
-    if torn > 0 {
-        tell(Notice::TornTail { path: &active.path, bytes: torn });
+    let torn_bytes = active.torn_bytes()?;
+    if torn_bytes > 0 {
+        listener(JournalEvent::TornTailCut { path: &active.path, bytes: torn_bytes });
     }
-    // Also without a tail: what was read may be only in the page cache still.
-    active.cut()?;
+    // Also syncs: the records just read may be only in the page cache.
+    active.truncate()?;
     Ok(active)
 }
 
-/// The first segment that another one names as the one before it, but is not there.
-fn gap(sealed: &VecDeque<Sealed>, active: &Active) -> Option<u64> {
+/// Returns the first segment that its successor names as its predecessor but that is not there.
+fn missing_segment(sealed: &VecDeque<SealedSegment>, active: &ActiveSegment) -> Option<u64> {
     let chain = sealed.iter().map(|segment| (segment.number, segment.previous));
     let chain: Vec<_> = chain.chain([(active.number, active.previous)]).collect();
     let broken = chain.iter().zip(chain.iter().skip(1)).find(|((before, _), (_, previous))| before != previous);
     broken.map(|(_, (_, previous))| *previous)
 }
 
-/// Removes what a crash left half done: drafts, and indexes without a log or of the segment that is written.
-fn tidy(dir: &Directory, sealed: &VecDeque<Sealed>) -> Result<(), Fault> {
-    for entry in fs::read_dir(dir.path()).map_err(Fault::io("read", dir.path()))? {
-        let path = entry.map_err(Fault::io("read", dir.path()))?.path();
+/// Removes the leftovers of a crash: drafts, and indexes without a sealed log.
+fn remove_leftovers(dir: &JournalDirectory, sealed: &VecDeque<SealedSegment>) -> Result<(), StorageError> {
+    for entry in fs::read_dir(dir.path()).map_err(StorageError::io("read", dir.path()))? {
+        let path = entry.map_err(StorageError::io("read", dir.path()))?.path();
         let extension = path.extension().and_then(|extension| extension.to_str());
-        let belongs = || sealed.iter().any(|segment| directory::index_path(dir.path(), segment.number) == path);
-        if extension == Some("draft") || (extension == Some("idx") && !belongs()) {
-            directory::remove(&path)?;
+        let has_log = || sealed.iter().any(|segment| directory::index_path(dir.path(), segment.number) == path);
+        if extension == Some("draft") || (extension == Some("idx") && !has_log()) {
+            directory::remove_file(&path)?;
         }
     }
     Ok(())

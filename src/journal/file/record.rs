@@ -1,38 +1,40 @@
-//! One record of the log: a send, and what is known of it from then on. The newest record of a send holds.
+//! The format of a log record: a send and its full state. The newest record of a send is valid.
 //!
-//! | bytes | what, little endian |
+//! | bytes | content, little endian |
 //! |---|---|
 //! | 4 | length of the body |
 //! | 4 | CRC-32 of the body |
-//! | 4 | body: the offset in the file where the batch begins that it was written with |
-//! | 1, 1 | what state, 1 started, 2 waiting, 3 ended; whether uncertain, or whether a letter is owed |
-//! | 8 | when, ms since 1970 |
-//! | 16 | which send |
-//! | rest | of a start, the session that made it, 8 bytes; of an end, the event |
+//! | 4 | body: offset in the file of the batch that the record was written with |
+//! | 1, 1 | kind: 1 started, 2 waiting, 3 finished; flag: uncertain, or letter pending |
+//! | 8 | time, ms since 1970 |
+//! | 16 | key hash |
+//! | rest | started: the session, 8 bytes; finished: the event |
 
 use bytes::Bytes;
 
 use super::key::KeyHash;
 use crate::domain::journal::{Record, RecordedOutcome};
 
+/// The length of a log's header, which precedes the first record: magic, the segment's number, its predecessor's number.
+pub(super) const LOG_HEADER: u32 = 24;
 /// The bytes before the body.
 pub(super) const PREFIX: usize = 8;
 const FIXED: usize = 4 + 1 + 1 + 8 + 16;
-/// No event comes near it; a longer record is none.
+/// Far above any event; a longer length means that the bytes are not a record.
 pub(super) const MAX_BODY: usize = 1 << 20;
-/// How long an event may be.
-pub(super) const MAX_EVENT: usize = MAX_BODY - FIXED;
+/// The maximum length of an event.
+pub(super) const MAX_EVENT_BYTES: usize = MAX_BODY - FIXED;
 
 const STARTED: u8 = 1;
 const WAITING: u8 = 2;
-const ENDED: u8 = 3;
+const FINISHED: u8 = 3;
 
-/// What is known of a send.
+/// The recorded state of a send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum SendState {
     /// An attempt was started.
     Started {
-        /// By which opening of the journal.
+        /// The session that started it.
         session: u64,
         /// An earlier attempt may have reached the API.
         uncertain: bool,
@@ -42,60 +44,60 @@ pub(super) enum State {
         /// One of them may have reached the API.
         uncertain: bool,
     },
-    /// It is over.
-    Ended(RecordedOutcome),
+    /// The send has its outcome.
+    Finished(RecordedOutcome),
 }
 
-impl State {
-    /// As the port tells it to the session that asks.
-    pub(super) fn told_to(self, asking: u64) -> Record {
+impl SendState {
+    /// Converts the state to the port's record, as seen from `session`.
+    pub(super) fn into_record(self, own_session: u64) -> Record {
         match self {
-            Self::Started { session, .. } if session == asking => Record::InProgress,
+            Self::Started { session, .. } if session == own_session => Record::InProgress,
             Self::Started { .. } => Record::Orphaned,
             Self::Waiting { uncertain } => Record::Waiting { uncertain },
-            Self::Ended(ended) => Record::Finished(ended),
+            Self::Finished(outcome) => Record::Finished(outcome),
         }
     }
 
-    /// Whether an attempt that is not the asking session's own present one may have reached the API.
-    pub(super) fn is_uncertain(&self, asking: u64) -> bool {
+    /// Whether an attempt other than the session's own current one may have reached the API.
+    pub(super) fn is_uncertain(&self, own_session: u64) -> bool {
         match self {
-            // An orphan's request may have left.
-            Self::Started { session, uncertain } => *uncertain || *session != asking,
+            // The request of an orphaned attempt may have left.
+            Self::Started { session, uncertain } => *uncertain || *session != own_session,
             Self::Waiting { uncertain } => *uncertain,
-            Self::Ended(_) => false,
+            Self::Finished(_) => false,
         }
     }
 }
 
-/// A record with its circumstances.
+/// A record of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    /// Where in the file the batch begins that it was written with: all before that was durable when it was written.
+pub(super) struct LogRecord {
+    /// The offset of the record's batch: everything before it was durable when the record was written.
     pub(super) batch: u32,
-    /// When, ms since 1970.
+    /// The time of writing, ms since 1970.
     pub(super) at_ms: i64,
-    /// Which send.
+    /// The send.
     pub(super) hash: KeyHash,
-    /// What is known of it.
-    pub(super) state: State,
+    /// The send's state.
+    pub(super) state: SendState,
 }
 
-impl Entry {
-    /// Appends it.
+impl LogRecord {
+    /// Appends the encoded record.
     pub(super) fn encode(&self, into: &mut Vec<u8>) {
-        let session;
+        let session_bytes;
         let (kind, flag, payload): (u8, bool, &[u8]) = match &self.state {
-            State::Started { session: number, uncertain } => {
-                session = number.to_le_bytes();
-                (STARTED, *uncertain, &session)
+            SendState::Started { session, uncertain } => {
+                session_bytes = session.to_le_bytes();
+                (STARTED, *uncertain, &session_bytes)
             }
-            State::Waiting { uncertain } => (WAITING, *uncertain, &[]),
-            State::Ended(ended) => (ENDED, ended.letter_pending, &ended.event),
+            SendState::Waiting { uncertain } => (WAITING, *uncertain, &[]),
+            SendState::Finished(outcome) => (FINISHED, outcome.letter_pending, &outcome.event),
         };
         let mut fixed = [0; FIXED];
         let (head, hash) = fixed.split_at_mut(FIXED - 16);
-        head.copy_from_slice(&head_of(self.batch, kind, flag, self.at_ms));
+        head.copy_from_slice(&encode_head(self.batch, kind, flag, self.at_ms));
         hash.copy_from_slice(&self.hash.to_bytes());
         let mut crc = crc32fast::Hasher::new();
         crc.update(&fixed);
@@ -107,7 +109,7 @@ impl Entry {
         into.extend_from_slice(payload);
     }
 
-    /// Reads a body, whose checksum has been verified.
+    /// Decodes a body whose checksum has been verified.
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
         let (batch, rest) = body.split_first_chunk::<4>()?;
         let ([kind, flag], rest) = rest.split_first_chunk::<2>()?;
@@ -119,9 +121,11 @@ impl Entry {
             _ => return None,
         };
         let state = match *kind {
-            STARTED => State::Started { session: u64::from_le_bytes(payload.try_into().ok()?), uncertain: flag },
-            WAITING if payload.is_empty() => State::Waiting { uncertain: flag },
-            ENDED => State::Ended(RecordedOutcome { event: Bytes::copy_from_slice(payload), letter_pending: flag }),
+            STARTED => SendState::Started { session: u64::from_le_bytes(payload.try_into().ok()?), uncertain: flag },
+            WAITING if payload.is_empty() => SendState::Waiting { uncertain: flag },
+            FINISHED => {
+                SendState::Finished(RecordedOutcome { event: Bytes::copy_from_slice(payload), letter_pending: flag })
+            }
             _ => return None,
         };
         let (batch, at_ms) = (u32::from_le_bytes(*batch), i64::from_le_bytes(*at_ms));
@@ -129,73 +133,73 @@ impl Entry {
     }
 }
 
-fn head_of(batch: u32, kind: u8, flag: bool, at_ms: i64) -> [u8; FIXED - 16] {
+fn encode_head(batch: u32, kind: u8, flag: bool, at_ms: i64) -> [u8; FIXED - 16] {
     let mut head = [0; FIXED - 16];
-    let (number, rest) = head.split_at_mut(4);
-    let (what, when) = rest.split_at_mut(2);
-    number.copy_from_slice(&batch.to_le_bytes());
-    what.copy_from_slice(&[kind, u8::from(flag)]);
-    when.copy_from_slice(&at_ms.to_le_bytes());
+    let (batch_bytes, rest) = head.split_at_mut(4);
+    let (kind_and_flag, time) = rest.split_at_mut(2);
+    batch_bytes.copy_from_slice(&batch.to_le_bytes());
+    kind_and_flag.copy_from_slice(&[kind, u8::from(flag)]);
+    time.copy_from_slice(&at_ms.to_le_bytes());
     head
 }
 
-/// How long the body is and what its checksum must be, if this can be the beginning of a record.
-pub(super) fn prefix(bytes: [u8; PREFIX]) -> Option<(usize, u32)> {
+/// Decodes the body's length and checksum; `None` if no record starts with these bytes.
+pub(super) fn decode_prefix(bytes: [u8; PREFIX]) -> Option<(usize, u32)> {
     let [a, b, c, d, crc @ ..] = bytes;
     let length = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?;
     (FIXED..=MAX_BODY).contains(&length).then_some((length, u32::from_le_bytes(crc)))
 }
 
-/// The record at the beginning of these bytes, if there is a whole and sound one.
-pub(super) fn first(bytes: &[u8]) -> Option<Entry> {
+/// Decodes the record at the start of these bytes; `None` if it is incomplete or damaged.
+pub(super) fn decode_first(bytes: &[u8]) -> Option<LogRecord> {
     let (head, rest) = bytes.split_first_chunk::<PREFIX>()?;
-    let (length, crc) = prefix(*head)?;
+    let (length, crc) = decode_prefix(*head)?;
     let body = rest.get(..length)?;
-    // Told apart by these before the costly checksum is.
-    let plausible = body.get(4).is_some_and(|kind| (STARTED..=ENDED).contains(kind));
-    (plausible && crc32fast::hash(body) == crc).then(|| Entry::decode(body)).flatten()
+    // Rules out most byte strings before the checksum is computed.
+    let has_valid_kind = body.get(4).is_some_and(|kind| (STARTED..=FINISHED).contains(kind));
+    (has_valid_kind && crc32fast::hash(body) == crc).then(|| LogRecord::decode(body)).flatten()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn entries() -> Vec<Entry> {
-        let ended = |event: &'static [u8], letter_pending| {
-            State::Ended(RecordedOutcome { event: event.into(), letter_pending })
+    fn records() -> Vec<LogRecord> {
+        let finished = |event: &'static [u8], letter_pending| {
+            SendState::Finished(RecordedOutcome { event: event.into(), letter_pending })
         };
         let states = [
-            State::Started { session: u64::MAX, uncertain: false },
-            State::Waiting { uncertain: true },
-            ended(b"", true),
-            ended(b"{\"a\":1}", false),
+            SendState::Started { session: u64::MAX, uncertain: false },
+            SendState::Waiting { uncertain: true },
+            finished(b"", true),
+            finished(b"{\"a\":1}", false),
         ];
         let hash = KeyHash::from_bytes(*b"0123456789abcdef");
-        states.into_iter().map(|state| Entry { batch: 7, at_ms: -1, hash, state }).collect()
+        states.into_iter().map(|state| LogRecord { batch: 7, at_ms: -1, hash, state }).collect()
     }
 
     #[test]
-    fn what_is_written_is_read() {
-        for entry in entries() {
+    fn record_round_trips() {
+        for record in records() {
             let mut bytes = Vec::new();
-            entry.encode(&mut bytes);
+            record.encode(&mut bytes);
             bytes.push(0xff);
-            assert_eq!(first(&bytes), Some(entry));
+            assert_eq!(decode_first(&bytes), Some(record));
         }
     }
 
     #[test]
-    fn no_flipped_bit_and_no_cut_passes() {
-        for entry in entries() {
+    fn record_with_flipped_bit_or_cut_is_not_decoded() {
+        for record in records() {
             let mut bytes = Vec::new();
-            entry.encode(&mut bytes);
+            record.encode(&mut bytes);
             for bit in 0..bytes.len() * 8 {
                 let mut flipped = bytes.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(first(&flipped), None, "bit {bit} of {entry:?}");
+                assert_eq!(decode_first(&flipped), None, "bit {bit} of {record:?}");
             }
             for end in 0..bytes.len() {
-                assert_eq!(first(&bytes[..end]), None);
+                assert_eq!(decode_first(&bytes[..end]), None);
             }
         }
     }

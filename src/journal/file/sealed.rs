@@ -1,4 +1,4 @@
-//! A segment that is not written any more: a log, and an index in memory until that is a file, too.
+//! A sealed segment: a log that is only read, with an index in memory until its index file is built.
 
 use std::{
     fs::File,
@@ -7,91 +7,90 @@ use std::{
 };
 
 use super::{
+    active::{self, ActiveSegment},
     directory,
-    fault::Fault,
-    index::{FileIndex, Summary},
+    error::StorageError,
+    index_file::{IndexFile, Offsets, SegmentSummary},
     key::KeyHash,
-    record::Entry,
+    record::LogRecord,
     scan,
-    segment::{self, Active, Offsets},
 };
 
 /// A segment that is only read.
-pub(super) struct Sealed {
+pub(super) struct SealedSegment {
     pub(super) number: u64,
-    /// The segment before it, 0 if none.
+    /// The number of the segment before it, 0 for the first.
     pub(super) previous: u64,
-    pub(super) summary: Summary,
+    pub(super) summary: SegmentSummary,
     log: PathBuf,
-    index: Index,
+    index: SegmentIndex,
 }
 
-enum Index {
+enum SegmentIndex {
     Memory(Arc<Offsets>),
-    File(FileIndex),
+    File(IndexFile),
 }
 
-impl Sealed {
-    /// Seals what was written.
-    pub(super) fn of(active: Active) -> Self {
-        let summary = Summary {
+impl SealedSegment {
+    pub(super) fn new(active: ActiveSegment) -> Self {
+        let summary = SegmentSummary {
             entries: u32::try_from(active.offsets.len()).unwrap_or(u32::MAX),
             log_len: active.durable,
             newest_ms: active.newest_ms,
         };
-        let index = Index::Memory(Arc::new(active.offsets));
+        let index = SegmentIndex::Memory(Arc::new(active.offsets));
         Self { number: active.number, previous: active.previous, summary, log: active.path, index }
     }
 
-    /// Opens it by its index; `None` if that is not there or does not fit, so that the log must be read.
-    pub(super) fn open(dir: &Path, number: u64) -> Result<Option<Self>, Fault> {
+    /// Opens a segment by its index file; `None` if that is missing or damaged, so that the log must be read.
+    pub(super) fn open(dir: &Path, number: u64) -> Result<Option<Self>, StorageError> {
         let log = directory::log_path(dir, number);
-        let file = File::open(&log).map_err(Fault::io("open", &log))?;
-        let Some(previous) = segment::read_header(&log, &file, number)? else { return Ok(None) };
-        let Some((index, summary)) = FileIndex::load(directory::index_path(dir, number)) else { return Ok(None) };
-        let length = file.metadata().map_err(Fault::io("read", &log))?.len();
+        let file = File::open(&log).map_err(StorageError::io("open", &log))?;
+        let Some(previous) = active::read_header(&log, &file, number)? else { return Ok(None) };
+        let Some((index, summary)) = IndexFile::load(directory::index_path(dir, number)) else { return Ok(None) };
+        let length = file.metadata().map_err(StorageError::io("read", &log))?.len();
         if length < u64::from(summary.log_len) {
-            return Err(Fault::corrupt(&log, length));
+            return Err(StorageError::corrupt(&log, length));
         }
-        Ok(Some(Self { number, previous, summary, log, index: Index::File(index) }))
+        Ok(Some(Self { number, previous, summary, log, index: SegmentIndex::File(index) }))
     }
 
-    /// The newest record of a send in this segment.
-    pub(super) fn find(&self, hash: KeyHash) -> Result<Option<Entry>, Fault> {
+    /// Reads the newest record of a send in this segment.
+    pub(super) fn find(&self, hash: KeyHash) -> Result<Option<LogRecord>, StorageError> {
         let offset = match &self.index {
-            Index::Memory(offsets) => offsets.get(&hash).copied(),
-            Index::File(index) => index.find(hash)?,
+            SegmentIndex::Memory(offsets) => offsets.get(&hash).copied(),
+            SegmentIndex::File(index) => index.find(hash)?,
         };
         let Some(offset) = offset else { return Ok(None) };
-        let file = File::open(&self.log).map_err(Fault::io("open", &self.log))?;
-        let entry = scan::read_one(&self.log, &file, offset)?;
-        if entry.hash == hash { Ok(Some(entry)) } else { Err(Fault::corrupt(&self.log, u64::from(offset))) }
+        let file = File::open(&self.log).map_err(StorageError::io("open", &self.log))?;
+        let record = scan::read_record(&self.log, &file, offset)?;
+        if record.hash == hash { Ok(Some(record)) } else { Err(StorageError::corrupt(&self.log, u64::from(offset))) }
     }
 
-    /// What its index must hold, if that is not a file yet.
-    pub(super) fn to_index(&self) -> Option<(Arc<Offsets>, Summary)> {
+    /// The content of the index file that is still to be built, if any.
+    pub(super) fn missing_index(&self) -> Option<(Arc<Offsets>, SegmentSummary)> {
         match &self.index {
-            Index::Memory(offsets) => Some((Arc::clone(offsets), self.summary)),
-            Index::File(_) => None,
+            SegmentIndex::Memory(offsets) => Some((Arc::clone(offsets), self.summary)),
+            SegmentIndex::File(_) => None,
         }
     }
 
-    pub(super) fn set_index(&mut self, index: FileIndex) {
-        self.index = Index::File(index);
+    pub(super) fn set_index(&mut self, index: IndexFile) {
+        self.index = SegmentIndex::File(index);
     }
 
-    /// What it takes of the disk.
+    /// The size on disk.
     pub(super) fn bytes(&self) -> u64 {
         let index = match &self.index {
-            Index::Memory(_) => 0,
-            Index::File(index) => index.bytes,
+            SegmentIndex::Memory(_) => 0,
+            SegmentIndex::File(index) => index.bytes,
         };
         u64::from(self.summary.log_len) + index
     }
 
-    /// Removes its files; the log first, as an index alone means nothing.
-    pub(super) fn remove(&self, dir: &Path) -> Result<(), Fault> {
-        directory::remove(&self.log)?;
-        directory::remove(&directory::index_path(dir, self.number))
+    /// Removes the segment's files, the log first: an index without a log is removed at the next opening.
+    pub(super) fn remove(&self, dir: &Path) -> Result<(), StorageError> {
+        directory::remove_file(&self.log)?;
+        directory::remove_file(&directory::index_path(dir, self.number))
     }
 }

@@ -1,143 +1,155 @@
-//! All segments together: what is known of a send, and the batch that is about to change it.
+//! The store: all segments, the pending batch, and the undo log of its changes in memory.
 
 use std::collections::VecDeque;
 
 use super::{
-    Tuning,
-    directory::Directory,
-    fault::Fault,
-    key::{KeyHash, Keyed},
-    record::{Entry, State},
-    sealed::Sealed,
-    segment::Active,
+    active::ActiveSegment,
+    directory::JournalDirectory,
+    error::StorageError,
+    key::{KeyHash, KeyHashMap},
+    record::{LogRecord, SendState},
+    sealed::SealedSegment,
+    settings::FileJournalTuning,
 };
 use crate::domain::journal::{Record, RecordedOutcome};
 
-/// What is asked about a send.
+/// A journal call on one send.
 #[derive(Clone, Debug)]
-pub(super) enum Ask {
-    Look,
-    Start,
-    Release { uncertain: bool },
-    End(RecordedOutcome),
-    LetterStored,
+pub(super) enum Operation {
+    Lookup,
+    StartAttempt,
+    FinishAttempt { uncertain: bool },
+    RecordOutcome(RecordedOutcome),
+    RecordLetterStored,
 }
 
-/// The journal's content. Only the writer's thread has it.
+/// The journal's content, owned by the writer thread.
 pub(super) struct Store {
-    pub(super) dir: Directory,
-    pub(super) active: Active,
+    pub(super) dir: JournalDirectory,
+    pub(super) active: ActiveSegment,
     /// Oldest first.
-    pub(super) sealed: VecDeque<Sealed>,
-    /// Our own attempts that are under way, and the segment that knows.
-    pub(super) held: Keyed<u64>,
-    /// This opening of the journal; a start of another one is an orphan.
+    pub(super) sealed: VecDeque<SealedSegment>,
+    /// This session's attempts in progress, and the segment with their newest record.
+    pub(super) in_progress: KeyHashMap<u64>,
+    /// This opening of the journal; an attempt that another session started is orphaned.
     session: u64,
-    pub(super) tuning: Tuning,
-    /// What the batch has changed in memory, for the case that it cannot be written.
-    undo: Vec<Undo>,
+    pub(super) tuning: FileJournalTuning,
+    /// The changes of the batch in memory, undone if it cannot be written.
+    undo_log: Vec<UndoEntry>,
 }
 
-struct Undo {
+struct UndoEntry {
     hash: KeyHash,
     offset: Option<u32>,
-    held: Option<u64>,
+    in_progress: Option<u64>,
 }
 
 impl Store {
-    pub(super) fn new(dir: Directory, active: Active, sealed: VecDeque<Sealed>, tuning: Tuning) -> Self {
+    pub(super) fn new(
+        dir: JournalDirectory,
+        active: ActiveSegment,
+        sealed: VecDeque<SealedSegment>,
+        tuning: FileJournalTuning,
+    ) -> Self {
         let session = dir.session();
-        Self { dir, active, sealed, held: Keyed::default(), session, tuning, undo: Vec::new() }
+        Self { dir, active, sealed, in_progress: KeyHashMap::default(), session, tuning, undo_log: Vec::new() }
     }
 
-    /// The newest record of a send.
-    pub(super) fn find(&self, hash: KeyHash) -> Result<Option<Entry>, Fault> {
+    /// Reads the newest record of a send.
+    pub(super) fn find(&self, hash: KeyHash) -> Result<Option<LogRecord>, StorageError> {
         if let Some(offset) = self.active.offsets.get(&hash) {
             return self.active.read(*offset).map(Some);
         }
         for segment in self.sealed.iter().rev() {
-            if let Some(entry) = segment.find(hash)? {
-                return Ok(Some(entry));
+            if let Some(record) = segment.find(hash)? {
+                return Ok(Some(record));
             }
         }
         Ok(None)
     }
 
-    /// Answers, and adds to the batch what it changes; the answer may be told when the batch is durable.
-    pub(super) fn apply(&mut self, hash: KeyHash, ask: Ask, at_ms: i64) -> Result<Record, Fault> {
-        // By far the most frequent change needs no look at what was before.
-        if let Ask::End(ended) = ask {
-            self.put(hash, at_ms, State::Ended(ended));
+    /// Adds the operation's change to the batch and returns the record before it. The caller must not reply before the
+    /// batch is durable.
+    pub(super) fn apply(&mut self, hash: KeyHash, operation: Operation, at_ms: i64) -> Result<Record, StorageError> {
+        // The most frequent change needs no lookup.
+        if let Operation::RecordOutcome(outcome) = operation {
+            self.put(hash, at_ms, SendState::Finished(outcome));
             return Ok(Record::Unknown);
         }
-        let before = self.find(hash)?.map(|entry| entry.state);
-        if let Some(state) = self.change(before.as_ref(), &ask) {
+        let before = self.find(hash)?.map(|record| record.state);
+        if let Some(state) = self.next_state(before.as_ref(), &operation) {
             self.put(hash, at_ms, state);
         }
-        Ok(before.map_or(Record::Unknown, |state| state.told_to(self.session)))
+        Ok(before.map_or(Record::Unknown, |state| state.into_record(self.session)))
     }
 
-    /// What is known of the send afterwards, if that is something new.
-    fn change(&self, before: Option<&State>, ask: &Ask) -> Option<State> {
+    /// The send's state after the operation, if it changes.
+    fn next_state(&self, before: Option<&SendState>, operation: &Operation) -> Option<SendState> {
         let session = self.session;
-        let sticks = before.is_some_and(|state| state.is_uncertain(session));
-        match (ask, before) {
-            (Ask::Start, Some(State::Ended(_))) | (Ask::Release { .. }, Some(State::Ended(_))) | (Ask::Look, _) => None,
-            (Ask::Start, Some(State::Started { session: owner, .. })) if *owner == session => None,
-            (Ask::Start, _) => Some(State::Started { session, uncertain: sticks }),
-            (Ask::Release { uncertain }, _) => Some(State::Waiting { uncertain: *uncertain || sticks }),
-            (Ask::End(ended), _) => Some(State::Ended(ended.clone())),
-            (Ask::LetterStored, Some(State::Ended(ended))) if ended.letter_pending => {
-                Some(State::Ended(RecordedOutcome { letter_pending: false, ..ended.clone() }))
+        let was_uncertain = before.is_some_and(|state| state.is_uncertain(session));
+        match (operation, before) {
+            (Operation::StartAttempt | Operation::FinishAttempt { .. }, Some(SendState::Finished(_)))
+            | (Operation::Lookup, _) => None,
+            (Operation::StartAttempt, Some(SendState::Started { session: owner, .. })) if *owner == session => None,
+            (Operation::StartAttempt, _) => Some(SendState::Started { session, uncertain: was_uncertain }),
+            (Operation::FinishAttempt { uncertain }, _) => {
+                Some(SendState::Waiting { uncertain: *uncertain || was_uncertain })
             }
-            (Ask::LetterStored, _) => None,
+            (Operation::RecordOutcome(outcome), _) => Some(SendState::Finished(outcome.clone())),
+            (Operation::RecordLetterStored, Some(SendState::Finished(outcome))) if outcome.letter_pending => {
+                Some(SendState::Finished(RecordedOutcome { letter_pending: false, ..outcome.clone() }))
+            }
+            (Operation::RecordLetterStored, _) => None,
         }
     }
 
-    pub(super) fn put(&mut self, hash: KeyHash, at_ms: i64, state: State) {
-        let is_start = matches!(state, State::Started { .. });
+    pub(super) fn put(&mut self, hash: KeyHash, at_ms: i64, state: SendState) {
+        let is_start = matches!(state, SendState::Started { .. });
         let offset = self.active.put(hash, at_ms, state);
-        let held = if is_start { self.held.insert(hash, self.active.number) } else { self.held.remove(&hash) };
-        self.undo.push(Undo { hash, offset, held });
+        let in_progress = match is_start {
+            true => self.in_progress.insert(hash, self.active.number),
+            false => self.in_progress.remove(&hash),
+        };
+        self.undo_log.push(UndoEntry { hash, offset, in_progress });
     }
 
-    /// Makes the batch durable, or takes it back.
-    pub(super) fn commit(&mut self) -> Result<(), Fault> {
-        if self.active.pending() == 0 {
+    /// Makes the batch durable, or rolls it back.
+    pub(super) fn commit(&mut self) -> Result<(), StorageError> {
+        if self.active.batch_bytes() == 0 {
             return Ok(());
         }
         let committed = self.active.commit(&*self.tuning.disk);
         if committed.is_err() {
             self.roll_back();
-            // Should that fail, too, what stays behind the last batch was told to nobody, and is cut at the next opening.
-            let _ = self.active.cut();
+            // If this fails too, the torn batch is cut at the next opening; none of its calls resolved with success.
+            let _ = self.active.truncate();
         }
-        self.undo.clear();
+        self.undo_log.clear();
         committed
     }
 
-    /// Takes back what is not durable.
+    /// Undoes the changes of the batch.
     pub(super) fn roll_back(&mut self) {
-        self.active.forget_batch();
-        for Undo { hash, offset, held } in self.undo.drain(..).rev() {
+        self.active.discard_batch();
+        for UndoEntry { hash, offset, in_progress } in self.undo_log.drain(..).rev() {
             restore(&mut self.active.offsets, hash, offset);
-            restore(&mut self.held, hash, held);
+            restore(&mut self.in_progress, hash, in_progress);
         }
     }
 
-    /// How many sends are on record, counted once for each segment that knows them.
+    /// The number of sends on record, counted once for each segment that has a record of them.
     pub(super) fn entries(&self) -> u64 {
         let sealed: u64 = self.sealed.iter().map(|segment| u64::from(segment.summary.entries)).sum();
         sealed.saturating_add(u64::try_from(self.active.offsets.len()).unwrap_or(u64::MAX))
     }
 
-    /// What all of it takes of the disk.
+    /// The size on disk.
     pub(super) fn bytes(&self) -> u64 {
-        self.sealed.iter().map(Sealed::bytes).sum::<u64>().saturating_add(u64::from(self.active.durable))
+        self.sealed.iter().map(SealedSegment::bytes).sum::<u64>().saturating_add(u64::from(self.active.durable))
     }
 }
 
-fn restore<V>(map: &mut Keyed<V>, hash: KeyHash, before: Option<V>) {
+fn restore<V>(map: &mut KeyHashMap<V>, hash: KeyHash, before: Option<V>) {
     match before {
         Some(value) => map.insert(hash, value),
         None => map.remove(&hash),

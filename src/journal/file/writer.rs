@@ -1,4 +1,4 @@
-//! The one thread that owns the store: it takes what is asked, writes it as one batch, waits for the disk, answers.
+//! The writer thread, which owns the store: takes requests, commits them as one batch, then replies.
 
 use std::{
     sync::Arc,
@@ -6,112 +6,121 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
 
 use super::{
-    Limits, Shared,
-    fault::Fault,
+    error::StorageError,
     key::KeyHash,
-    notice::{Notice, Tell},
-    store::{Ask, Store},
-    upkeep::Building,
+    maintenance::IndexBuild,
+    settings::FileJournalLimits,
+    state::FileJournalState,
+    store::{Operation, Store},
 };
 use crate::{
     domain::journal::Record,
+    journal::event::{EventListener, JournalEvent},
     ports::{JournalResult, JournalUnavailable},
 };
 
-/// At most so many asks a batch.
+/// The maximum number of requests in a batch.
 const MAX_BATCH: usize = 1_024;
-/// And at most about so many bytes.
+/// A batch is committed once it has this size.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
-/// After a batch of so many, more are awaited for a moment before the next: a disk that is fast would else be asked for every
-/// few.
-const BUSY: usize = 8;
-const MOMENT: Duration = Duration::from_millis(1);
+/// After a batch of this size the writer pauses before the next one, so that more requests share a sync; a fast disk would
+/// otherwise be synced for every few.
+const BUSY_BATCH: usize = 8;
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
-/// What comes over the channel.
-pub(super) enum Message {
-    /// About a send.
-    Ask { hash: KeyHash, ask: Ask, reply: oneshot::Sender<JournalResult<Record>> },
-    /// Nothing more will be asked; the reply comes when the directory is free for another.
+/// A request to the writer.
+pub(super) enum WriterRequest {
+    Apply {
+        hash: KeyHash,
+        operation: Operation,
+        reply: oneshot::Sender<JournalResult<Record>>,
+    },
+    /// Ends the writer; the reply comes once another process can open the directory.
     Close(oneshot::Sender<()>),
 }
 
-type Reply = (oneshot::Sender<JournalResult<Record>>, Record);
+type PendingReply = (oneshot::Sender<JournalResult<Record>>, Record);
 
-/// Why nothing can be told durable.
-struct Trouble {
-    why: String,
-    /// The send whose record cannot be read; if none, writing failed.
+/// The reason why every call fails.
+struct WriterFailure {
+    reason: String,
+    /// The send whose record cannot be read; `None` if a write failed.
     unreadable: Option<KeyHash>,
 }
 
-/// The writer's state.
+/// The state of the writer thread.
 pub(super) struct Writer {
     store: Store,
-    limits: Limits,
-    shared: Arc<Shared>,
-    tell: Box<Tell>,
-    trouble: Option<Trouble>,
-    building: Option<Building>,
-    replies: Vec<Reply>,
+    limits: FileJournalLimits,
+    state: Arc<FileJournalState>,
+    listener: Box<EventListener>,
+    failure: Option<WriterFailure>,
+    index_build: Option<IndexBuild>,
+    pending_replies: Vec<PendingReply>,
 }
 
 impl Writer {
-    pub(super) fn new(store: Store, limits: Limits, shared: Arc<Shared>, tell: Box<Tell>) -> Self {
-        Self { store, limits, shared, tell, trouble: None, building: None, replies: Vec::with_capacity(MAX_BATCH) }
+    pub(super) fn new(
+        store: Store,
+        limits: FileJournalLimits,
+        state: Arc<FileJournalState>,
+        listener: Box<EventListener>,
+    ) -> Self {
+        let pending_replies = Vec::with_capacity(MAX_BATCH);
+        Self { store, limits, state, listener, failure: None, index_build: None, pending_replies }
     }
 
-    /// Works until everybody has let go of the journal, or somebody closes it.
-    pub(super) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
+    /// Runs until every handle is dropped or the journal is closed.
+    pub(super) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<WriterRequest>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
-        let tick = self.store.tuning.tick;
-        let mut next_upkeep = Instant::now();
+        let interval = self.store.tuning.maintenance_interval;
+        let mut next_maintenance = Instant::now();
         loop {
-            let wait = next_upkeep.saturating_duration_since(Instant::now());
-            match timeout(wait, messages.recv_many(&mut batch, MAX_BATCH)).await {
+            let wait = next_maintenance.saturating_duration_since(Instant::now());
+            match timeout(wait, requests.recv_many(&mut batch, MAX_BATCH)).await {
                 Ok(0) => return self.finish(),
                 Ok(count) => {
-                    if let Some(closed) = self.work(&mut batch) {
+                    if let Some(closed) = self.process(&mut batch) {
                         self.finish();
                         let _ = closed.send(());
                         return;
                     }
-                    if count >= BUSY {
-                        // The thread is ours.
-                        thread::sleep(MOMENT);
+                    if count >= BUSY_BATCH {
+                        // Blocking is fine: this thread runs nothing else.
+                        thread::sleep(BUSY_PAUSE);
                     }
                 }
                 Err(_) => {}
             }
-            if Instant::now() >= next_upkeep {
-                self.upkeep();
-                next_upkeep = Instant::now() + tick;
+            if Instant::now() >= next_maintenance {
+                self.maintain();
+                next_maintenance = Instant::now() + interval;
             }
         }
     }
 
-    /// Lets go of the directory when nobody writes in it any more.
+    /// Unlocks the directory once no thread writes to it.
     fn finish(mut self) {
-        self.building.take().into_iter().for_each(Building::wait);
+        self.index_build.take().into_iter().for_each(IndexBuild::wait);
     }
 
-    /// Answers a batch; tells whom to answer when it was the last one.
-    fn work(&mut self, batch: &mut Vec<Message>) -> Option<oneshot::Sender<()>> {
-        let at_ms = self.now().as_millisecond();
+    /// Applies, commits and answers a batch; returns the reply channel of a close request.
+    fn process(&mut self, batch: &mut Vec<WriterRequest>) -> Option<oneshot::Sender<()>> {
+        let at_ms = self.state.now().as_millisecond();
         let mut closing = None;
-        for message in batch.drain(..) {
-            match message {
-                Message::Ask { hash, ask, reply } => self.answer(hash, ask, reply, at_ms),
-                Message::Close(closed) => closing = Some(closed),
+        for request in batch.drain(..) {
+            match request {
+                WriterRequest::Apply { hash, operation, reply } => self.apply(hash, operation, reply, at_ms),
+                WriterRequest::Close(closed) => closing = Some(closed),
             }
-            if self.store.active.pending() >= MAX_BATCH_BYTES {
+            if self.store.active.batch_bytes() >= MAX_BATCH_BYTES {
                 self.commit();
             }
         }
@@ -119,98 +128,97 @@ impl Writer {
         closing
     }
 
-    fn answer(&mut self, hash: KeyHash, ask: Ask, reply: oneshot::Sender<JournalResult<Record>>, at_ms: i64) {
-        let refused = match &self.trouble {
-            Some(trouble) => trouble.why.clone(),
-            None => match self.store.apply(hash, ask, at_ms) {
-                Ok(record) => return self.replies.push((reply, record)),
-                Err(fault) => self.fail(&fault, Some(hash)),
+    fn apply(
+        &mut self,
+        hash: KeyHash,
+        operation: Operation,
+        reply: oneshot::Sender<JournalResult<Record>>,
+        at_ms: i64,
+    ) {
+        let reason = match &self.failure {
+            Some(failure) => failure.reason.clone(),
+            None => match self.store.apply(hash, operation, at_ms) {
+                Ok(record) => return self.pending_replies.push((reply, record)),
+                Err(error) => self.fail(&error, Some(hash)),
             },
         };
-        // Whoever asked may have gone away.
-        let _ = reply.send(Err(JournalUnavailable(refused)));
+        // An error means that the caller was cancelled.
+        let _ = reply.send(Err(JournalUnavailable(reason)));
     }
 
-    /// Makes the batch durable and answers it; the one place where what is durable is told.
+    /// Makes the batch durable and sends its replies: the only place that reports success.
     fn commit(&mut self) {
-        let (started, writes) = (Instant::now(), self.store.active.pending() > 0);
-        let failed = self.store.commit().err().map(|fault| self.fail(&fault, None));
-        if writes && failed.is_none() {
-            (self.tell)(Notice::Wrote { took: started.elapsed() });
+        let (started, has_writes) = (Instant::now(), self.store.active.batch_bytes() > 0);
+        let failed = self.store.commit().err().map(|error| self.fail(&error, None));
+        if has_writes && failed.is_none() {
+            (self.listener)(JournalEvent::Committed { duration: started.elapsed() });
         }
-        for (reply, record) in self.replies.drain(..) {
-            let answer = failed.as_ref().map_or(Ok(record), |why| Err(JournalUnavailable(why.clone())));
-            let _ = reply.send(answer);
+        for (reply, record) in self.pending_replies.drain(..) {
+            let result = failed.as_ref().map_or(Ok(record), |reason| Err(JournalUnavailable(reason.clone())));
+            let _ = reply.send(result);
         }
-        if failed.is_none() && writes && self.store.is_full(self.now(), &self.limits) {
+        if failed.is_none() && has_writes && self.store.is_full(self.state.now(), &self.limits) {
             self.rotate();
         }
     }
 
     fn rotate(&mut self) {
         match self.store.rotate() {
-            Ok(()) => self.store.index(&mut self.building, &self.tell),
-            Err(fault) => drop(self.fail(&fault, None)),
+            Ok(()) => self.store.build_indexes(&mut self.index_build, &self.listener),
+            Err(error) => drop(self.fail(&error, None)),
         }
     }
 
-    /// Notes why nothing goes on, and tells it once.
-    fn fail(&mut self, fault: &Fault, unreadable: Option<KeyHash>) -> String {
-        let why = fault.to_string();
-        if self.trouble.as_ref().is_none_or(|trouble| trouble.why != why) {
-            (self.tell)(Notice::Unavailable { why: &why });
+    /// Fails every call from now on; reports each reason once.
+    fn fail(&mut self, error: &StorageError, unreadable: Option<KeyHash>) -> String {
+        let reason = error.to_string();
+        if self.failure.as_ref().is_none_or(|failure| failure.reason != reason) {
+            (self.listener)(JournalEvent::Unavailable { reason: &reason });
         }
-        self.trouble = Some(Trouble { why: why.clone(), unreadable });
-        why
+        self.failure = Some(WriterFailure { reason: reason.clone(), unreadable });
+        reason
     }
 
-    fn upkeep(&mut self) {
-        if self.trouble.is_none() && self.store.active.is_unlinked() {
+    fn maintain(&mut self) {
+        if self.failure.is_none() && self.store.active.is_unlinked() {
             let dir = self.store.dir.path().to_owned();
-            self.fail(&Fault::Gone { dir }, None);
+            self.fail(&StorageError::DirectoryReplaced { dir }, None);
         }
-        // Also when nothing can be written: it may make room.
-        self.forget();
-        if self.trouble.is_some() {
+        // Even if nothing can be written: removing a segment may free the space.
+        self.apply_retention();
+        if self.failure.is_some() {
             self.recover();
-        } else if self.store.is_full(self.now(), &self.limits) {
+        } else if self.store.is_full(self.state.now(), &self.limits) {
             self.rotate();
         } else {
-            self.store.index(&mut self.building, &self.tell);
+            self.store.build_indexes(&mut self.index_build, &self.listener);
         }
-        (self.tell)(Notice::Holds { entries: self.store.entries(), bytes: self.store.bytes() });
+        (self.listener)(JournalEvent::Size { entries: self.store.entries(), bytes: self.store.bytes() });
     }
 
-    /// Tries what failed. After a failed write nothing is written to that file again: what the page cache holds of it may
+    /// Retries the failed action. After a failed write the file is not written again: the part of it in the page cache may
     /// never reach the disk.
     fn recover(&mut self) {
-        let unreadable = self.trouble.as_ref().and_then(|trouble| trouble.unreadable);
-        let tried = match unreadable {
+        let unreadable = self.failure.as_ref().and_then(|failure| failure.unreadable);
+        let retried = match unreadable {
             Some(hash) => self.store.find(hash).map(drop),
             None => self.store.rotate(),
         };
-        match tried {
+        match retried {
             Ok(()) => {
-                self.trouble = None;
-                (self.tell)(Notice::Available);
+                self.failure = None;
+                (self.listener)(JournalEvent::Available);
             }
-            Err(fault) => drop(self.fail(&fault, unreadable)),
+            Err(error) => drop(self.fail(&error, unreadable)),
         }
     }
 
-    fn forget(&mut self) {
-        let (now, may_write) = (self.shared.aged_to(), self.trouble.is_none());
-        match self.store.forget(now, &self.limits, may_write, &self.tell) {
-            Ok(Some(until_ms)) => self.shared.incomplete_until(until_ms),
+    fn apply_retention(&mut self) {
+        let (now, may_write) = (self.state.capped_now(), self.failure.is_none());
+        match self.store.remove_oldest_segment(now, &self.limits, may_write, &self.listener) {
+            Ok(Some(until_ms)) => self.state.set_incomplete_until(until_ms),
             Ok(None) => {}
-            Err(fault) => drop(self.fail(&fault, None)),
+            Err(error) => drop(self.fail(&error, None)),
         }
-    }
-
-    fn now(&self) -> Timestamp {
-        (self.shared.now)()
     }
 }
-
-/// How often upkeep is due, and what fails is tried again.
-pub(super) const TICK: Duration = Duration::from_secs(1);

@@ -18,7 +18,7 @@ use super::url::{Kind, RedisUrl};
 #[derive(Clone)]
 pub(super) enum Connection {
     /// A server alone, or the one that Sentinel names.
-    One(MultiplexedConnection),
+    Server(MultiplexedConnection),
     /// Follows the slots.
     Cluster(ClusterConnection),
 }
@@ -32,11 +32,11 @@ impl Connection {
             Kind::Single { db } => {
                 let address = address(url, url.hosts.first());
                 let info = address.into_connection_info()?.set_redis_settings(login(url).set_db(*db));
-                Ok(Self::One(Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?))
+                Ok(Self::Server(Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?))
             }
             Kind::Sentinel { service, db } => {
                 let mut client = sentinels(url, service, *db)?.build()?;
-                Ok(Self::One(client.get_async_connection_with_config(&config).await?))
+                Ok(Self::Server(client.get_async_connection_with_config(&config).await?))
             }
             Kind::Cluster => {
                 let nodes = url.hosts.iter().map(|host| {
@@ -52,7 +52,7 @@ impl Connection {
 
     pub(super) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
         match self {
-            Self::One(connection) => command.query_async(connection).await,
+            Self::Server(connection) => command.query_async(connection).await,
             Self::Cluster(connection) => command.query_async(connection).await,
         }
     }

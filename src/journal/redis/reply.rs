@@ -1,81 +1,81 @@
-//! What the scripts answer, as values.
+//! Parses the scripts' replies.
 
-use super::script::Reply;
+use super::script::ScriptReply;
 use crate::domain::journal::{Record, RecordedOutcome};
 
-/// A start that somebody else recorded.
+/// A recorded start: its owner and its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Attempt {
+pub(super) struct RecordedStart {
     pub(super) owner: Vec<u8>,
     pub(super) number: Vec<u8>,
 }
 
-/// What became of a start.
+/// The result of starting an attempt.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Started {
-    /// It is on record; this was there before.
-    Ours(Record),
-    /// It is not: this owner, dead or alive, started before.
-    Theirs(Attempt),
-    /// It is not: there is an end.
-    Ended(RecordedOutcome),
+pub(super) enum StartResult {
+    /// The start is on record; this was the record before.
+    Granted(Record),
+    /// Another owner, alive or not, has an attempt in progress.
+    HeldBy(RecordedStart),
+    /// The send has its outcome.
+    Finished(RecordedOutcome),
 }
 
-/// What is on record.
+/// The result of a lookup.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Looked {
-    /// Nobody is at it.
-    Still(Record),
-    /// Somebody started, perhaps we, and it was this before.
-    Started(Attempt, Record),
+pub(super) enum LookupResult {
+    /// No attempt is in progress.
+    Idle(Record),
+    /// An attempt was started, perhaps by this owner; the record before it.
+    Started(RecordedStart, Record),
 }
 
-impl Started {
-    /// `None` for what our script never answers here.
-    pub(super) fn read(reply: Reply) -> Option<Self> {
+impl StartResult {
+    /// Returns `None` for a reply that the script does not give.
+    pub(super) fn parse(reply: ScriptReply) -> Option<Self> {
         let mut parts = reply.into_iter();
         match parts.next()?.as_slice() {
-            b"S" => Some(Self::Theirs(attempt(&mut parts)?)),
-            b"E" => Some(Self::Ended(ended(&mut parts)?)),
-            word => Some(Self::Ours(before(word, &parts.next()?)?)),
+            b"S" => Some(Self::HeldBy(parse_start(&mut parts)?)),
+            b"E" => Some(Self::Finished(parse_outcome(&mut parts)?)),
+            state => Some(Self::Granted(parse_record(state, &parts.next()?)?)),
         }
     }
 }
 
-impl Looked {
-    /// `None` for what our script never answers here.
-    pub(super) fn read(reply: Reply) -> Option<Self> {
+impl LookupResult {
+    /// Returns `None` for a reply that the script does not give.
+    pub(super) fn parse(reply: ScriptReply) -> Option<Self> {
         let mut parts = reply.into_iter();
         match parts.next()?.as_slice() {
             b"S" => {
-                let attempt = attempt(&mut parts)?;
-                Some(Self::Started(attempt, before(&parts.next()?, &parts.next()?)?))
+                let start = parse_start(&mut parts)?;
+                Some(Self::Started(start, parse_record(&parts.next()?, &parts.next()?)?))
             }
-            b"E" => Some(Self::Still(Record::Finished(ended(&mut parts)?))),
-            word => Some(Self::Still(before(word, &parts.next()?)?)),
+            b"E" => Some(Self::Idle(Record::Finished(parse_outcome(&mut parts)?))),
+            state => Some(Self::Idle(parse_record(state, &parts.next()?)?)),
         }
     }
 }
 
-fn attempt(parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<Attempt> {
-    Some(Attempt { owner: parts.next()?, number: parts.next()? })
+fn parse_start(parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<RecordedStart> {
+    Some(RecordedStart { owner: parts.next()?, number: parts.next()? })
 }
 
-fn ended(parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<RecordedOutcome> {
-    let letter_pending = flag(&parts.next()?)?;
+fn parse_outcome(parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<RecordedOutcome> {
+    let letter_pending = parse_flag(&parts.next()?)?;
     Some(RecordedOutcome { event: parts.next()?.into(), letter_pending })
 }
 
-fn before(word: &[u8], uncertain: &[u8]) -> Option<Record> {
-    match word {
+fn parse_record(state: &[u8], uncertain: &[u8]) -> Option<Record> {
+    match state {
         b"U" => Some(Record::Unknown),
-        b"W" => Some(Record::Waiting { uncertain: flag(uncertain)? }),
+        b"W" => Some(Record::Waiting { uncertain: parse_flag(uncertain)? }),
         b"O" => Some(Record::Orphaned),
         _ => None,
     }
 }
 
-fn flag(text: &[u8]) -> Option<bool> {
+fn parse_flag(text: &[u8]) -> Option<bool> {
     match text {
         b"1" => Some(true),
         b"0" => Some(false),

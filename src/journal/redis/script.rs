@@ -1,7 +1,7 @@
-//! The transitions, each one script on exactly one key, so that Redis Cluster can carry them out, too.
+//! The state transitions, each a Lua script on exactly one key, so that they run in a Redis Cluster, too.
 //!
-//! Scripts are called by their hash. A server that does not know one (it was restarted, has failed over, or somebody flushed
-//! its scripts) gets the text once.
+//! A script is called by its hash. A server that does not have it (after a restart, a failover or `SCRIPT FLUSH`) is sent
+//! the source once.
 
 use std::sync::LazyLock;
 
@@ -12,41 +12,42 @@ use super::connection::Connection;
 macro_rules! script {
     ($(#[$doc:meta])* $name:ident, $file:literal) => {
         $(#[$doc])*
-        pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!(concat!("lua/", $file, ".lua"))));
+        pub(super) static $name: LazyLock<LuaScript> =
+            LazyLock::new(|| LuaScript::new(include_str!(concat!("lua/", $file, ".lua"))));
     };
 }
 
-script!(START, "start");
+script!(LOOKUP, "lookup");
+script!(START_ATTEMPT, "start_attempt");
 script!(
-    /// Undoes a start whose answer was lost.
-    WITHDRAW, "withdraw");
-script!(RELEASE, "release");
-script!(END, "end");
-script!(LETTER_STORED, "letter_stored");
-script!(LOOK, "look");
+    /// Undoes a start whose reply was lost.
+    WITHDRAW_START, "withdraw_start");
+script!(FINISH_ATTEMPT, "finish_attempt");
+script!(RECORD_OUTCOME, "record_outcome");
+script!(RECORD_LETTER_STORED, "record_letter_stored");
 script!(
-    /// Renews a lease.
-    HOLD, "hold");
+    /// Writes a key with a time to live: a lease, or a probe.
+    WRITE_LEASE, "write_lease");
 
-/// What a script answers: byte strings, the first of which says what the others are.
-pub(super) type Reply = Vec<Vec<u8>>;
+/// The reply of a script: byte strings, the first of which names the state.
+pub(super) type ScriptReply = Vec<Vec<u8>>;
 
-/// A script and its hash.
-pub(super) struct Script {
-    text: &'static str,
+/// A script's source and hash.
+pub(super) struct LuaScript {
+    source: &'static str,
     hash: String,
 }
 
-impl Script {
-    fn new(text: &'static str) -> Self {
-        Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
+impl LuaScript {
+    fn new(source: &'static str) -> Self {
+        Self { source, hash: redis::Script::new(source).get_hash().to_owned() }
     }
 
-    /// Carries it out on one key.
-    pub(super) async fn run(&self, connection: &mut Connection, key: &str, args: &[&[u8]]) -> RedisResult<Reply> {
-        match self.call(connection, "EVALSHA", &self.hash, key, args).await {
+    /// Runs the script on one key.
+    pub(super) async fn run(&self, connection: &mut Connection, key: &str, args: &[&[u8]]) -> RedisResult<ScriptReply> {
+        match self.call(connection, ("EVALSHA", &self.hash), key, args).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.call(connection, "EVAL", self.text, key, args).await
+                self.call(connection, ("EVAL", self.source), key, args).await
             }
             result => result,
         }
@@ -55,13 +56,12 @@ impl Script {
     async fn call(
         &self,
         connection: &mut Connection,
-        how: &str,
-        what: &str,
+        (command, script): (&str, &str),
         key: &str,
         args: &[&[u8]],
-    ) -> RedisResult<Reply> {
-        let mut command = cmd(how);
-        command.arg(what).arg(1).arg(key);
+    ) -> RedisResult<ScriptReply> {
+        let mut command = cmd(command);
+        command.arg(script).arg(1).arg(key);
         for arg in args {
             command.arg(arg);
         }

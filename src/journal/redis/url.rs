@@ -9,7 +9,7 @@
 //! With `rediss` in place of `redis` all of it is TLS, checked against the system's authorities (or those of `SSL_CERT_FILE`).
 //! The login is for the servers; Sentinels are asked without one. User, password and service are percent-encoded.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use secrecy::SecretString;
 
@@ -26,6 +26,20 @@ pub struct RedisUrl {
     pub(super) hosts: Vec<(String, u16)>,
     pub(super) user: Option<String>,
     pub(super) password: Option<SecretString>,
+}
+
+impl RedisUrl {
+    pub(super) const fn is_cluster(&self) -> bool {
+        matches!(self.kind, Kind::Cluster)
+    }
+}
+
+impl FromStr for RedisUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse(text)
+    }
 }
 
 /// What stands there.
@@ -61,11 +75,8 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
-/// Reads a URL.
-///
-/// # Errors
-/// What is wrong with it and what to write instead; never a part of it, as that may be a secret.
-pub fn parse(text: &str) -> Result<RedisUrl, String> {
+/// Reads a URL. The error names the mistake and the remedy, never a part of the URL, as that may be a secret.
+fn parse(text: &str) -> Result<RedisUrl, String> {
     let (scheme, rest) = text.split_once("://").ok_or_else(|| format!("is not the URL of a Redis; {FORMS}"))?;
     let (name, what) = scheme.split_once('+').unwrap_or((scheme, ""));
     let tls = match name {

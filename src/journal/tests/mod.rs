@@ -1,3 +1,3 @@
-//! The contract that every journal keeps.
+//! Tests that every journal shares.
 
 pub(crate) mod contract;

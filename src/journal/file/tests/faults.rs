@@ -1,178 +1,171 @@
-//! Nothing is told durable that is not, whatever the disk does.
+//! Disk faults: no call resolves with success before its change is durable.
 
 use std::{fs, thread};
 
-use super::{
-    Place,
-    world::{Mood, World},
-};
+use super::{faulty_disk::DiskFault, fixture::FileJournalFixture, temp_dir::TempDir};
 use crate::{
     domain::journal::Record,
-    journal::tests::contract::{WAITING, ended, key},
+    journal::tests::contract::{WAITING, key, outcome},
     ports::Journal,
 };
 
 #[tokio::test]
-async fn nobody_is_answered_before_the_disk_has_it() {
-    let world = World::new();
-    let journal = world.open();
+async fn reply_waits_for_the_sync() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
     journal.start_attempt(&key("before")).await.expect("available");
-    world.disk.set(Mood::Stuck);
-    let asks = {
+    fixture.disk.set(DiskFault::SyncBlocks);
+    let calls = {
         let journal = journal.clone();
         tokio::spawn(async move {
             let (a, b) = (key("a"), key("b"));
-            tokio::join!(journal.start_attempt(&a), journal.record_outcome(&b, ended("{}")))
+            tokio::join!(journal.start_attempt(&a), journal.record_outcome(&b, outcome("{}")))
         })
     };
     tokio::task::yield_now().await;
-    let disk = std::sync::Arc::clone(&world.disk);
-    tokio::task::spawn_blocking(move || disk.until_stuck()).await.expect("stuck");
-    assert!(!asks.is_finished());
-    world.disk.set(Mood::Fine);
-    assert_eq!(asks.await.expect("no panic"), (Ok(Record::Unknown), Ok(())));
-    assert!(!world.disk.is_dirty());
+    let disk = std::sync::Arc::clone(&fixture.disk);
+    tokio::task::spawn_blocking(move || disk.wait_until_sync_blocks()).await.expect("no panic");
+    assert!(!calls.is_finished());
+    fixture.disk.set(DiskFault::None);
+    assert_eq!(calls.await.expect("no panic"), (Ok(Record::Unknown), Ok(())));
+    assert!(!fixture.disk.is_dirty());
 }
 
 #[tokio::test]
-async fn every_answer_comes_after_a_sync() {
-    let world = World::new().large();
-    let journal = world.open();
+async fn reply_never_precedes_its_sync() {
+    let fixture = FileJournalFixture::new().with_one_segment();
+    let journal = fixture.open();
     for number in 0..20 {
         let key = key(&format!("id-{number}"));
         journal.start_attempt(&key).await.expect("available");
-        assert!(!world.disk.is_dirty());
+        assert!(!fixture.disk.is_dirty());
         journal.finish_attempt(&key, false).await.expect("available");
-        assert!(!world.disk.is_dirty());
-        journal.record_outcome(&key, ended("{}")).await.expect("available");
-        assert!(!world.disk.is_dirty());
+        assert!(!fixture.disk.is_dirty());
+        journal.record_outcome(&key, outcome("{}")).await.expect("available");
+        assert!(!fixture.disk.is_dirty());
     }
 }
 
 #[tokio::test]
-async fn what_could_not_be_written_has_not_happened() {
-    for mood in [Mood::Full, Mood::Broken] {
-        let world = World::new().large();
-        let journal = world.open();
-        journal.start_attempt(&key("held")).await.expect("available");
+async fn failed_batch_is_rolled_back() {
+    for fault in [DiskFault::Full, DiskFault::SyncFails] {
+        let fixture = FileJournalFixture::new().with_one_segment();
+        let journal = fixture.open();
+        journal.start_attempt(&key("in-progress")).await.expect("available");
         journal.start_attempt(&key("waiting")).await.expect("available");
         journal.finish_attempt(&key("waiting"), false).await.expect("available");
-        world.disk.set(mood);
-        let refused = journal.start_attempt(&key("new")).await.expect_err("the disk fails");
-        assert!(refused.to_string().contains(&world.log(1).display().to_string()), "{refused}");
+        fixture.disk.set(fault);
+        let error = journal.start_attempt(&key("new")).await.expect_err("the disk fails");
+        assert!(error.to_string().contains(&fixture.log(1).display().to_string()), "{error}");
         journal.start_attempt(&key("waiting")).await.expect_err("the disk fails");
-        journal.record_outcome(&key("held"), ended("{}")).await.expect_err("the disk fails");
-        journal.lookup(&key("held")).await.expect_err("what was asked before may not be known");
-        let crashed = world.crash();
-        world.disk.set(Mood::Fine);
-        world.until_told("Available");
-        for (id, record) in [("new", Record::Unknown), ("waiting", WAITING), ("held", Record::InProgress)] {
-            assert_eq!(journal.lookup(&key(id)).await, Ok(record), "{id}, {mood:?}");
+        journal.record_outcome(&key("in-progress"), outcome("{}")).await.expect_err("the disk fails");
+        journal.lookup(&key("in-progress")).await.expect_err("a lookup waits for the failed batch, too");
+        let crashed = fixture.crash();
+        fixture.disk.set(DiskFault::None);
+        fixture.wait_for_event("Available");
+        for (id, record) in [("new", Record::Unknown), ("waiting", WAITING), ("in-progress", Record::InProgress)] {
+            assert_eq!(journal.lookup(&key(id)).await, Ok(record), "{id}, {fault:?}");
         }
-        assert_eq!(journal.record_outcome(&key("held"), ended("{}")).await, Ok(()));
+        assert_eq!(journal.record_outcome(&key("in-progress"), outcome("{}")).await, Ok(()));
 
         let journal = crashed.open();
-        for (id, record) in [("new", Record::Unknown), ("waiting", WAITING), ("held", Record::Orphaned)] {
-            assert_eq!(journal.lookup(&key(id)).await, Ok(record), "{id}, {mood:?}, after a crash");
+        for (id, record) in [("new", Record::Unknown), ("waiting", WAITING), ("in-progress", Record::Orphaned)] {
+            assert_eq!(journal.lookup(&key(id)).await, Ok(record), "{id}, {fault:?}, after a crash");
         }
     }
 }
 
 #[tokio::test]
-async fn trouble_is_told_once_and_so_is_its_end() {
-    let world = World::new();
-    let journal = world.open();
-    world.disk.set(Mood::Full);
+async fn failure_and_recovery_are_each_reported_once() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
+    fixture.disk.set(DiskFault::Full);
     for _ in 0..3 {
         journal.start_attempt(&key("a")).await.expect_err("no room");
     }
-    let told = world.until_told("Unavailable");
-    assert!(told.contains("cannot write") && told.contains(&world.log(1).display().to_string()), "{told}");
-    // It tries again in vain, which is another place, told once.
-    let told = world.until_told("Unavailable");
-    assert!(told.contains(&world.log(2).display().to_string()), "{told}");
-    world.until_told("Holds");
-    world.until_told("Holds");
-    assert_eq!(world.told(), Vec::<String>::new());
-    world.disk.set(Mood::Fine);
-    world.until_told("Available");
-    assert_eq!(
-        world.segments(),
-        [2],
-        "what it tried in vain leaves nothing behind, nor does a segment without records"
-    );
+    let event = fixture.wait_for_event("Unavailable");
+    assert!(event.contains("cannot write") && event.contains(&fixture.log(1).display().to_string()), "{event}");
+    // The retry fails at another path, which is reported once, too.
+    let event = fixture.wait_for_event("Unavailable");
+    assert!(event.contains(&fixture.log(2).display().to_string()), "{event}");
+    fixture.wait_for_event("Size");
+    fixture.wait_for_event("Size");
+    assert_eq!(fixture.take_events(), Vec::<String>::new());
+    fixture.disk.set(DiskFault::None);
+    fixture.wait_for_event("Available");
+    assert_eq!(fixture.segments(), [2], "neither a failed retry nor an empty segment leaves a file");
     assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
 }
 
 #[tokio::test]
-async fn a_file_that_failed_is_not_written_again() {
-    let world = World::new().large();
-    let journal = world.open();
-    journal.record_outcome(&key("before"), ended("{}")).await.expect("available");
-    let length = fs::metadata(world.log(1)).expect("a log").len();
-    world.disk.set(Mood::Broken);
-    journal.start_attempt(&key("a")).await.expect_err("broken");
-    world.disk.set(Mood::Fine);
-    world.until_told("Available");
-    journal.record_outcome(&key("after"), ended("{}")).await.expect("available");
-    assert_eq!(world.segments(), [1, 2]);
-    assert_eq!(fs::metadata(world.log(1)).expect("a log").len(), length);
-    let successor = world.crash();
+async fn failed_segment_is_never_written_again() {
+    let fixture = FileJournalFixture::new().with_one_segment();
+    let journal = fixture.open();
+    journal.record_outcome(&key("before"), outcome("{}")).await.expect("available");
+    let length = fs::metadata(fixture.log(1)).expect("a log").len();
+    fixture.disk.set(DiskFault::SyncFails);
+    journal.start_attempt(&key("a")).await.expect_err("the sync fails");
+    fixture.disk.set(DiskFault::None);
+    fixture.wait_for_event("Available");
+    journal.record_outcome(&key("after"), outcome("{}")).await.expect("available");
+    assert_eq!(fixture.segments(), [1, 2]);
+    assert_eq!(fs::metadata(fixture.log(1)).expect("a log").len(), length);
+    let successor = fixture.crash();
     let journal = successor.open();
     for id in ["before", "after"] {
-        assert_eq!(journal.lookup(&key(id)).await, Ok(Record::Finished(ended("{}"))));
+        assert_eq!(journal.lookup(&key(id)).await, Ok(Record::Finished(outcome("{}"))));
     }
 }
 
 #[tokio::test]
-async fn a_removed_directory_is_noticed_and_never_begun_anew() {
-    let world = World::new();
-    let journal = world.open();
+async fn removed_directory_is_detected_and_not_recreated() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
     journal.start_attempt(&key("a")).await.expect("available");
-    fs::remove_dir_all(&world.place.0).expect("removed");
-    let told = world.until_told("Unavailable");
-    assert!(told.contains(&world.place.0.display().to_string()) && told.contains("put it back"), "{told}");
-    world.until_told("Holds");
-    journal.start_attempt(&key("b")).await.expect_err("gone");
-    assert!(!world.place.0.exists());
+    fs::remove_dir_all(fixture.dir.path()).expect("removed");
+    let event = fixture.wait_for_event("Unavailable");
+    assert!(event.contains(&fixture.dir.path().display().to_string()) && event.contains("put it back"), "{event}");
+    fixture.wait_for_event("Size");
+    journal.start_attempt(&key("b")).await.expect_err("the directory is gone");
+    assert!(!fixture.dir.path().exists());
     journal.close().await;
-    let journal = world.open();
+    let journal = fixture.open();
     assert!(!journal.is_complete());
 }
 
 #[tokio::test]
-async fn a_directory_that_comes_back_is_used_again() {
-    let world = World::new();
-    let journal = world.open();
-    let elsewhere = Place::new();
-    fs::rename(&world.place.0, &elsewhere.0).expect("moved");
+async fn restored_directory_is_used_again() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
+    let elsewhere = TempDir::new();
+    fs::rename(fixture.dir.path(), elsewhere.path()).expect("moved");
     let mut number = 0;
-    while journal.record_outcome(&key(&format!("id-{number}")), ended("{}")).await.is_ok() {
+    while journal.record_outcome(&key(&format!("id-{number}")), outcome("{}")).await.is_ok() {
         number += 1;
-        assert!(number < 100, "it has not noticed");
+        assert!(number < 100, "the missing directory was not detected");
         thread::yield_now();
     }
-    fs::rename(&elsewhere.0, &world.place.0).expect("moved back");
-    world.until_told("Available");
+    fs::rename(elsewhere.path(), fixture.dir.path()).expect("moved back");
+    fixture.wait_for_event("Available");
     for id in 0..number {
-        assert_eq!(journal.lookup(&key(&format!("id-{id}"))).await, Ok(Record::Finished(ended("{}"))));
+        assert_eq!(journal.lookup(&key(&format!("id-{id}"))).await, Ok(Record::Finished(outcome("{}"))));
     }
     assert_eq!(journal.start_attempt(&key("new")).await, Ok(Record::Unknown));
 }
 
 #[tokio::test]
-async fn a_dropped_journal_lets_go_and_a_closed_one_says_so() {
-    let world = World::new();
-    let journal = world.open();
+async fn closed_journal_fails_calls_and_dropped_one_unlocks() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
     let clone = journal.clone();
     journal.start_attempt(&key("a")).await.expect("available");
     journal.close().await;
-    let refused = clone.lookup(&key("a")).await.expect_err("closed");
-    assert!(refused.to_string().contains("closed"), "{refused}");
+    let error = clone.lookup(&key("a")).await.expect_err("closed");
+    assert!(error.to_string().contains("closed"), "{error}");
     clone.close().await;
-    drop(world.open());
-    // The thread that was let go needs a moment to let go of the lock.
-    while world.try_open().is_err() {
+    drop(fixture.open());
+    // The writer thread of the dropped journal unlocks the directory soon.
+    while fixture.try_open().is_err() {
         thread::yield_now();
     }
 }

@@ -1,4 +1,4 @@
-//! What opening finds: torn tails are cut, damage is refused, what can be made again is.
+//! Opening a directory: torn tails are cut, damage fails, indexes are rebuilt.
 
 use std::{
     fs::{self, OpenOptions},
@@ -8,12 +8,12 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::world::World;
+use super::fixture::FileJournalFixture;
 use crate::{
     domain::journal::Record,
     journal::{
         file::OpenError,
-        tests::contract::{WAITING, ended, key},
+        tests::contract::{WAITING, key, outcome},
     },
     ports::Journal,
 };
@@ -25,14 +25,14 @@ fn flip(path: &Path, offset: u64) {
     file.write_all_at(&[!byte[0]], offset).expect("written");
 }
 
-/// A world where these sends have ended, one batch each.
-async fn ended_one_by_one(world: World, sends: usize) -> World {
-    let journal = world.open();
+/// Returns the fixture with this number of finished sends, one batch each.
+async fn with_finished_sends(fixture: FileJournalFixture, sends: usize) -> FileJournalFixture {
+    let journal = fixture.open();
     for number in 0..sends {
-        journal.record_outcome(&key(&format!("id-{number}")), ended("{}")).await.expect("available");
+        journal.record_outcome(&key(&format!("id-{number}")), outcome("{}")).await.expect("available");
     }
     journal.close().await;
-    world
+    fixture
 }
 
 fn length(path: &Path) -> u64 {
@@ -40,176 +40,181 @@ fn length(path: &Path) -> u64 {
 }
 
 #[tokio::test]
-async fn a_second_daemon_is_refused() {
-    let world = World::new();
-    let journal = world.open();
-    let refused = world.try_open().expect_err("it is in use").to_string();
-    assert!(refused.contains(&world.place.0.display().to_string()) && refused.contains("journal.dir"), "{refused}");
-    assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Unknown), "the first one goes on");
+async fn second_daemon_is_refused() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
+    let error = fixture.try_open().expect_err("in use").to_string();
+    assert!(error.contains(&fixture.dir.path().display().to_string()) && error.contains("journal.dir"), "{error}");
+    assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Unknown), "the first daemon continues");
     journal.close().await;
-    assert_eq!(world.open().lookup(&key("a")).await, Ok(Record::Orphaned));
+    assert_eq!(fixture.open().lookup(&key("a")).await, Ok(Record::Orphaned));
 }
 
 #[tokio::test]
-async fn only_the_owner_may_look_into_it() {
-    let mut world = World::new();
-    world.settings.dir = world.place.0.join("made/on/the/way");
-    drop(world.open());
+async fn directory_and_files_are_private() {
+    let mut fixture = FileJournalFixture::new();
+    fixture.settings.dir = fixture.dir.path().join("several/new/levels");
+    drop(fixture.open());
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
-    assert_eq!(mode(&world.settings.dir), 0o700);
-    for entry in fs::read_dir(&world.settings.dir).expect("a directory") {
+    assert_eq!(mode(&fixture.settings.dir), 0o700);
+    for entry in fs::read_dir(&fixture.settings.dir).expect("a directory") {
         let path = entry.expect("an entry").path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
 }
 
 #[tokio::test]
-async fn only_a_journal_that_has_seen_all_is_complete() {
-    let world = World::new();
-    let journal = world.open();
-    assert!(!journal.is_complete(), "it is new");
+async fn journal_is_complete_when_neither_new_nor_shared() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
+    assert!(!journal.is_complete(), "the journal is new");
     journal.close().await;
-    let journal = world.open();
+    let journal = fixture.open();
     assert!(journal.is_complete());
-    journal.clone().others_take_commands();
+    journal.clone().set_shared_queue();
     assert!(!journal.is_complete());
 }
 
 #[tokio::test]
-async fn a_tail_torn_at_any_byte_is_cut_and_no_more() {
-    let world = ended_one_by_one(World::new().large(), 3).await;
-    let before = length(&world.log(1));
-    let journal = world.open();
-    journal.record_outcome(&key("last"), ended("{\"a\":1}")).await.expect("available");
+async fn torn_tail_is_cut_at_the_last_batch() {
+    let fixture = with_finished_sends(FileJournalFixture::new().with_one_segment(), 3).await;
+    let before = length(&fixture.log(1));
+    let journal = fixture.open();
+    journal.record_outcome(&key("last"), outcome("{\"a\":1}")).await.expect("available");
     journal.close().await;
-    for end in before..length(&world.log(1)) {
-        let torn = world.crash();
+    for end in before..length(&fixture.log(1)) {
+        let torn = fixture.crash();
         fs::File::options().write(true).open(torn.log(1)).and_then(|log| log.set_len(end)).expect("torn");
         let journal = torn.open();
-        assert_eq!(torn.told().iter().any(|told| told.starts_with("TornTail")), end > before);
+        assert_eq!(torn.take_events().iter().any(|event| event.starts_with("TornTailCut")), end > before);
         assert_eq!(journal.lookup(&key("last")).await, Ok(Record::Unknown));
-        assert_eq!(journal.lookup(&key("id-2")).await, Ok(Record::Finished(ended("{}"))));
-        journal.record_outcome(&key("next"), ended("{}")).await.expect("available");
+        assert_eq!(journal.lookup(&key("id-2")).await, Ok(Record::Finished(outcome("{}"))));
+        journal.record_outcome(&key("next"), outcome("{}")).await.expect("available");
         let successor = torn.crash();
         let journal = successor.open();
-        assert_eq!(journal.lookup(&key("next")).await, Ok(Record::Finished(ended("{}"))));
+        assert_eq!(journal.lookup(&key("next")).await, Ok(Record::Finished(outcome("{}"))));
     }
 }
 
 #[tokio::test]
-async fn a_batch_of_which_only_a_later_part_reached_the_disk_is_cut_whole() {
-    let world = ended_one_by_one(World::new().large(), 2).await;
-    let before = length(&world.log(1));
-    let journal = world.open();
+async fn batch_damaged_at_its_start_is_cut_whole() {
+    let fixture = with_finished_sends(FileJournalFixture::new().with_one_segment(), 2).await;
+    let before = length(&fixture.log(1));
+    let journal = fixture.open();
     let keys: Vec<_> = (0..50).map(|number| key(&format!("late-{number}"))).collect();
-    // All are asked before the writer can take the first.
-    let batch = futures_util::future::join_all(keys.iter().map(|key| journal.record_outcome(key, ended("{}"))));
+    // All are requested before the writer can take the first.
+    let batch = futures_util::future::join_all(keys.iter().map(|key| journal.record_outcome(key, outcome("{}"))));
     assert!(batch.await.iter().all(Result::is_ok));
     journal.close().await;
-    flip(&world.log(1), before + 9);
-    let opened = world.try_open();
-    // Unless the writer was quicker and made two batches, of which the first must not be damaged.
+    flip(&fixture.log(1), before + 9);
+    let opened = fixture.try_open();
+    // It fails if the writer was fast enough to make two batches, as damage before a later batch is an error.
     if let Ok(journal) = opened {
         assert_eq!(journal.lookup(&keys[0]).await, Ok(Record::Unknown));
-        assert_eq!(journal.lookup(&key("id-1")).await, Ok(Record::Finished(ended("{}"))));
+        assert_eq!(journal.lookup(&key("id-1")).await, Ok(Record::Finished(outcome("{}"))));
     }
 }
 
 #[tokio::test]
-async fn damage_before_what_came_later_is_refused_with_its_place() {
-    let world = ended_one_by_one(World::new().large(), 3).await;
-    for offset in 24..length(&world.log(1)) * 2 / 3 {
-        let damaged = world.crash();
+async fn damage_before_later_batches_fails_with_its_offset() {
+    let fixture = with_finished_sends(FileJournalFixture::new().with_one_segment(), 3).await;
+    for offset in 24..length(&fixture.log(1)) * 2 / 3 {
+        let damaged = fixture.crash();
         flip(&damaged.log(1), offset);
-        let refused = damaged.try_open().expect_err("damaged").to_string();
-        let names = refused.contains(&damaged.log(1).display().to_string()) && refused.contains("at byte ");
-        assert!(names && refused.contains("restore"), "{refused}");
+        let error = damaged.try_open().expect_err("damaged").to_string();
+        let names_place = error.contains(&damaged.log(1).display().to_string()) && error.contains("at byte ");
+        assert!(names_place && error.contains("restore"), "{error}");
     }
 }
 
 #[tokio::test]
-async fn damage_in_a_sealed_segment_is_told_when_it_is_read_and_until_it_is_mended() {
-    let world = ended_one_by_one(World::new(), 12).await;
-    flip(&world.log(1), 24 + 8 + 20);
-    let journal = world.open();
-    assert_eq!(journal.lookup(&key("id-4")).await, Ok(Record::Finished(ended("{}"))));
-    let refused = journal.start_attempt(&key("id-0")).await.expect_err("damaged").to_string();
-    assert!(refused.contains(&world.log(1).display().to_string()) && refused.contains("at byte 24"), "{refused}");
-    world.until_told("Unavailable");
-    journal.start_attempt(&key("new")).await.expect_err("while a record cannot be read, nothing starts");
-    flip(&world.log(1), 24 + 8 + 20);
-    world.until_told("Available");
-    assert_eq!(journal.start_attempt(&key("id-0")).await, Ok(Record::Finished(ended("{}"))));
+async fn damaged_sealed_record_is_unavailable_until_repaired() {
+    let fixture = with_finished_sends(FileJournalFixture::new(), 12).await;
+    flip(&fixture.log(1), 24 + 8 + 20);
+    let journal = fixture.open();
+    assert_eq!(journal.lookup(&key("id-4")).await, Ok(Record::Finished(outcome("{}"))));
+    let error = journal.start_attempt(&key("id-0")).await.expect_err("damaged").to_string();
+    assert!(error.contains(&fixture.log(1).display().to_string()) && error.contains("at byte 24"), "{error}");
+    fixture.wait_for_event("Unavailable");
+    journal.start_attempt(&key("new")).await.expect_err("no attempt starts while a record cannot be read");
+    flip(&fixture.log(1), 24 + 8 + 20);
+    fixture.wait_for_event("Available");
+    assert_eq!(journal.start_attempt(&key("id-0")).await, Ok(Record::Finished(outcome("{}"))));
     assert_eq!(journal.start_attempt(&key("new")).await, Ok(Record::Unknown));
 }
 
 #[tokio::test]
-async fn a_log_that_is_shorter_than_its_index_says_is_refused() {
-    let world = ended_one_by_one(World::new(), 12).await;
-    world.open().close().await;
-    let shorter = length(&world.log(1)) - 1;
-    fs::File::options().write(true).open(world.log(1)).and_then(|log| log.set_len(shorter)).expect("cut");
-    assert!(world.try_open().expect_err("cut").to_string().contains("is corrupt"));
+async fn log_shorter_than_its_index_is_corrupt() {
+    let fixture = with_finished_sends(FileJournalFixture::new(), 12).await;
+    fixture.open().close().await;
+    let shorter = length(&fixture.log(1)) - 1;
+    fs::File::options().write(true).open(fixture.log(1)).and_then(|log| log.set_len(shorter)).expect("cut");
+    assert!(fixture.try_open().expect_err("cut").to_string().contains("is corrupt"));
 }
 
 #[tokio::test]
-async fn an_index_that_is_missing_or_damaged_anywhere_is_made_again_or_told() {
-    let world = ended_one_by_one(World::new(), 12).await;
-    let places: Vec<_> = (0..length(&world.index(1))).step_by(61).map(Some).chain([None]).collect();
-    for place in places {
-        let world = world.crash();
-        match place {
-            Some(offset) => flip(&world.index(1), offset),
-            None => fs::remove_file(world.index(1)).expect("removed"),
+async fn damaged_or_missing_index_is_rebuilt_or_reported() {
+    let fixture = with_finished_sends(FileJournalFixture::new(), 12).await;
+    let offsets: Vec<_> = (0..length(&fixture.index(1))).step_by(61).map(Some).chain([None]).collect();
+    for damage in offsets {
+        let fixture = fixture.crash();
+        match damage {
+            Some(offset) => flip(&fixture.index(1), offset),
+            None => fs::remove_file(fixture.index(1)).expect("removed"),
         }
-        let journal = world.open();
+        let journal = fixture.open();
         for number in 0..12 {
             let record = journal.lookup(&key(&format!("id-{number}"))).await;
-            // A damaged page is told when it is read; the rest is found at once.
-            let is_refused = record.as_ref().is_err_and(|refused| refused.to_string().contains("remove this one file"));
-            assert!(is_refused || record == Ok(Record::Finished(ended("{}"))), "byte {place:?}, {number}: {record:?}");
+            // A damaged page is reported when it is read, damage of the tail at opening.
+            let is_refused = record.as_ref().is_err_and(|error| error.to_string().contains("remove this one file"));
+            assert!(
+                is_refused || record == Ok(Record::Finished(outcome("{}"))),
+                "byte {damage:?}, {number}: {record:?}"
+            );
         }
-        let is_told = world.told().iter().any(|told| told.starts_with("Reindexed") || told.starts_with("Unavailable"));
-        assert!(is_told || place.is_some_and(|offset| (4084..4096).contains(&offset)), "byte {place:?}");
+        let events = fixture.take_events();
+        let is_reported =
+            events.iter().any(|event| event.starts_with("IndexRebuilt") || event.starts_with("Unavailable"));
+        assert!(is_reported || damage.is_some_and(|offset| (4084..4096).contains(&offset)), "byte {damage:?}");
     }
 }
 
 #[tokio::test]
-async fn without_its_header_it_is_refused() {
-    let world = ended_one_by_one(World::new(), 3).await;
-    let header = world.place.0.join("header");
+async fn missing_or_damaged_header_is_refused() {
+    let fixture = with_finished_sends(FileJournalFixture::new(), 3).await;
+    let header = fixture.dir.path().join("header");
     for offset in 0..length(&header) {
         flip(&header, offset);
-        assert!(matches!(world.try_open(), Err(OpenError::NoHeader { .. })), "byte {offset}");
+        assert!(matches!(fixture.try_open(), Err(OpenError::NoHeader { .. })), "byte {offset}");
         flip(&header, offset);
     }
     fs::remove_file(&header).expect("removed");
-    let refused = world.try_open().expect_err("no header").to_string();
-    assert!(refused.contains(&header.display().to_string()) && refused.contains("restore"), "{refused}");
+    let error = fixture.try_open().expect_err("no header").to_string();
+    assert!(error.contains(&header.display().to_string()) && error.contains("restore"), "{error}");
 }
 
 #[tokio::test]
-async fn a_segment_that_is_missing_between_others_is_told() {
-    let world = ended_one_by_one(World::new(), 17).await;
-    let untouched = world.crash();
+async fn missing_segment_is_reported_and_incomplete() {
+    let fixture = with_finished_sends(FileJournalFixture::new(), 17).await;
+    let untouched = fixture.crash();
     assert!(untouched.open().is_complete());
-    fs::remove_file(world.log(2)).expect("removed");
-    let journal = world.open();
-    assert!(world.told().contains(&"Gap { missing: 2 }".to_owned()));
+    fs::remove_file(fixture.log(2)).expect("removed");
+    let journal = fixture.open();
+    assert!(fixture.take_events().contains(&"SegmentMissing { number: 2 }".to_owned()));
     assert!(!journal.is_complete());
-    assert!(!world.index(2).exists(), "an index alone means nothing");
+    assert!(!fixture.index(2).exists(), "an index without its log is removed");
 }
 
 #[tokio::test]
-async fn a_segment_that_was_never_begun_is_begun_again() {
-    let world = ended_one_by_one(World::new(), 5).await;
-    let last = *world.segments().last().expect("a segment");
+async fn segment_without_durable_header_is_recreated() {
+    let fixture = with_finished_sends(FileJournalFixture::new(), 5).await;
+    let last = *fixture.segments().last().expect("a segment");
     for content in [Vec::new(), vec![0; 10], vec![0; 1000], b"EDNALOG1".to_vec()] {
-        let world = world.crash();
-        fs::write(world.log(last + 1), &content).expect("written");
-        let journal = world.open();
+        let fixture = fixture.crash();
+        fs::write(fixture.log(last + 1), &content).expect("written");
+        let journal = fixture.open();
         assert_eq!(journal.start_attempt(&key("new")).await, Ok(Record::Unknown));
-        assert_eq!(journal.lookup(&key("id-4")).await, Ok(Record::Finished(ended("{}"))));
+        assert_eq!(journal.lookup(&key("id-4")).await, Ok(Record::Finished(outcome("{}"))));
         assert!(journal.is_complete());
     }
 }
@@ -217,24 +222,24 @@ async fn a_segment_that_was_never_begun_is_begun_again() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// Whatever bytes lie behind the last batch, all that was told durable is there, and nothing else.
+    /// Random bytes behind the last batch change neither its records nor later ones.
     #[test]
-    fn any_tail_is_cut(tail in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn random_tail_is_cut(tail in prop::collection::vec(any::<u8>(), 0..300)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let world = World::new().large();
-            let journal = world.open();
+            let fixture = FileJournalFixture::new().with_one_segment();
+            let journal = fixture.open();
             journal.start_attempt(&key("a")).await.expect("available");
             journal.finish_attempt(&key("a"), false).await.expect("available");
             journal.close().await;
-            let mut log = fs::read(world.log(1)).expect("a log");
+            let mut log = fs::read(fixture.log(1)).expect("a log");
             log.extend(&tail);
-            fs::write(world.log(1), log).expect("written");
-            let journal = world.open();
+            fs::write(fixture.log(1), log).expect("written");
+            let journal = fixture.open();
             assert_eq!(journal.lookup(&key("a")).await, Ok(WAITING));
-            journal.record_outcome(&key("a"), ended("{}")).await.expect("available");
+            journal.record_outcome(&key("a"), outcome("{}")).await.expect("available");
             journal.close().await;
-            assert_eq!(world.open().lookup(&key("a")).await, Ok(Record::Finished(ended("{}"))));
+            assert_eq!(fixture.open().lookup(&key("a")).await, Ok(Record::Finished(outcome("{}"))));
         });
     }
 }

@@ -1,103 +1,103 @@
-//! What is forgotten, and what is not.
+//! Retention by age and by size.
 
 use std::time::Duration;
 
-use super::world::World;
+use super::fixture::FileJournalFixture;
 use crate::{
     domain::journal::Record,
     journal::{
         file::FileJournal,
-        tests::contract::{ended, key},
+        tests::contract::{key, outcome},
     },
     ports::Journal,
 };
 
-async fn end_many(journal: &FileJournal, name: &str, sends: usize) {
+async fn finish_many(journal: &FileJournal, name: &str, sends: usize) {
     for number in 0..sends {
-        journal.record_outcome(&key(&format!("{name}-{number}")), ended(&"x".repeat(500))).await.expect("available");
+        journal.record_outcome(&key(&format!("{name}-{number}")), outcome(&"x".repeat(500))).await.expect("available");
     }
 }
 
 #[tokio::test]
-async fn a_send_is_remembered_for_the_retention_and_not_much_longer() {
-    let world = World::new();
-    let journal = world.open();
-    end_many(&journal, "old", 12).await;
-    world.pass(Duration::from_hours(71));
-    end_many(&journal, "new", 12).await;
-    world.until_told("Holds");
-    world.until_told("Holds");
+async fn record_is_kept_until_retention_ends() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
+    finish_many(&journal, "old", 12).await;
+    fixture.advance(Duration::from_hours(71));
+    finish_many(&journal, "new", 12).await;
+    fixture.wait_for_event("Size");
+    fixture.wait_for_event("Size");
     assert!(matches!(journal.lookup(&key("old-0")).await, Ok(Record::Finished(_))));
-    world.pass(Duration::from_hours(2));
-    world.until("the first segment is forgotten", || !world.log(1).exists());
+    fixture.advance(Duration::from_hours(2));
+    fixture.wait_until("the first segment is removed", || !fixture.log(1).exists());
     assert_eq!(journal.lookup(&key("old-0")).await, Ok(Record::Unknown));
     assert!(matches!(journal.lookup(&key("new-0")).await, Ok(Record::Finished(_))));
-    world.until_told("Holds");
-    assert!(!world.index(1).exists());
-    assert!(!world.told().iter().any(|told| told.starts_with("DroppedEarly")));
+    fixture.wait_for_event("Size");
+    assert!(!fixture.index(1).exists());
+    assert!(!fixture.take_events().iter().any(|event| event.starts_with("DroppedEarly")));
 }
 
 #[tokio::test]
-async fn also_where_few_sends_come_they_go() {
-    let world = World::new();
-    let journal = world.open();
-    end_many(&journal, "only", 1).await;
-    world.pass(Duration::from_hours(73));
-    world.until("its segment is forgotten", || !world.log(1).exists());
+async fn single_record_expires_with_its_segment() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
+    finish_many(&journal, "only", 1).await;
+    fixture.advance(Duration::from_hours(73));
+    fixture.wait_until("the segment is removed", || !fixture.log(1).exists());
     assert_eq!(journal.lookup(&key("only-0")).await, Ok(Record::Unknown));
 }
 
 #[tokio::test]
-async fn an_attempt_under_way_outlives_its_segment() {
-    let world = World::new();
-    let journal = world.open();
-    journal.start_attempt(&key("held")).await.expect("available");
-    journal.start_attempt(&key("over")).await.expect("available");
-    journal.finish_attempt(&key("over"), true).await.expect("available");
-    end_many(&journal, "other", 12).await;
-    world.pass(Duration::from_hours(100));
-    world.until("their segment is forgotten", || !world.log(1).exists());
-    assert_eq!(journal.start_attempt(&key("held")).await, Ok(Record::InProgress));
-    assert_eq!(journal.lookup(&key("over")).await, Ok(Record::Unknown));
-    let successor = world.crash();
+async fn attempt_in_progress_outlives_its_segment() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
+    journal.start_attempt(&key("in-progress")).await.expect("available");
+    journal.start_attempt(&key("finished")).await.expect("available");
+    journal.finish_attempt(&key("finished"), true).await.expect("available");
+    finish_many(&journal, "other", 12).await;
+    fixture.advance(Duration::from_hours(100));
+    fixture.wait_until("the segment is removed", || !fixture.log(1).exists());
+    assert_eq!(journal.start_attempt(&key("in-progress")).await, Ok(Record::InProgress));
+    assert_eq!(journal.lookup(&key("finished")).await, Ok(Record::Unknown));
+    let successor = fixture.crash();
     let journal = successor.open();
-    assert_eq!(journal.lookup(&key("held")).await, Ok(Record::Orphaned), "and a crash");
+    assert_eq!(journal.lookup(&key("in-progress")).await, Ok(Record::Orphaned), "after a crash");
 }
 
 #[tokio::test]
-async fn what_is_too_much_goes_early_and_that_is_told() {
-    let mut world = World::new();
-    let journal = world.open();
+async fn oversized_journal_drops_early_and_reports_it() {
+    let mut fixture = FileJournalFixture::new();
+    let journal = fixture.open();
     journal.close().await;
-    world.settings.max_bytes = 60_000;
-    let journal = world.open();
-    journal.start_attempt(&key("held")).await.expect("available");
+    fixture.settings.max_bytes = 60_000;
+    let journal = fixture.open();
+    journal.start_attempt(&key("in-progress")).await.expect("available");
     assert!(journal.is_complete());
-    end_many(&journal, "many", 300).await;
-    world.until_told("DroppedEarly");
-    let bytes = || crate::journal::stats(&world.place.0).expect("a journal").bytes;
-    world.until("it is small enough", || bytes() < 62_000);
+    finish_many(&journal, "many", 300).await;
+    fixture.wait_for_event("DroppedEarly");
+    let bytes = || crate::journal::inspect_stats(fixture.dir.path()).expect("a journal").bytes;
+    fixture.wait_until("the journal is small enough", || bytes() < 62_000);
     assert_eq!(journal.lookup(&key("many-0")).await, Ok(Record::Unknown));
     assert!(matches!(journal.lookup(&key("many-299")).await, Ok(Record::Finished(_))));
-    assert_eq!(journal.lookup(&key("held")).await, Ok(Record::InProgress));
+    assert_eq!(journal.lookup(&key("in-progress")).await, Ok(Record::InProgress));
     assert!(!journal.is_complete(), "a send without a record may have been started");
-    world.pass(Duration::from_hours(73));
-    assert!(journal.is_complete(), "that would be forgotten by now anyway");
+    fixture.advance(Duration::from_hours(73));
+    assert!(journal.is_complete(), "the lost records would have expired by now");
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_ahead_makes_nothing_old() {
-    let world = World::new();
-    let journal = world.open();
-    end_many(&journal, "old", 12).await;
-    world.jump(Duration::from_hours(1_000));
-    end_many(&journal, "new", 12).await;
-    (0..5).for_each(|_| drop(world.until_told("Holds")));
+async fn clock_jump_expires_nothing() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
+    finish_many(&journal, "old", 12).await;
+    fixture.set_clock_ahead(Duration::from_hours(1_000));
+    finish_many(&journal, "new", 12).await;
+    (0..5).for_each(|_| drop(fixture.wait_for_event("Size")));
     assert!(matches!(journal.lookup(&key("old-0")).await, Ok(Record::Finished(_))));
-    assert!(!journal.is_complete(), "it was made just now");
-    world.pass(Duration::from_hours(2));
+    assert!(!journal.is_complete(), "the journal is new");
+    fixture.advance(Duration::from_hours(2));
     assert!(journal.is_complete());
-    world.pass(Duration::from_hours(71));
-    world.until("the first segment is forgotten", || !world.log(1).exists());
+    fixture.advance(Duration::from_hours(71));
+    fixture.wait_until("the first segment is removed", || !fixture.log(1).exists());
     assert!(matches!(journal.lookup(&key("new-11")).await, Ok(Record::Finished(_))));
 }

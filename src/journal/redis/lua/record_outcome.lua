@@ -1,5 +1,5 @@
--- Records the end, whoever is at it; the first end stays.
--- KEYS: the record. ARGV: the event, '1' if a dead letter is owed, retention in ms.
+-- Records the outcome, whoever has an attempt in progress; the first outcome stays.
+-- KEYS: the record. ARGV: the event, '1' if a dead letter is pending, retention in ms.
 local key = KEYS[1]
 if redis.call('HGET', key, 's') ~= 'E' then
     redis.call('DEL', key)

@@ -1,5 +1,5 @@
--- Records that an attempt starts, unless somebody is at it or it has ended.
--- KEYS: the record. ARGV: me, number of the start, retention in ms, and whose start (owner, number) may be taken over.
+-- Records that an attempt starts, unless one is in progress or the send has its outcome.
+-- KEYS: the record. ARGV: owner, number of the start, retention in ms, owner and number of a start that may be taken over.
 local key, me, number = KEYS[1], ARGV[1], ARGV[2]
 local record = redis.call('HMGET', key, 's', 'o', 'n', 'u', 'b')
 local state, owner, last, uncertain, before = record[1], record[2], record[3], record[4], record[5]
@@ -8,7 +8,7 @@ if state == 'E' then
 end
 local again = state == 'S' and last == number
 if owner == me and tonumber(last) >= tonumber(number) and not again then
-    return { 'X' } -- It comes late: a newer start or a withdrawal of ours was faster. Nobody waits for this answer.
+    return { 'X' } -- Late: a newer start or a withdrawal by this owner came first. No caller awaits this reply.
 end
 if state == 'S' and owner ~= me then
     if owner ~= ARGV[4] or last ~= ARGV[5] then
@@ -19,7 +19,7 @@ elseif state == 'W' then
     before = 'W'
 elseif state ~= 'S' then
     before, uncertain = 'U', '0'
-end -- else the answer to a start of ours was lost: what was before that is told again
+end -- Otherwise the reply to a start by this owner was lost: the state before that start is returned again.
 redis.call('HSET', key, 's', 'S', 'o', me, 'n', number, 'u', uncertain, 'b', before)
 redis.call('PEXPIRE', key, ARGV[3])
 return { before, uncertain }

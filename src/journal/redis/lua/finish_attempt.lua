@@ -1,5 +1,6 @@
--- Records that our attempt is accounted for. An attempt that somebody took over is theirs; they call it uncertain anyway.
--- KEYS: the record. ARGV: me, number of the start, retention in ms, '1' if an attempt may have reached the API.
+-- Records that this owner's attempt is accounted for. An attempt that another owner took over stays in progress: that owner
+-- treats it as uncertain anyway.
+-- KEYS: the record. ARGV: owner, number of the start, retention in ms, '1' if an attempt may have reached the API.
 local key, me, number = KEYS[1], ARGV[1], ARGV[2]
 local record = redis.call('HMGET', key, 's', 'o', 'n', 'u')
 local state, owner, last, uncertain = record[1], record[2], record[3], record[4]

@@ -1,32 +1,31 @@
-//! What is wrong with Redis, and what to do about it. Never what Redis itself says: it repeats what it was sent.
+//! Errors of Redis calls, with their remedies. They never quote Redis, whose errors repeat a call's arguments.
 
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// Why a call failed.
+/// A Redis call failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Problem {
-    /// No answer in time.
-    #[error("Redis at {at} did not answer within {after:?}: check that it runs, its load and the network")]
-    Slow { at: String, after: Duration },
-    /// It cannot be reached, or it refused.
-    #[error("Redis at {at} {what}")]
-    Redis { at: String, what: String },
-    /// A record that we did not write.
-    #[error("Redis at {at} holds a record that this version cannot read: look for other users of the prefix")]
-    Unreadable { at: String },
+pub(super) enum RedisCallError {
+    #[error("Redis at {hosts} did not answer within {timeout:?}: check that it runs, its load and the network")]
+    Timeout { hosts: String, timeout: Duration },
+    /// Redis cannot be reached, or it refused the call.
+    #[error("Redis at {hosts} {problem}")]
+    Failed { hosts: String, problem: String },
+    /// A key holds something that this version does not write.
+    #[error("Redis at {hosts} holds a record that this version cannot read: check for other users of the prefix")]
+    UnreadableRecord { hosts: String },
 }
 
-impl Problem {
-    pub(super) fn of(error: &RedisError, at: String) -> Self {
-        Self::Redis { at, what: what(error) }
+impl RedisCallError {
+    pub(super) fn new(error: &RedisError, hosts: String) -> Self {
+        Self::Failed { hosts, problem: describe(error) }
     }
 }
 
-fn what(error: &RedisError) -> String {
+fn describe(error: &RedisError) -> String {
     let code = error.code().unwrap_or_default();
-    let told = match (error.kind(), code) {
+    let problem = match (error.kind(), code) {
         (ErrorKind::AuthenticationFailed, _) | (_, "WRONGPASS" | "NOAUTH") => {
             "refuses the login: check user and password in journal.redis_url"
         }
@@ -44,23 +43,25 @@ fn what(error: &RedisError) -> String {
             "is part of a Cluster: write redis+cluster:// in journal.redis_url"
         }
         (_, "OOM") => "has no memory left: raise its maxmemory, or lower journal.retention",
-        (_, "MISCONF") => "cannot write to its disk and refuses to write at all: check its disk and its log",
+        (_, "MISCONF") => "cannot write to its disk and refuses all writes: check its disk and its log",
         (_, "NOREPLICAS") => "has too few replicas and refuses to write: check the replication",
-        (_, "WRONGTYPE") => "has something else under our keys: look for other users of the prefix",
+        (_, "WRONGTYPE") => "has a value of another type at a journal key: check for other users of the prefix",
         (_, "BUSY") => "is busy with a script: check what else runs on it",
         (ErrorKind::MasterNameNotFoundBySentinel | ErrorKind::EmptySentinelList, _) => {
             "does not name a master for the service: check the hosts and the service in journal.redis_url"
         }
         (ErrorKind::ClusterConnectionNotFound, _) => "has a node that cannot be reached: check the Cluster",
-        (ErrorKind::Io, _) => return format!("cannot be reached ({}): check that it runs and the network", io(error)),
+        (ErrorKind::Io, _) => {
+            return format!("cannot be reached ({}): check that it runs and the network", io_cause(error));
+        }
         (kind, "") => return format!("failed ({kind:?})"),
         (_, code) => return format!("refused the call ({code})"),
     };
-    told.to_owned()
+    problem.to_owned()
 }
 
-/// The system's words.
-fn io(error: &RedisError) -> String {
+/// The operating system's error.
+fn io_cause(error: &RedisError) -> String {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     source.map_or_else(|| "the connection was closed".to_owned(), ToString::to_string)
 }

@@ -1,15 +1,15 @@
-//! Says "certainly not here" about nearly every send that a segment does not know, with one look at one cache line.
+//! A Bloom filter that rules out nearly every send without a record in a segment, at the cost of one cache line.
 
 use super::key::KeyHash;
 
-/// Entries a block of 512 bits: 16 bits an entry, about one false "perhaps" in a thousand.
-const PER_BLOCK: usize = 32;
+/// Entries per block of 512 bits: 16 bits an entry, a false positive rate of about 1 in 1,000.
+const ENTRIES_PER_BLOCK: usize = 32;
 const WORDS: usize = 8;
 const PROBES: u32 = 7;
 
-/// A Bloom filter whose bits for one entry are all in one block.
+/// A blocked Bloom filter: all bits of an entry are in one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Filter {
+pub(super) struct BloomFilter {
     blocks: Vec<Block>,
 }
 
@@ -17,30 +17,30 @@ pub(super) struct Filter {
 #[repr(align(64))]
 struct Block([u64; WORDS]);
 
-impl Filter {
-    /// An empty one for this many entries.
+impl BloomFilter {
+    /// Creates an empty filter for this number of entries.
     pub(super) fn new(entries: usize) -> Self {
-        Self { blocks: vec![Block::default(); entries.div_ceil(PER_BLOCK).max(1)] }
+        Self { blocks: vec![Block::default(); entries.div_ceil(ENTRIES_PER_BLOCK).max(1)] }
     }
 
-    /// Which block the entry belongs to: the upper half of the hash's second half, scaled.
-    fn block(&self, hash: KeyHash) -> usize {
+    /// The index of the entry's block: the upper half of the hash's second word, scaled to the number of blocks.
+    fn block_index(&self, hash: KeyHash) -> usize {
         let blocks = u64::try_from(self.blocks.len()).unwrap_or(u64::MAX);
         usize::try_from(((hash.1 >> 32) * blocks) >> 32).unwrap_or(0)
     }
 
     pub(super) fn insert(&mut self, hash: KeyHash) {
-        let block = self.block(hash);
-        if let Some(block) = self.blocks.get_mut(block) {
+        let index = self.block_index(hash);
+        if let Some(block) = self.blocks.get_mut(index) {
             for (word, bits) in block.0.iter_mut().zip(mask(hash)) {
                 *word |= bits;
             }
         }
     }
 
-    /// `false`: certainly not in it.
-    pub(super) fn may_hold(&self, hash: KeyHash) -> bool {
-        self.blocks.get(self.block(hash)).is_some_and(|block| probes(hash).all(|bit| has(block, bit)))
+    /// `false` if the filter certainly does not contain the entry.
+    pub(super) fn may_contain(&self, hash: KeyHash) -> bool {
+        self.blocks.get(self.block_index(hash)).is_some_and(|block| probes(hash).all(|bit| is_set(block, bit)))
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -54,12 +54,12 @@ impl Filter {
     }
 }
 
-/// The bits of an entry within its block: nine bits of the hash's first half each.
+/// The entry's bits within its block: nine bits of the hash's first word each.
 fn probes(hash: KeyHash) -> impl Iterator<Item = u64> {
     (0..PROBES).map(move |probe| (hash.0 >> (9 * probe)) & 511)
 }
 
-fn has(block: &Block, bit: u64) -> bool {
+fn is_set(block: &Block, bit: u64) -> bool {
     let word = usize::try_from(bit / 64).unwrap_or(0);
     block.0.get(word).is_some_and(|word| (word >> (bit % 64)) & 1 == 1)
 }
@@ -79,18 +79,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_its_own_and_few_strangers() {
+    fn bloom_filter_has_no_false_negatives_and_few_positives() {
         let hashes = |seed| {
             let mut random = fastrand::Rng::with_seed(seed);
             std::iter::repeat_with(move || KeyHash(random.u64(..), random.u64(..))).take(20_000).collect::<Vec<_>>()
         };
-        let (own, strangers) = (hashes(1), hashes(2));
-        let mut filter = Filter::new(own.len());
-        own.iter().for_each(|hash| filter.insert(*hash));
-        assert!(own.iter().all(|hash| filter.may_hold(*hash)));
-        let mistaken = strangers.iter().filter(|hash| filter.may_hold(**hash)).count();
-        assert!(mistaken < 60, "{mistaken} of 20,000 strangers");
-        assert_eq!(Filter::from_bytes(&filter.to_bytes()), filter);
-        assert!(!Filter::from_bytes(&[]).may_hold(own[0]), "an empty one is asked without a panic");
+        let (inserted, others) = (hashes(1), hashes(2));
+        let mut filter = BloomFilter::new(inserted.len());
+        inserted.iter().for_each(|hash| filter.insert(*hash));
+        assert!(inserted.iter().all(|hash| filter.may_contain(*hash)));
+        let false_positives = others.iter().filter(|hash| filter.may_contain(**hash)).count();
+        assert!(false_positives < 60, "{false_positives} of 20,000");
+        assert_eq!(BloomFilter::from_bytes(&filter.to_bytes()), filter);
+        assert!(!BloomFilter::from_bytes(&[]).may_contain(inserted[0]), "a filter without blocks contains nothing");
     }
 }

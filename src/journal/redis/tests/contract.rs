@@ -1,0 +1,55 @@
+//! The contract, on one server and on a Cluster.
+
+use super::{
+    fixture::{TestOwner, fast_timings, prefix, shared_redis},
+    topologies::shared_cluster,
+};
+use crate::journal::{
+    redis::RedisJournal,
+    tests::contract::{JournalFixture, contract_tests},
+};
+
+/// Owners of one prefix, one after the other.
+struct CrashingOwners {
+    url: String,
+    prefix: String,
+    current: Option<TestOwner>,
+}
+
+impl CrashingOwners {
+    fn new(url: String) -> Self {
+        Self { url, prefix: prefix(), current: None }
+    }
+
+    async fn start_next(&mut self) -> RedisJournal {
+        let owner = TestOwner::start(&self.url, &self.prefix, fast_timings()).await;
+        self.current.insert(owner).journal.clone()
+    }
+}
+
+impl JournalFixture for CrashingOwners {
+    type Journal = RedisJournal;
+
+    async fn open(&mut self) -> RedisJournal {
+        self.start_next().await
+    }
+
+    async fn crash(&mut self, _: RedisJournal) -> RedisJournal {
+        if let Some(owner) = self.current.take() {
+            owner.kill_and_expire().await;
+        }
+        self.start_next().await
+    }
+}
+
+mod single_server {
+    use super::*;
+
+    contract_tests!(CrashingOwners::new(shared_redis().url()));
+}
+
+mod cluster {
+    use super::*;
+
+    contract_tests!(CrashingOwners::new(shared_cluster().url()));
+}
