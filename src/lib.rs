@@ -1,60 +1,64 @@
-//! Takes send commands from RabbitMQ, posts them to edna Chat Center and publishes what became of each.
+//! Consumes send commands from RabbitMQ, posts them to edna Chat Center and publishes the outcome of each.
 //!
-//! # In one picture
+//! # Overview
 //!
 //! ```text
-//! <p>.commands ──> amqp::Consumer ──> pipeline ──────────────────────────────> amqp::Publisher ──> <p>.events
-//!                        ^            dispatcher: decode, whose turn it is (domain)          └──> <p>.dead
-//!                        │            attempt: start it in the journal, POST (edna), verdict (domain)
-//!                        └── ack ──── settle: end it in the journal, publish, await the confirm, then acknowledge
+//! <p>.commands ──> amqp::Consumer ──> pipeline ─────────────────────────────────> amqp::Publisher ──> <p>.events
+//!                        ^            dispatcher: decode, schedule (domain)                      └──> <p>.dead
+//!                        │            task:       one delivery, from taken to settled
+//!                        │              attempt:  record the start, POST (edna), verdict (domain)
+//!                        └── ack ────   settle:   record the outcome, publish it, await the confirm, then ack
 //! ```
 //!
-//! # One command's journey
+//! # One command, step by step
 //!
-//! 1. [`amqp::Consumer`] brings a delivery while the [`gate`] is open; the prefetch bounds how many are in hand.
-//! 2. The dispatcher of the [`pipeline`] decodes it. What is no command ends here, as a dead letter `malformed`. A command
-//!    gets a place in [`domain::schedule`] and a task of its own.
-//! 3. The task waits for its turn: those before it of the same device, the rates, the limit, an open gate.
-//! 4. The [`journal`] is asked for the attempt. If it knows the end, that is told again (6). An attempt whose owner is gone
-//!    is uncertain. Otherwise the attempt is on record as started, durably, before anything is sent.
-//! 5. [`edna::ApiClient`] posts it once and returns *evidence*; [`domain::verdict`], the one decision table, says what that
-//!    proves and what follows. Before another attempt, the journal knows that this one is accounted for. A command that must
-//!    wait for long is copied to a tier, a delay queue, with all that the next attempt must know in its headers; when the
-//!    copy is confirmed, the delivery is acknowledged. The broker brings it back to its place.
-//! 6. An ending is durable in the journal before it is told. Then the event and the dead letter are published; when the
-//!    broker has confirmed both, and only then, the delivery is acknowledged. While the broker cannot store them, or the
+//! 1. [`amqp::Consumer`] receives a delivery while the [`gate`] is open. The prefetch bounds the number in hand.
+//! 2. The dispatcher of the [`pipeline`] decodes it. A message that is not a command becomes a dead letter `malformed`. A
+//!    command gets a place in [`domain::schedule`] and a task of its own.
+//! 3. The task waits for a permit: for earlier commands of the same device, the rates, the concurrency limit and the gate.
+//! 4. The task records the attempt in the [`journal`]. A command that the journal knows as finished is not posted again: its
+//!    event is published again (step 6). An attempt by an owner that is gone is uncertain. Otherwise the start is durable
+//!    before anything is sent.
+//! 5. [`edna::ApiClient`] posts the command once and returns *evidence*. [`domain::verdict`], the one decision table, turns
+//!    it into a verdict and a next step. Before another attempt the journal records the end of this one. For a long wait
+//!    the command is copied to a tier (a delay queue), with all that the next attempt needs in its headers; once the copy
+//!    is confirmed, the delivery is acknowledged, and the broker returns the copy after the delay.
+//! 6. The outcome is durable in the journal before it is published. Then the event and the dead letter are published, and
+//!    only after the broker has confirmed both is the delivery acknowledged. While the broker cannot store them, or the
 //!    journal cannot be written, the gate is closed and nothing new is posted.
 //!
 //! # Invariants
 //!
-//! - Only `pipeline/settle.rs` acknowledges, and only after the confirms. No path rejects or requeues a delivery.
-//! - No POST without a start on record in the journal, no event without an end: durable, unless the settings chose no journal.
-//! - After an answer from the API only the writing and the publishing are tried again, never the POST.
-//! - Nothing copies a message's properties wholesale: [`domain::properties`] is an allow-list by construction.
-//! - An acknowledgement carries its session's generation; one for an old session is dropped, as the broker has handed the
-//!   delivery out again. For the same reason no attempt starts for a delivery of an old session.
-//! - Only the dispatcher decides whose turn it is: one task owns the schedule and the limit, so nothing of it has a lock.
-//! - [`domain`] does no I/O and asks no clock and no random_unit, so it cannot fail and needs no fakes.
-//! - No log line, metric label, error, header or event holds a text, an address, an attachment URL or a secret: the types
-//!   that carry them do not show them.
-//! - Everything in memory is bounded: deliveries by the prefetch, lanes by the schedule, bodies and answers by their limits,
-//!   publishes by the publisher's window.
-//! - The client library's own recovery is never used: a session that is in doubt is dropped whole.
+//! - Only `pipeline/settle.rs` acknowledges, and only after the confirms. Nothing rejects or requeues a delivery.
+//! - No POST without a recorded start and no event without a recorded outcome; both are durable, unless `journal.kind` is
+//!   `none`.
+//! - After a response from the API only the journal write and the publish are retried, never the POST.
+//! - No message properties are copied wholesale: [`domain::properties`] is an allow-list.
+//! - An acknowledgement carries the generation of its session. One for an earlier session is dropped, because the broker
+//!   has redelivered the message. For the same reason no attempt starts for a delivery of an earlier session.
+//! - One task owns the schedule and the concurrency limit, so neither has a lock.
+//! - [`domain`] does no I/O and reads no clock and no random numbers: they are arguments.
+//! - No log line, metric label, error, header or event holds a text, an address, an attachment URL or a secret. The types
+//!   that carry them do not print them.
+//! - Everything in memory is bounded: deliveries by the prefetch, lanes by the schedule, bodies and responses by their
+//!   limits, publishes by the publisher's window.
+//! - The AMQP library's own recovery is not used: a session that fails is dropped as a whole.
+//! - [`telemetry`] observes: it closes no gate and feeds no schedule.
 //!
 //! # Layers
 //!
-//! A module imports only modules of lower layers; `tests/tidy.rs` holds everybody to it.
+//! A module imports only modules of lower layers, and no two files import each other; `tests/tidy/` checks both.
 //!
-//! | layer | modules | what they know |
+//! | layer | modules | content |
 //! |---|---|---|
-//! | 7 | `main.rs` | nothing |
+//! | 7 | `main.rs` | the entry point |
 //! | 6 | [`cli`] | arguments, exit codes |
-//! | 5 | [`bootstrap`] | every adapter; the one place that does |
-//! | 4 | [`admin`], [`config`] | probes; settings and where they came from |
-//! | 3 | [`pipeline`], [`amqp`], [`edna`], [`journal`], [`sandbox`] | the work; the broker; the API; what was started and how it ended; the API's stand-in |
-//! | 2 | [`telemetry`] | log lines, metrics and health, told by one event struct each |
-//! | 1 | [`ports`], [`gate`], [`files`], [`sync`] | what the pipeline needs of the world; the one switch; small files; locks |
-//! | 0 | [`domain`] | what a command is, what an attempt proves, what follows |
+//! | 5 | [`bootstrap`] | the composition root, the only place that names every adapter |
+//! | 4 | [`admin`], [`config`] | metrics, probes and control; settings and where they came from |
+//! | 3 | [`pipeline`], [`amqp`], [`edna`], [`journal`], [`sandbox`] | the work on a delivery; the broker; the API; the record of attempts and outcomes; the stand-in for the API |
+//! | 2 | [`telemetry`] | log lines, metrics and health, fed by one event struct each |
+//! | 1 | [`ports`], [`gate`], [`files`], [`sync`] | the interfaces that the pipeline needs; the switch for taking commands; small files; locks |
+//! | 0 | [`domain`] | commands, evidence, verdicts, schedule, events: pure functions and data |
 
 pub mod admin;
 pub mod amqp;
