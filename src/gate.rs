@@ -1,35 +1,35 @@
-//! The one switch between "take commands" and "leave them in the queue".
+//! The one switch between taking commands and leaving them in the queue.
 //!
-//! Whoever cannot go on closes the gate for a reason and holds it closed by a [`GateHold`]; dropping the hold opens it
-//! again. The gate is open when nobody holds it. Nobody else can open it, so no reason can be forgotten or overruled.
+//! A component that cannot go on closes the gate for a [`GateReason`] and keeps the [`GateHold`]; dropping the hold
+//! releases it. The gate is open while no hold exists, so a component can neither forget nor overrule another's reason.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
 /// Why the gate is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GateReason {
-    /// The API does not accept our credential.
+    /// The API does not accept the credential.
     Auth,
-    /// The API asked us to wait.
+    /// The API requested a pause.
     Throttle,
-    /// Half of the last attempts failed: the API is down.
+    /// Too many of the recent attempts failed: the API is down.
     Breaker,
-    /// Nearly all of the last commands were rejected: a deploy or a path is wrong.
+    /// Nearly all recent commands were rejected: a deploy or a path is wrong.
     Brake,
-    /// What becomes of commands cannot be published.
+    /// Outcomes cannot be published.
     Blocked,
-    /// The journal cannot be written: what was started could not be remembered.
+    /// The journal cannot be written.
     Journal,
-    /// Paused by hand.
+    /// Paused by an operator.
     Operator,
     /// The daemon is shutting down.
     Drain,
 }
 
 impl GateReason {
-    /// All of them, for closed label sets.
+    /// All reasons, for closed label sets.
     pub const ALL: [Self; 8] = [
         Self::Auth,
         Self::Throttle,
@@ -41,7 +41,7 @@ impl GateReason {
         Self::Drain,
     ];
 
-    /// The word in metrics, logs and `/status`.
+    /// The label in metrics, logs and `/status`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ impl GateReason {
         }
     }
 
-    /// Whether trying one command can show that the trouble is over.
+    /// Whether one attempt can prove that the problem is over.
     #[must_use]
     pub const fn is_probed(self) -> bool {
         matches!(self, Self::Auth | Self::Throttle | Self::Breaker | Self::Brake)
@@ -69,11 +69,10 @@ impl fmt::Display for GateReason {
     }
 }
 
-/// How many holds each reason has; a copy of the gate's state at one moment.
+/// The number of holds per reason at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GateState {
     holds: [u32; GateReason::ALL.len()],
-    /// The gate is closed, and one command is wanted to try whether it must be.
     probe_requested: bool,
 }
 
@@ -84,45 +83,85 @@ impl GateState {
         self.holds.iter().all(|holds| *holds == 0)
     }
 
-    /// Whether one command is wanted although the gate is closed.
+    /// Whether the gate is closed and one command is requested to probe whether it may open.
     #[must_use]
     pub fn probe_requested(&self) -> bool {
         self.probe_requested && !self.is_open()
     }
 
-    /// Whether this reason holds the gate closed.
+    /// Whether this reason keeps the gate closed.
     #[must_use]
     pub fn is_closed_by(&self, reason: GateReason) -> bool {
         self.holds.get(reason as usize).is_some_and(|holds| *holds > 0)
     }
 
-    /// The reasons that hold it closed, in a fixed order.
+    /// The reasons that keep the gate closed, in the order of [`GateReason::ALL`].
     pub fn reasons(&self) -> impl Iterator<Item = GateReason> + '_ {
         GateReason::ALL.into_iter().filter(|reason| self.is_closed_by(*reason))
     }
+
+    fn add_hold(&mut self, reason: GateReason) {
+        if let Some(holds) = self.holds.get_mut(reason as usize) {
+            *holds += 1;
+        }
+    }
+
+    fn remove_hold(&mut self, reason: GateReason) {
+        if let Some(holds) = self.holds.get_mut(reason as usize) {
+            *holds = holds.saturating_sub(1);
+        }
+    }
+}
+
+/// Is notified when a reason closes the gate and when that reason ends.
+///
+/// The gate calls it while it changes its state, so the calls come in order; an observer must not use the gate.
+pub trait GateObserver: fmt::Debug + Send + Sync {
+    /// The first hold of `reason` was taken, or an unreported hold now has a problem. `None`: unreported.
+    fn closed(&self, reason: GateReason, problem: Option<&str>);
+
+    /// The last hold of `reason` was dropped; other reasons may still keep the gate closed. Not called for
+    /// [`GateReason::Drain`], which ends with the process.
+    fn opened(&self, reason: GateReason);
 }
 
 /// A handle on the gate; clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Gate {
     state: watch::Sender<GateState>,
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        Self { state: watch::Sender::new(GateState::default()) }
-    }
+    observer: Option<Arc<dyn GateObserver>>,
 }
 
 impl Gate {
-    /// Closes the gate until the hold is dropped. Holds of one reason add up.
-    #[must_use = "the gate opens again when the hold is dropped"]
-    pub fn close(&self, reason: GateReason) -> GateHold {
-        self.state.send_modify(|state| add(state, reason));
+    /// An open gate that notifies `observer`; [`Gate::default`] notifies none.
+    #[must_use]
+    pub fn observed_by(observer: Arc<dyn GateObserver>) -> Self {
+        Self { observer: Some(observer), ..Self::default() }
+    }
+
+    /// Closes the gate until the hold is dropped. Holds of one reason add up. `problem` says what was observed; it must
+    /// hold no personal data and no secret.
+    pub fn close(&self, reason: GateReason, problem: &str) -> GateHold {
+        self.add_hold(reason, Some(problem))
+    }
+
+    /// Closes the gate like [`Gate::close`], for a problem that the caller logs itself.
+    pub fn close_unreported(&self, reason: GateReason) -> GateHold {
+        self.add_hold(reason, None)
+    }
+
+    fn add_hold(&self, reason: GateReason, problem: Option<&str>) -> GateHold {
+        self.state.send_modify(|state| {
+            let is_first = !state.is_closed_by(reason);
+            state.add_hold(reason);
+            if let Some(observer) = self.observer.as_ref().filter(|_| is_first) {
+                observer.closed(reason, problem);
+            }
+        });
         GateHold { gate: self.clone(), reason }
     }
 
-    /// Asks whoever takes commands for one, though the gate is closed; or no longer.
+    /// Sets whether the consumer should take one command while the gate is closed.
     pub fn request_probe(&self, wanted: bool) {
         self.state.send_if_modified(|state| std::mem::replace(&mut state.probe_requested, wanted) != wanted);
     }
@@ -133,45 +172,44 @@ impl Gate {
         *self.state.borrow()
     }
 
-    /// Follows the state; the receiver sees every change, though not each one apart.
+    /// Subscribes to the state; changes in quick succession may be seen as one.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<GateState> {
         self.state.subscribe()
     }
 
-    /// Waits until `wanted` holds of the state; returns at once if it does.
-    pub async fn until(&self, wanted: impl FnMut(&GateState) -> bool) {
-        // An error would mean that the sender is gone, and we hold it.
-        drop(self.state.subscribe().wait_for(wanted).await);
+    /// Waits until the state satisfies `condition`; returns at once if it does. Cancel safe.
+    pub async fn until(&self, condition: impl FnMut(&GateState) -> bool) {
+        // `wait_for` fails only when every sender is dropped, and `self` is one.
+        drop(self.state.subscribe().wait_for(condition).await);
     }
 }
 
-fn add(state: &mut GateState, reason: GateReason) {
-    if let Some(holds) = state.holds.get_mut(reason as usize) {
-        *holds += 1;
-    }
-}
-
-/// Keeps the gate closed for its reason; the gate counts it out when it is dropped.
+/// Keeps the gate closed for one reason until it is dropped.
 #[derive(Debug)]
+#[must_use = "the gate opens again when the hold is dropped"]
 pub struct GateHold {
     gate: Gate,
     reason: GateReason,
 }
 
 impl GateHold {
-    /// What it is held for.
-    #[must_use]
-    pub const fn reason(&self) -> GateReason {
-        self.reason
+    /// Reports the problem of a hold taken with [`Gate::close_unreported`].
+    pub fn report(&self, problem: &str) {
+        if let Some(observer) = &self.gate.observer {
+            observer.closed(self.reason, Some(problem));
+        }
     }
 }
 
 impl Drop for GateHold {
     fn drop(&mut self) {
-        self.gate.state.send_modify(|state| {
-            if let Some(holds) = state.holds.get_mut(self.reason as usize) {
-                *holds = holds.saturating_sub(1);
+        let Self { gate, reason } = self;
+        gate.state.send_modify(|state| {
+            state.remove_hold(*reason);
+            let is_over = *reason != GateReason::Drain && !state.is_closed_by(*reason);
+            if let Some(observer) = gate.observer.as_ref().filter(|_| is_over) {
+                observer.opened(*reason);
             }
         });
     }
@@ -179,13 +217,34 @@ impl Drop for GateHold {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
+    #[derive(Debug, Default)]
+    struct Recorder(Mutex<Vec<String>>);
+
+    impl GateObserver for Recorder {
+        fn closed(&self, reason: GateReason, problem: Option<&str>) {
+            self.0.lock().unwrap().push(format!("{reason} closed: {}", problem.unwrap_or("unreported")));
+        }
+
+        fn opened(&self, reason: GateReason) {
+            self.0.lock().unwrap().push(format!("{reason} opened"));
+        }
+    }
+
+    fn observed() -> (Gate, impl FnMut() -> Vec<String>) {
+        let recorder = Arc::new(Recorder::default());
+        let gate = Gate::observed_by(recorder.clone());
+        (gate, move || std::mem::take(&mut *recorder.0.lock().unwrap()))
+    }
+
     #[test]
-    fn opens_only_when_every_hold_is_gone() {
+    fn gate_opens_when_the_last_hold_is_dropped() {
         let gate = Gate::default();
-        let auth = gate.close(GateReason::Auth);
-        let blocked = [gate.close(GateReason::Blocked), gate.close(GateReason::Blocked)];
+        let auth = gate.close(GateReason::Auth, "401");
+        let blocked = [gate.close(GateReason::Blocked, "full"), gate.close(GateReason::Blocked, "alarm")];
         assert_eq!(gate.state().reasons().collect::<Vec<_>>(), [GateReason::Auth, GateReason::Blocked]);
         drop(auth);
         let [first, second] = blocked;
@@ -196,11 +255,45 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_is_wanted_only_of_a_closed_gate() {
+    fn observer_sees_first_hold_and_last_drop_per_reason() {
+        let (gate, mut seen) = observed();
+        let first = gate.close(GateReason::Auth, "401");
+        let second = gate.close(GateReason::Auth, "403");
+        let other = gate.close(GateReason::Brake, "404");
+        assert_eq!(seen(), ["auth closed: 401", "brake closed: 404"]);
+        drop(first);
+        assert_eq!(seen(), Vec::<String>::new());
+        drop(second);
+        assert_eq!(seen(), ["auth opened"]);
+        drop(gate.close(GateReason::Auth, "401 again"));
+        drop(other);
+        assert_eq!(seen(), ["auth closed: 401 again", "auth opened", "brake opened"]);
+    }
+
+    #[test]
+    fn observer_sees_no_end_of_a_drain() {
+        let (gate, mut seen) = observed();
+        drop(gate.close(GateReason::Drain, "SIGTERM"));
+        assert_eq!(seen(), ["drain closed: SIGTERM"]);
+        assert!(gate.state().is_open());
+    }
+
+    #[test]
+    fn unreported_hold_can_report_its_problem_later() {
+        let (gate, mut seen) = observed();
+        let hold = gate.close_unreported(GateReason::Blocked);
+        assert!(gate.state().is_closed_by(GateReason::Blocked));
+        hold.report("disk alarm");
+        drop(hold);
+        assert_eq!(seen(), ["blocked closed: unreported", "blocked closed: disk alarm", "blocked opened"]);
+    }
+
+    #[test]
+    fn probe_is_requested_only_while_the_gate_is_closed() {
         let gate = Gate::default();
         gate.request_probe(true);
         assert!(!gate.state().probe_requested());
-        let hold = gate.close(GateReason::Auth);
+        let hold = gate.close(GateReason::Auth, "401");
         assert!(gate.state().probe_requested());
         gate.request_probe(false);
         assert!(!gate.state().probe_requested());
@@ -208,9 +301,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn until_wakes_when_the_last_hold_goes() {
+    async fn until_returns_after_the_last_hold_is_dropped() {
         let gate = Gate::default();
-        let hold = gate.close(GateReason::Throttle);
+        let hold = gate.close(GateReason::Throttle, "429");
         let waiter = gate.until(GateState::is_open);
         tokio::pin!(waiter);
         assert!(futures_util::poll!(waiter.as_mut()).is_pending());

@@ -57,7 +57,7 @@
 //! | 4 | [`admin`], [`config`] | metrics, probes and control; settings and where they came from |
 //! | 3 | [`pipeline`], [`amqp`], [`edna`], [`journal`], [`sandbox`] | the work on a delivery; the broker; the API; the record of attempts and outcomes; the stand-in for the API |
 //! | 2 | [`telemetry`] | log lines, metrics and health, fed by one event struct each |
-//! | 1 | [`ports`], [`gate`], [`files`], [`sync`] | the interfaces that the pipeline needs; the switch for taking commands; small files; locks |
+//! | 1 | [`ports`], [`gate`], [`files`], [`listener`], [`sync`] | the interfaces that the pipeline needs; the switch for taking commands; small files; limited connections; locks |
 //! | 0 | [`domain`] | commands, evidence, verdicts, schedule, events: pure functions and data |
 
 pub mod admin;
@@ -70,6 +70,7 @@ pub mod edna;
 pub mod files;
 pub mod gate;
 pub mod journal;
+pub mod listener;
 pub mod pipeline;
 pub mod ports;
 pub mod sandbox;

@@ -6,8 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use edna_courier::{
     config::reference,
-    gate::Gate,
-    telemetry::{Limits, Telemetry},
+    telemetry::{Telemetry, TelemetryLimits},
 };
 
 const README: &str = include_str!("../README.md");
@@ -16,8 +15,7 @@ const EXAMPLE: &str = include_str!("../deploy/edna-courier.toml");
 /// The names of all metrics of ours, as a scrape shows them.
 fn families() -> BTreeSet<String> {
     let telemetry = Telemetry::new(
-        Gate::default(),
-        Limits { max_in_flight: 1, prefetch: 1 },
+        TelemetryLimits { max_in_flight: 1, prefetch: 1 },
         &edna_courier::domain::tier::Tiers::default(),
     )
     .unwrap();

@@ -1,9 +1,9 @@
 //! The admin server: `/metrics`, `/livez`, `/readyz` and `/status`; `POST /pause` and `/resume`.
 //!
-//! It runs on a thread and a runtime of its own, so that a busy data plane can't starve the probes, nor a scrape delay
-//! a command. All of it is bounded: connections, the time of each, and no body is ever read.
+//! The server runs on its own thread and runtime: a busy data plane cannot starve the probes, and a scrape cannot delay a
+//! command. Connections and their duration are limited, and request bodies are never read.
 
-mod connection;
+mod deadline;
 mod operator;
 mod probes;
 mod status;
@@ -31,24 +31,27 @@ use secrecy::SecretString;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use self::{connection::Bounded, operator::Operator, probes::Probe, status::Status};
-use crate::telemetry::Telemetry;
+use self::{deadline::DeadlineStream, operator::OperatorControl, probes::ProbeReport, status::StatusBody};
+use crate::{gate::Gate, listener::LimitedListener, telemetry::Telemetry};
 
-/// How long connections may take to end once the server stops.
-const GRACE: Duration = Duration::from_secs(1);
+/// Further connections wait in the system's backlog.
+const MAX_CONNECTIONS: usize = 64;
 
-/// The server, bound and not yet serving.
+/// Maximum time for open connections to end after the shutdown.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+
+/// An admin server that is bound and not yet serving.
 #[derive(Debug)]
-pub struct Admin {
+pub struct AdminServer {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl Admin {
-    /// Takes the address of the setting `admin.listen`; port 0 takes any free one.
+impl AdminServer {
+    /// Binds the address of the setting `admin.listen`; port 0 is any free port.
     ///
     /// # Errors
-    /// Of the kind that the system gave, naming the address, the setting and the remedy.
+    /// The system's error, with the address, the setting and the remedy in its message.
     pub fn bind(listen: SocketAddr) -> io::Result<Self> {
         Self::try_bind(listen).map_err(|error| {
             let remedy = "set admin.listen to an address of this machine and a free port";
@@ -62,58 +65,59 @@ impl Admin {
         Ok(Self { address: listener.local_addr()?, listener })
     }
 
-    /// Where it listens.
+    /// The bound address.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves on a thread of its own until `shutdown` resolves, and at most a second longer. Who has the `token` may pause
-    /// and resume; without one nobody may.
+    /// Serves on its own thread until `shutdown` resolves, and at most a second longer. `token` is required for
+    /// `POST /pause` and `/resume`; `None` disables both.
     ///
     /// # Errors
-    /// When the system gives no thread or no runtime for it.
+    /// If the thread or its runtime cannot be created.
     pub fn serve(
         self,
         telemetry: Telemetry,
+        gate: Gate,
         token: Option<SecretString>,
         shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<Serving> {
+    ) -> io::Result<AdminTask> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (ended, end) = oneshot::channel();
+        let (sender, result) = oneshot::channel();
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            let result = runtime.block_on(run(self.listener, router(telemetry, token), shutdown));
-            // Nobody may be waiting any more, and then nobody wants to know.
-            drop(ended.send(result));
+            // Fails if the `AdminTask` is dropped: the result is not needed then.
+            drop(sender.send(runtime.block_on(run(self.listener, router(telemetry, gate, token), shutdown))));
         })?;
-        Ok(Serving { end })
+        Ok(AdminTask { result })
     }
 }
 
-/// The server at work; dropping this does not stop it.
+/// A handle on the running server; dropping it does not stop the server.
 #[derive(Debug)]
-pub struct Serving {
-    end: oneshot::Receiver<io::Result<()>>,
+pub struct AdminTask {
+    result: oneshot::Receiver<io::Result<()>>,
 }
 
-impl Serving {
-    /// Waits until the server has ended.
+impl AdminTask {
+    /// Waits until the server has stopped.
     ///
     /// # Errors
-    /// When it ended for another reason than its shutdown.
-    pub async fn ended(self) -> io::Result<()> {
-        self.end.await.unwrap_or_else(|_| Err(io::Error::other("the thread of the admin server panicked")))
+    /// If it stopped for another reason than its shutdown.
+    pub async fn join(self) -> io::Result<()> {
+        self.result.await.unwrap_or_else(|_| Err(io::Error::other("the thread of the admin server panicked")))
     }
 }
 
 async fn run(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let stop = CancellationToken::new();
-    let listener = Bounded::new(tokio::net::TcpListener::from_std(listener)?);
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = LimitedListener::new(listener, MAX_CONNECTIONS, DeadlineStream::new);
     let serve = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let stopped = async {
         shutdown.await;
         stop.cancel();
-        tokio::time::sleep(GRACE).await;
+        tokio::time::sleep(SHUTDOWN_GRACE).await;
     };
     tokio::select! {
         served = serve.into_future() => served,
@@ -121,40 +125,38 @@ async fn run(listener: TcpListener, router: Router, shutdown: impl Future<Output
     }
 }
 
-fn router(telemetry: Telemetry, token: Option<SecretString>) -> Router {
-    let operator = Arc::new(Operator::new(telemetry.clone(), token));
-    let by_hand = Router::new()
+fn router(telemetry: Telemetry, gate: Gate, token: Option<SecretString>) -> Router {
+    let operator_routes = Router::new()
         .route("/pause", post(operator::pause))
         .route("/resume", post(operator::resume))
-        .with_state(operator);
+        .with_state(Arc::new(OperatorControl::new(gate, token)));
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/livez", get(async |State(telemetry): State<Telemetry>| Probe::live(&telemetry.snapshot())))
-        .route("/readyz", get(async |State(telemetry): State<Telemetry>| Probe::ready(&telemetry.snapshot())))
-        .route("/status", get(async |State(telemetry): State<Telemetry>| Json(Status::of(telemetry.snapshot()))))
+        .route("/livez", get(async |State(telemetry): State<Telemetry>| ProbeReport::live(&telemetry.snapshot())))
+        .route("/readyz", get(async |State(telemetry): State<Telemetry>| ProbeReport::ready(&telemetry.snapshot())))
+        .route("/status", get(async |State(telemetry): State<Telemetry>| Json(StatusBody::new(telemetry.snapshot()))))
         .with_state(telemetry)
-        .merge(by_hand)
+        .merge(operator_routes)
         .fallback(not_found)
-        .layer(map_response(last_of_its_connection))
+        .layer(map_response(close_connection))
 }
 
 async fn metrics(State(telemetry): State<Telemetry>) -> Response {
     const TEXT_FORMAT: (header::HeaderName, &str) = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
     match telemetry.scrape() {
-        Ok(families) => ([TEXT_FORMAT], families).into_response(),
+        Ok(metrics) => ([TEXT_FORMAT], metrics).into_response(),
         Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics can't be rendered: {error}\n")).into_response()
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be encoded: {error}\n")).into_response()
         }
     }
 }
 
 async fn not_found() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "not found; there are /metrics, /livez, /readyz, /status, and POST /pause and /resume\n")
+    (StatusCode::NOT_FOUND, "not found; try /metrics, /livez, /readyz, /status, POST /pause or POST /resume\n")
 }
 
-/// One request a connection: so the one deadline of a connection bounds a request, from its first byte to the last of
-/// its answer.
-async fn last_of_its_connection(mut response: Response) -> Response {
+/// One request per connection, so that the connection's deadline also bounds each request and its response.
+async fn close_connection(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

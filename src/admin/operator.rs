@@ -1,6 +1,6 @@
 //! `POST /pause` and `/resume`: the gate's reason `operator`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::{
     extract::State,
@@ -9,56 +9,58 @@ use axum::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    gate::GateReason,
-    telemetry::{ClosedGate, Telemetry},
+    gate::{Gate, GateHold, GateReason},
+    sync::lock,
 };
 
-/// What a page says, and its status.
-type Page = (StatusCode, &'static str);
+type TextResponse = (StatusCode, &'static str);
 
-/// Who may close the gate by hand, and the hold while it is closed so. It is gone with the process: a restart resumes.
-pub(super) struct Operator {
-    telemetry: Telemetry,
+/// The operator's hold on the gate and the token that protects it. The hold ends with the process: a restart resumes.
+pub(super) struct OperatorControl {
+    gate: Gate,
     token: Option<SecretString>,
-    hold: Mutex<Option<ClosedGate>>,
+    hold: Mutex<Option<GateHold>>,
 }
 
-impl Operator {
-    pub(super) fn new(telemetry: Telemetry, token: Option<SecretString>) -> Self {
-        Self { telemetry, token, hold: Mutex::default() }
+impl OperatorControl {
+    pub(super) fn new(gate: Gate, token: Option<SecretString>) -> Self {
+        Self { gate, token, hold: Mutex::default() }
     }
 
-    /// `None` when the caller may; else what it is told.
-    fn objection(&self, headers: &HeaderMap) -> Option<Page> {
+    fn authorize(&self, headers: &HeaderMap) -> Result<(), TextResponse> {
         let Some(token) = &self.token else {
-            return Some((StatusCode::FORBIDDEN, "not allowed: set admin.token, and send it as a bearer token\n"));
+            return Err((StatusCode::FORBIDDEN, "forbidden: set admin.token, and send it as a bearer token\n"));
         };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        let right = is_same(given.as_bytes(), token.expose_secret().as_bytes());
-        (!right).then_some((StatusCode::UNAUTHORIZED, "not allowed: send admin.token as a bearer token\n"))
+        if equals_in_constant_time(given.as_bytes(), token.expose_secret().as_bytes()) {
+            Ok(())
+        } else {
+            Err((StatusCode::UNAUTHORIZED, "unauthorized: send admin.token as a bearer token\n"))
+        }
     }
 }
 
-pub(super) async fn pause(State(operator): State<Arc<Operator>>, headers: HeaderMap) -> Page {
-    if let Some(objection) = operator.objection(&headers) {
-        return objection;
-    }
-    let mut hold = operator.hold.lock().unwrap_or_else(PoisonError::into_inner);
-    hold.get_or_insert_with(|| operator.telemetry.close_gate(GateReason::Operator, "paused by hand"));
-    (StatusCode::OK, "paused: commands stay in the queue until POST /resume\n")
+pub(super) async fn pause(
+    State(control): State<Arc<OperatorControl>>,
+    headers: HeaderMap,
+) -> Result<TextResponse, TextResponse> {
+    control.authorize(&headers)?;
+    lock(&control.hold).get_or_insert_with(|| control.gate.close(GateReason::Operator, "paused by an operator"));
+    Ok((StatusCode::OK, "paused: commands stay in the queue until POST /resume\n"))
 }
 
-pub(super) async fn resume(State(operator): State<Arc<Operator>>, headers: HeaderMap) -> Page {
-    if let Some(objection) = operator.objection(&headers) {
-        return objection;
-    }
-    operator.hold.lock().unwrap_or_else(PoisonError::into_inner).take();
-    (StatusCode::OK, "resumed\n")
+pub(super) async fn resume(
+    State(control): State<Arc<OperatorControl>>,
+    headers: HeaderMap,
+) -> Result<TextResponse, TextResponse> {
+    control.authorize(&headers)?;
+    lock(&control.hold).take();
+    Ok((StatusCode::OK, "resumed\n"))
 }
 
-/// Takes the same time wherever they differ, so that nobody finds a token byte by byte.
-fn is_same(given: &[u8], token: &[u8]) -> bool {
+/// Takes the same time for every `given` of the token's length, so that the token cannot be guessed byte by byte.
+fn equals_in_constant_time(given: &[u8], token: &[u8]) -> bool {
     let differing = given.iter().zip(token).fold(0, |differing, (a, b)| differing | (a ^ b));
     given.len() == token.len() && differing == 0
 }

@@ -1,103 +1,103 @@
-//! `/status`: the snapshot as JSON, in the words of the metrics and the settings.
+//! `/status`: the snapshot as JSON.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::telemetry::{Closure, Limits, Link, Role, Snapshot};
+use crate::telemetry::{ConnectionStatus, GateClosure, Role, Snapshot, TelemetryLimits};
 
-/// The body of `/status`; times are RFC 3339, durations whole seconds.
+/// The response body of `/status`; times are RFC 3339, durations whole seconds.
 #[derive(Debug, Serialize)]
-pub(super) struct Status {
+pub(super) struct StatusBody {
     version: &'static str,
     uptime_seconds: u64,
-    gate: GateStatus,
-    links: Links,
+    gate: GateBody,
+    links: ConnectionBodies,
     consumer_active: bool,
-    /// Of the queue of commands, ours included; 0 before the broker was asked.
+    /// Consumers of the command queue, including this daemon; 0 before the first count.
     consumers: u32,
-    /// What the topology lacks; `null` when nothing is known to be missing.
+    /// What the topology lacks; `null` if nothing is known to be missing.
     topology_problem: Option<String>,
-    limits: Limits,
+    limits: TelemetryLimits,
     in_hand: i64,
     in_flight: i64,
-    /// `null` before the first.
+    /// `null` before the first success.
     last_success: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct GateStatus {
+struct GateBody {
     open: bool,
-    /// What keeps it closed.
+    /// The reasons that keep the gate closed.
     reasons: Vec<&'static str>,
-    /// What was seen, by reason, where it was told.
+    /// The reported problems, by reason.
     problems: BTreeMap<&'static str, String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Links {
-    consume: LinkStatus,
-    publish: LinkStatus,
+struct ConnectionBodies {
+    consume: ConnectionBody,
+    publish: ConnectionBody,
 }
 
 #[derive(Debug, Serialize)]
-struct LinkStatus {
-    /// `null` while it is down.
+struct ConnectionBody {
+    /// `null` while the connection is down.
     connected_since: Option<String>,
-    /// Kept after the link is back; `null` when there was none.
-    last_problem: Option<Problem>,
+    /// Kept after a reconnect; `null` before the first problem.
+    last_problem: Option<ConnectionProblem>,
 }
 
 #[derive(Debug, Serialize)]
-struct Problem {
+struct ConnectionProblem {
     at: String,
     problem: String,
 }
 
-impl Status {
-    pub(super) fn of(now: Snapshot) -> Self {
-        let link = |role| LinkStatus::of(now.broker.link(role));
+impl StatusBody {
+    pub(super) fn new(snapshot: Snapshot) -> Self {
+        let connection = |role| ConnectionBody::new(snapshot.broker.connection(role));
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            uptime_seconds: now.uptime.as_secs(),
-            gate: GateStatus::of(now.closed_by),
-            links: Links { consume: link(Role::Consume), publish: link(Role::Publish) },
-            consumer_active: now.broker.consumer_active,
-            consumers: now.broker.consumers,
-            topology_problem: now.broker.topology_problem,
-            limits: now.limits,
-            in_hand: now.in_hand,
-            in_flight: now.in_flight,
-            last_success: now.last_success.map(rfc3339),
+            uptime_seconds: snapshot.uptime.as_secs(),
+            gate: GateBody::new(snapshot.closed_by),
+            links: ConnectionBodies { consume: connection(Role::Consume), publish: connection(Role::Publish) },
+            consumer_active: snapshot.broker.consumer_active,
+            consumers: snapshot.broker.consumers,
+            topology_problem: snapshot.broker.topology_problem,
+            limits: snapshot.limits,
+            in_hand: snapshot.in_hand,
+            in_flight: snapshot.in_flight,
+            last_success: snapshot.last_success.map(rfc3339),
         }
     }
 }
 
-impl GateStatus {
-    fn of(closed_by: Vec<Closure>) -> Self {
+impl GateBody {
+    fn new(closed_by: Vec<GateClosure>) -> Self {
         Self {
             open: closed_by.is_empty(),
             reasons: closed_by.iter().map(|closure| closure.reason.as_str()).collect(),
             problems: closed_by
                 .into_iter()
-                .filter_map(|Closure { reason, problem }| Some((reason.as_str(), problem?)))
+                .filter_map(|closure| Some((closure.reason.as_str(), closure.problem?)))
                 .collect(),
         }
     }
 }
 
-impl LinkStatus {
-    fn of(link: &Link) -> Self {
-        let problem = link.last_problem.clone();
+impl ConnectionBody {
+    fn new(status: &ConnectionStatus) -> Self {
+        let last_problem = status.last_problem.clone();
         Self {
-            connected_since: link.connected_since.map(rfc3339),
-            last_problem: problem.map(|(at, problem)| Problem { at: rfc3339(at), problem }),
+            connected_since: status.connected_since.map(rfc3339),
+            last_problem: last_problem.map(|(at, problem)| ConnectionProblem { at: rfc3339(at), problem }),
         }
     }
 }
 
-/// To the millisecond, as in events.
+/// With milliseconds, as in events.
 fn rfc3339(at: Timestamp) -> String {
     format!("{at:.3}")
 }

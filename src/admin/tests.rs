@@ -1,3 +1,5 @@
+//! The admin server over TCP.
+
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -8,50 +10,49 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    domain::tier::Tiers,
     gate::{Gate, GateReason},
     telemetry::{
-        Limits, Role,
-        events::{CommandFinished, Connected, ConnectionLost, ConsumerStarted, GateClosed, TopologyMissing},
+        Role, TelemetryLimits,
+        events::{CommandFinished, Connected, ConnectionLost, ConsumerStarted, TopologyMissing},
     },
 };
 
 const TOKEN: &str = "s3cret";
 
-/// A server and what it tells about; stops when it is dropped.
-struct Fixture {
+/// A running server with its gate and telemetry; stops when dropped.
+struct TestServer {
     gate: Gate,
     telemetry: Telemetry,
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    serving: Serving,
+    task: AdminTask,
 }
 
-fn start() -> Fixture {
+fn start() -> TestServer {
     start_with(Some(TOKEN.into()))
 }
 
-fn start_with(token: Option<SecretString>) -> Fixture {
-    let gate = Gate::default();
-    let telemetry =
-        Telemetry::new(gate.clone(), Limits { max_in_flight: 8, prefetch: 16 }, &crate::domain::tier::Tiers::default())
-            .unwrap();
-    let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = admin.address();
+fn start_with(token: Option<SecretString>) -> TestServer {
+    let telemetry = Telemetry::new(TelemetryLimits { max_in_flight: 8, prefetch: 16 }, &Tiers::default()).unwrap();
+    let gate = Gate::observed_by(Arc::new(telemetry.clone()));
+    let server = AdminServer::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = server.address();
     let (stop, stopped) = oneshot::channel();
-    let serving = admin.serve(telemetry.clone(), token, async { drop(stopped.await) }).unwrap();
-    Fixture { gate, telemetry, address, stop: Some(stop), serving }
+    let task = server.serve(telemetry.clone(), gate.clone(), token, async { drop(stopped.await) }).unwrap();
+    TestServer { gate, telemetry, address, stop: Some(stop), task }
 }
 
-impl Fixture {
-    /// The whole answer, read until the server closes the connection.
-    fn ask(&self, request_line: &str) -> String {
+impl TestServer {
+    /// The response, read until the server closes the connection.
+    fn request(&self, request_line: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         write!(stream, "{request_line} HTTP/1.1\r\nhost: admin\r\n\r\n").unwrap();
         Self::read(stream)
     }
 
-    /// POSTs with this `Authorization`, and tells the status.
+    /// Posts with this `Authorization`; returns the status.
     fn post(&self, path: &str, authorization: &str) -> u16 {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -60,14 +61,14 @@ impl Fixture {
     }
 
     fn read(mut stream: TcpStream) -> String {
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response
     }
 
     fn get(&self, path: &str) -> (u16, String) {
-        let answer = self.ask(&format!("GET {path}"));
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let response = self.request(&format!("GET {path}"));
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
@@ -78,30 +79,30 @@ impl Fixture {
 }
 
 #[test]
-fn metrics_come_in_the_format_that_prometheus_reads() {
+fn metrics_are_in_the_prometheus_text_format() {
     let server = start();
-    let answer = server.ask("GET /metrics");
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
-    assert!(answer.contains("\ncourier_commands_received_total{redelivered=\"false\"} 0\n"), "{answer}");
+    let response = server.request("GET /metrics");
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    assert!(response.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{response}");
+    assert!(response.contains("\ncourier_commands_received_total{redelivered=\"false\"} 0\n"), "{response}");
 }
 
 #[test]
-fn probes_answer_by_status_and_in_words() {
+fn probes_return_status_and_text() {
     let server = start();
     assert_eq!(server.get("/livez"), (200, "alive\n".to_owned()));
     assert_eq!(server.get("/readyz").0, 503);
     server.consume();
     assert_eq!(server.get("/readyz"), (200, "consuming\n".to_owned()));
-    let _hold = server.gate.close(GateReason::Throttle);
+    let _hold = server.gate.close(GateReason::Throttle, "429");
     assert_eq!(server.get("/readyz"), (200, "paused: throttle\n".to_owned()));
-    let _hold = server.gate.close(GateReason::Drain);
-    let (status, told) = server.get("/readyz");
-    assert!(status == 503 && told.starts_with("drain: "), "{status} {told}");
+    let _hold = server.gate.close(GateReason::Drain, "SIGTERM");
+    let (status, text) = server.get("/readyz");
+    assert!(status == 503 && text.starts_with("drain: "), "{status} {text}");
 }
 
 #[test]
-fn who_has_the_token_pauses_and_resumes() {
+fn pause_and_resume_require_the_token() {
     let server = start();
     server.consume();
     for wrong in ["", "Bearer", "Bearer s3cre", "Bearer s3cret1", "Basic s3cret", "s3cret"] {
@@ -112,22 +113,22 @@ fn who_has_the_token_pauses_and_resumes() {
     assert_eq!(server.gate.state().reasons().collect::<Vec<_>>(), [GateReason::Operator]);
     assert_eq!(server.get("/readyz"), (200, "paused: operator\n".to_owned()));
     assert_eq!((server.post("/resume", "Bearer s3cret"), server.post("/resume", "Bearer s3cret")), (200, 200));
-    assert!(server.gate.state().is_open(), "paused twice, resumed once");
-    assert!(server.ask("GET /pause").starts_with("HTTP/1.1 405 "), "a look changes nothing");
+    assert!(server.gate.state().is_open(), "one resume ends two pauses");
+    assert!(server.request("GET /pause").starts_with("HTTP/1.1 405 "), "GET is not allowed");
 }
 
 #[test]
-fn without_a_token_nobody_pauses() {
+fn pause_without_configured_token_is_forbidden() {
     let server = start_with(None);
     assert_eq!(server.post("/pause", "Bearer "), 403);
     assert!(server.gate.state().is_open());
 }
 
 #[test]
-fn status_is_json_with_every_part() {
+fn status_has_every_field() {
     let server = start();
     let status = || serde_json::from_str::<Value>(&server.get("/status").1).unwrap();
-    let link = json!({"connected_since": null, "last_problem": null});
+    let connection = json!({"connected_since": null, "last_problem": null});
     let mut fresh = status();
     assert!(fresh["uptime_seconds"].take().is_u64());
     assert_eq!(
@@ -135,7 +136,7 @@ fn status_is_json_with_every_part() {
         json!({
             "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": null,
             "gate": {"open": true, "reasons": [], "problems": {}},
-            "links": {"consume": link, "publish": link}, "consumer_active": false, "consumers": 0, "topology_problem": null,
+            "links": {"consume": connection, "publish": connection}, "consumer_active": false, "consumers": 0, "topology_problem": null,
             "limits": {"max_in_flight": 8, "prefetch": 16}, "in_hand": 0, "in_flight": 0, "last_success": null,
         })
     );
@@ -144,8 +145,8 @@ fn status_is_json_with_every_part() {
     server.telemetry.record(ConnectionLost { role: Role::Publish, problem: "reset" });
     server.telemetry.record(TopologyMissing { problem: "no queue edna.dead" });
     server.telemetry.record(succeeded());
-    let _holds = [server.gate.close(GateReason::Blocked), server.gate.close(GateReason::Throttle)];
-    server.telemetry.record(GateClosed { reason: GateReason::Blocked, problem: "disk alarm" });
+    let _holds =
+        [server.gate.close(GateReason::Blocked, "disk alarm"), server.gate.close_unreported(GateReason::Throttle)];
     let _commands = [server.telemetry.in_hand(), server.telemetry.in_hand()];
     let _attempt = server.telemetry.in_flight();
     let busy = status();
@@ -174,52 +175,52 @@ fn succeeded() -> CommandFinished<'static> {
 }
 
 #[test]
-fn what_is_not_there_is_refused() {
+fn unknown_path_and_method_are_refused() {
     let server = start();
     assert_eq!(server.get("/").0, 404);
     assert_eq!(server.get("/metrics/more").0, 404);
-    let answer = server.ask("POST /metrics");
-    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET,HEAD"), "{answer}");
+    let response = server.request("POST /metrics");
+    assert!(response.starts_with("HTTP/1.1 405 ") && response.contains("allow: GET,HEAD"), "{response}");
 }
 
 #[test]
-fn head_answers_like_get_without_the_body() {
+fn head_response_is_like_get_without_body() {
     let server = start();
     for path in ["/metrics", "/livez", "/status"] {
-        let answer = server.ask(&format!("HEAD {path}"));
-        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
-        assert!(answer.contains("content-length: ") && !answer.contains("content-length: 0"), "{answer}");
+        let response = server.request(&format!("HEAD {path}"));
+        assert!(response.starts_with("HTTP/1.1 200 ") && response.ends_with("\r\n\r\n"), "{response}");
+        assert!(response.contains("content-length: ") && !response.contains("content-length: 0"), "{response}");
     }
 }
 
 #[test]
-fn an_endless_body_is_not_read() {
+fn request_body_is_not_read() {
     let server = start();
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     write!(stream, "POST /status HTTP/1.1\r\nhost: admin\r\ncontent-length: 99999999999\r\n\r\nmore").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 405 "), "{response}");
 }
 
 #[tokio::test]
-async fn stops_when_told_though_a_peer_holds_its_connection() {
+async fn shutdown_does_not_wait_for_an_open_connection() {
     let mut server = start();
-    let mut held = TcpStream::connect(server.address).unwrap();
-    held.write_all(b"GET /live").unwrap();
-    // The answer to a later connection proves that the earlier one is accepted.
+    let mut open = TcpStream::connect(server.address).unwrap();
+    open.write_all(b"GET /live").unwrap();
+    // The response on a later connection proves that the earlier one was accepted.
     assert_eq!(server.get("/livez").0, 200);
     drop(server.stop.take());
-    tokio::time::timeout(Duration::from_secs(5), server.serving.ended()).await.unwrap().unwrap();
-    assert!(TcpStream::connect(server.address).is_err(), "the port is free again");
+    tokio::time::timeout(Duration::from_secs(5), server.task.join()).await.unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).is_err(), "the port is still open");
 }
 
 #[test]
-fn a_taken_address_is_told_with_the_setting() {
-    let taken = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let error = Admin::bind(taken.address()).unwrap_err();
+fn bind_error_names_address_and_setting() {
+    let taken = AdminServer::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let error = AdminServer::bind(taken.address()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-    let told = error.to_string();
-    assert!(told.contains(&taken.address().to_string()) && told.contains("admin.listen"), "{told}");
+    let text = error.to_string();
+    assert!(text.contains(&taken.address().to_string()) && text.contains("admin.listen"), "{text}");
 }

@@ -25,7 +25,7 @@ use crate::{
     gate::{Gate, GateHold, GateReason},
     ports::{Outbox, PublishError, Random},
     telemetry::{
-        ClosedGate, Role, Telemetry,
+        Role, Telemetry,
         events::{Connected, PublishConfirmed, PublishFailed},
     },
 };
@@ -75,7 +75,7 @@ impl Publisher {
         let (sender, jobs) = mpsc::unbounded_channel();
         let supervisor =
             Supervisor { broker, role: Role::Publish, telemetry: telemetry.clone(), random, stop: stop.clone() };
-        let hold = Held::unconnected(&gate);
+        let hold = Some(gate.close_unreported(GateReason::Blocked));
         let owner = Owner { names, gate, telemetry: telemetry.clone(), stop, jobs, hold, is_blocked: false };
         let serving = async move { supervisor.run(owner).await };
         (Self { jobs: sender, telemetry }, serving)
@@ -96,24 +96,10 @@ struct Owner {
     telemetry: Telemetry,
     stop: CancellationToken,
     jobs: mpsc::UnboundedReceiver<Job>,
-    /// Held while nothing can be published.
-    hold: Option<Held>,
+    /// Held while nothing can be published; unreported for want of a session, which is logged as such.
+    hold: Option<GateHold>,
     /// The broker said on this connection that it blocks it.
     is_blocked: bool,
-}
-
-/// Keeps the gate closed until it is dropped.
-enum Held {
-    /// For want of a session that may publish, which is told as such.
-    Unconnected(GateHold),
-    /// Because the broker blocks us.
-    Blocked(#[expect(dead_code, reason = "held only to be dropped")] ClosedGate),
-}
-
-impl Held {
-    fn unconnected(gate: &Gate) -> Option<Self> {
-        Some(Self::Unconnected(gate.close(GateReason::Blocked)))
-    }
 }
 
 impl Serve for Owner {
@@ -126,7 +112,7 @@ impl Serve for Owner {
         let proof = asker.may_publish(&events);
         let result = self.publish_until_stopped(&channel, proof, connection.events_listener()).await;
         // A trouble that was told lasts until a later session may publish.
-        self.hold = self.hold.take().or_else(|| Held::unconnected(&self.gate));
+        self.hold.get_or_insert_with(|| self.gate.close_unreported(GateReason::Blocked));
         self.is_blocked = false;
         result
     }
@@ -195,11 +181,10 @@ impl Owner {
         match event {
             Some(Event::ConnectionBlocked(why)) => {
                 let problem = format!("the broker blocks publishing: {why}");
-                let gate = match self.hold.take() {
-                    Some(Held::Unconnected(hold)) => self.telemetry.adopt_hold(hold, &problem),
-                    Some(Held::Blocked(_)) | None => self.telemetry.close_gate(GateReason::Blocked, &problem),
-                };
-                self.hold = Some(Held::Blocked(gate));
+                match &self.hold {
+                    Some(hold) => hold.report(&problem),
+                    None => self.hold = Some(self.gate.close(GateReason::Blocked, &problem)),
+                }
                 self.is_blocked = true;
             }
             Some(Event::ConnectionUnblocked) => {

@@ -10,12 +10,12 @@ use tracing::{info, warn};
 
 use crate::{
     config::JournalChoice,
-    gate::GateReason,
+    gate::{Gate, GateHold, GateReason},
     journal::{AnyJournal, FileJournal, JournalEvent, NoJournal, OpenError, RedisJournal},
     sync,
     telemetry::{
-        ClosedGate, Telemetry,
-        events::{JournalHolds, JournalWeakened, JournalWrote},
+        Telemetry,
+        events::{JournalDegraded, JournalSize, JournalWritten},
     },
 };
 
@@ -26,8 +26,8 @@ const COUNTS_WITH_OTHERS: u32 = 3;
 ///
 /// # Errors
 /// If it cannot be opened; the error names the file and the remedy.
-pub(super) fn open(choice: &JournalChoice, telemetry: &Telemetry) -> Result<AnyJournal, OpenError> {
-    let observer = JournalObserver { telemetry: telemetry.clone(), closed_gate: Mutex::default() };
+pub(super) fn open(choice: &JournalChoice, gate: &Gate, telemetry: &Telemetry) -> Result<AnyJournal, OpenError> {
+    let observer = JournalObserver { telemetry: telemetry.clone(), gate: gate.clone(), hold: Mutex::default() };
     let on_event = move |event: JournalEvent<'_>| observer.handle(event);
     match choice {
         JournalChoice::File(settings) => {
@@ -80,7 +80,7 @@ pub(super) fn on_consumer_count(journal: &AnyJournal, telemetry: &Telemetry) -> 
                  a crash, another daemon may send a command twice; run one daemon on the queue, or set journal.kind = \
                  \"redis\" for all of them"
             );
-            telemetry.record(JournalWeakened { problem });
+            telemetry.record(JournalDegraded { problem });
         }
     })
 }
@@ -88,20 +88,21 @@ pub(super) fn on_consumer_count(journal: &AnyJournal, telemetry: &Telemetry) -> 
 /// Turns the events of a journal into the gate's reason, metrics and log lines.
 struct JournalObserver {
     telemetry: Telemetry,
+    gate: Gate,
     /// Present while the journal is unavailable.
-    closed_gate: Mutex<Option<ClosedGate>>,
+    hold: Mutex<Option<GateHold>>,
 }
 
 impl JournalObserver {
     fn handle(&self, event: JournalEvent<'_>) {
         match event {
-            JournalEvent::Committed { duration } => self.telemetry.record(JournalWrote { took: duration }),
-            JournalEvent::Size { entries, bytes } => self.telemetry.record(JournalHolds { entries, bytes }),
+            JournalEvent::Committed { duration } => self.telemetry.record(JournalWritten { took: duration }),
+            JournalEvent::Size { entries, bytes } => self.telemetry.record(JournalSize { entries, bytes }),
             JournalEvent::Unavailable { reason } => {
-                let mut gate = sync::lock(&self.closed_gate);
-                gate.get_or_insert_with(|| self.telemetry.close_gate(GateReason::Journal, reason));
+                let mut hold = sync::lock(&self.hold);
+                hold.get_or_insert_with(|| self.gate.close(GateReason::Journal, reason));
             }
-            JournalEvent::Available => drop(sync::lock(&self.closed_gate).take()),
+            JournalEvent::Available => drop(sync::lock(&self.hold).take()),
             JournalEvent::TornTailCut { path, bytes } => {
                 let path = path.display();
                 info!(%path, bytes, "removed {bytes} bytes at the end of {path}, an incomplete write before a crash");
@@ -110,19 +111,19 @@ impl JournalObserver {
                 let path = path.display();
                 info!(%path, "rebuilt the missing or damaged index of {path}");
             }
-            JournalEvent::SegmentMissing { number } => self.weakened(&format!(
+            JournalEvent::SegmentMissing { number } => self.degraded(&format!(
                 "segment {number} is missing, and its records with it; commands that the broker redelivers count as \
                  possible duplicates"
             )),
-            JournalEvent::DroppedEarly { entries, newest } => self.weakened(&format!(
+            JournalEvent::DroppedEarly { entries, newest } => self.degraded(&format!(
                 "the journal is full; dropped {entries} records up to {newest} before their retention ended; raise \
                  journal.max_bytes, or lower journal.retention"
             )),
-            JournalEvent::MaintenanceFailed { problem } | JournalEvent::Weakened { problem } => self.weakened(problem),
+            JournalEvent::MaintenanceFailed { problem } | JournalEvent::Weakened { problem } => self.degraded(problem),
         }
     }
 
-    fn weakened(&self, problem: &str) {
-        self.telemetry.record(JournalWeakened { problem });
+    fn degraded(&self, problem: &str) {
+        self.telemetry.record(JournalDegraded { problem });
     }
 }

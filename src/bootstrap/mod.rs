@@ -13,14 +13,14 @@ use tracing::{info, warn};
 
 use self::{adapters::Adapters, sessions::BrokerHandles};
 use crate::{
-    admin::Admin,
+    admin::AdminServer,
     config::Config,
     domain::{decode, rate::Rates},
     edna::{self, ApiClient},
     gate::{Gate, GateReason},
     journal::{AnyJournal, OpenError},
     pipeline::{Drained, Pipeline, Rules},
-    telemetry::{Limits, Telemetry, events::CredentialRefresh},
+    telemetry::{Telemetry, TelemetryLimits, events::CredentialRefresh},
 };
 
 /// Why a daemon cannot start.
@@ -47,7 +47,7 @@ pub struct App {
     telemetry: Telemetry,
     client: ApiClient,
     journal: AnyJournal,
-    admin: Admin,
+    admin: AdminServer,
     rates: watch::Sender<Rates>,
 }
 
@@ -58,13 +58,15 @@ impl App {
     /// If a retry cannot help: unusable settings, a damaged journal, a port in use.
     pub fn new(config: Config) -> Result<Self, StartError> {
         open_files::check(config.limits.concurrency.most());
-        let gate = Gate::default();
-        let limits =
-            Limits { max_in_flight: config.limits.concurrency.most().into(), prefetch: config.limits.prefetch() };
-        let telemetry = Telemetry::new(gate.clone(), limits, &config.delivery.tiers)?;
+        let limits = TelemetryLimits {
+            max_in_flight: config.limits.concurrency.most().into(),
+            prefetch: config.limits.prefetch(),
+        };
+        let telemetry = Telemetry::new(limits, &config.delivery.tiers)?;
+        let gate = Gate::observed_by(Arc::new(telemetry.clone()));
         let client = api_client(&config, &telemetry)?;
-        let admin = Admin::bind(config.admin.listen)?;
-        let journal = journal::open(&config.journal, &telemetry)?;
+        let admin = AdminServer::bind(config.admin.listen)?;
+        let journal = journal::open(&config.journal, &gate, &telemetry)?;
         let rates = watch::Sender::new(config.limits.rates.clone());
         Ok(Self { config, gate, telemetry, client, journal, admin, rates })
     }
@@ -90,8 +92,8 @@ impl App {
         let Self { config, gate, telemetry, client, journal, admin, rates } = self;
         let admin_address = admin.address().to_string();
         let stop_admin = CancellationToken::new();
-        let admin_server =
-            admin.serve(telemetry.clone(), config.admin.token.clone(), stop_admin.clone().cancelled_owned())?;
+        let stopped = stop_admin.clone().cancelled_owned();
+        let admin_server = admin.serve(telemetry.clone(), gate.clone(), config.admin.token.clone(), stopped)?;
         info!(admin_address, "admin server listening on http://{admin_address}");
         let mut background = JoinSet::new();
         background.spawn(telemetry.clone().heartbeat());
@@ -103,7 +105,7 @@ impl App {
             BrokerHandles::start(&config, &gate, &telemetry, on_consumer_count);
         let adapters = Adapters { client, publisher, acks, journal: journal.clone() };
         let rules = rules(&config, rates.subscribe());
-        let pipeline = Pipeline::new(rules, adapters, gate, telemetry.clone(), drain.clone());
+        let pipeline = Pipeline::new(rules, adapters, gate.clone(), telemetry.clone(), drain.clone());
         let mut pipeline_task = JoinSet::new();
         pipeline_task.spawn(pipeline.run(deliveries));
 
@@ -113,14 +115,14 @@ impl App {
             _ = pipeline_task.join_next() => true,
             () = sessions.any_ended() => true,
         };
-        let closed_gate = telemetry.close_gate(GateReason::Drain, "the daemon is shutting down");
+        let closed_gate = gate.close(GateReason::Drain, "the daemon is shutting down");
         drain.cancel();
         let drained = if panicked { Drained::Panicked } else { join(&mut pipeline_task).await };
         let drained = sessions.close(drained).await;
         journal::close(&journal).await;
         drop(closed_gate);
         stop_admin.cancel();
-        if let Err(problem) = admin_server.ended().await {
+        if let Err(problem) = admin_server.join().await {
             warn!(%problem, "the admin server failed during the shutdown");
         }
         Ok(drained)

@@ -8,9 +8,9 @@ use tracing::{info, warn};
 
 use super::{
     address,
-    credential::{Credential, Credentials, OnRefresh},
+    credential::{Credential, Credentials},
     endpoint::Endpoint,
-    error::{BuildError, RefreshError},
+    error::{BuildError, OnRefresh, RefreshError},
     http::HttpClient,
     settings::ApiSettings,
 };

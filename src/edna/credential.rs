@@ -6,7 +6,7 @@ mod password;
 mod single_flight;
 mod watched_file;
 
-use std::{fmt, future::pending, path::PathBuf, sync::Arc};
+use std::{fmt, future::pending, path::PathBuf};
 
 use secrecy::SecretString;
 
@@ -14,7 +14,7 @@ use self::{file::TokenFile, login::Login, password::Password};
 use super::{
     address,
     endpoint::Endpoint,
-    error::{BuildError, RefreshError},
+    error::{BuildError, OnRefresh},
     http::HttpClient,
     settings::ApiSettings,
     token::Token,
@@ -23,9 +23,6 @@ use crate::domain::evidence::Evidence;
 
 /// The status of a credential that is not accepted, unless the settings count only others as that.
 const UNAUTHORIZED: u16 = 401;
-
-/// Called for each renewal, by a login or a changed file, and for each failure; a repeated failure only once.
-pub type OnRefresh = Arc<dyn Fn(Result<(), &RefreshError>) + Send + Sync>;
 
 /// The source of tokens. `Debug` shows no secret.
 #[derive(Clone, Debug)]

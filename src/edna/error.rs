@@ -1,6 +1,6 @@
 //! Errors besides those of an attempt: at start, and when the credential is renewed. None holds a secret.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf, sync::Arc};
 
 use crate::domain::evidence::{Evidence, NotSent};
 
@@ -78,6 +78,10 @@ impl From<reqwest::Error> for BuildError {
         Self::Http(causes.last().map(ToString::to_string).unwrap_or_default())
     }
 }
+
+/// Called for each renewal of the credential, by a login or a changed file, and for each failure; a repeated failure only
+/// once.
+pub type OnRefresh = Arc<dyn Fn(Result<(), &RefreshError>) + Send + Sync>;
 
 /// Why the credential could not be renewed, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -21,8 +21,8 @@ mod tests;
 
 pub use address::join;
 pub use client::ApiClient;
-pub use credential::{Credentials, OnRefresh};
-pub use error::{BuildError, IdentityError, RefreshError, TokenError};
+pub use credential::Credentials;
+pub use error::{BuildError, IdentityError, OnRefresh, RefreshError, TokenError};
 pub use proxy::Proxy;
 pub use settings::ApiSettings;
 pub use tls::{are_certificates, check_identity};

@@ -14,8 +14,7 @@ use tokio::time::Instant;
 
 use crate::{
     domain::{evidence::Evidence, verdict::Verdict, window::AttemptWindow},
-    gate::{Gate, GateReason},
-    telemetry::{ClosedGate, Telemetry},
+    gate::{Gate, GateHold, GateReason},
 };
 
 /// What `Retry-After` may ask for: shorter is no wait, and longer is not believed.
@@ -30,7 +29,7 @@ const PROBE_MOST: Duration = Duration::from_secs(10);
 struct Trouble {
     reason: GateReason,
     /// Dropped, it lets the gate open.
-    _gate: ClosedGate,
+    _gate: GateHold,
     /// When the next probe may start.
     probe_at: Instant,
     /// How many have failed.
@@ -48,7 +47,6 @@ struct State {
 /// The keeper; one for a pipeline.
 pub(super) struct Keeper {
     gate: Gate,
-    telemetry: Telemetry,
     state: Mutex<State>,
     started: Instant,
 }
@@ -83,8 +81,8 @@ pub(super) struct Shown<'a> {
 }
 
 impl Keeper {
-    pub(super) fn new(gate: Gate, telemetry: Telemetry) -> Self {
-        Self { gate, telemetry, state: Mutex::default(), started: Instant::now() }
+    pub(super) fn new(gate: Gate) -> Self {
+        Self { gate, state: Mutex::default(), started: Instant::now() }
     }
 
     /// Whose turn it is.
@@ -147,7 +145,7 @@ impl Keeper {
         if let Some(reason) = state.met(shown.verdict)
             && !state.has(reason)
         {
-            let gate = self.telemetry.close_gate(reason, &shown.evidence.to_string());
+            let gate = self.gate.close(reason, &shown.evidence.to_string());
             let probe_at = Instant::now() + wait(reason, 0, shown.evidence.retry_after());
             state.troubles.push(Trouble { reason, _gate: gate, probe_at, probes: 0 });
         }

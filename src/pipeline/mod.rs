@@ -56,7 +56,7 @@ impl<P: Ports> Pipeline<P> {
     /// A pipeline that takes no more work once `drain` is cancelled.
     #[must_use]
     pub fn new(rules: Rules, ports: P, gate: Gate, telemetry: Telemetry, drain: CancellationToken) -> Self {
-        let keeper = Arc::new(Keeper::new(gate.clone(), telemetry.clone()));
+        let keeper = Arc::new(Keeper::new(gate.clone()));
         Self { shared: Arc::new(Shared { rules, ports, gate, telemetry, keeper, telling: Telling::default(), drain }) }
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     gate::GateReason,
     ports::{Clock, Delivery, Outbox, Ports, PublishError, Random, Settler},
     telemetry::{
-        Counted,
+        GaugeGuard,
         events::{CommandDelayed, CommandFinished, CommandReceived, CommandRepeated},
     },
 };
@@ -78,7 +78,7 @@ impl<P: Ports> Pipeline<P> {
         drop(in_hand);
     }
 
-    fn receive(&self, delivery: &Delivery) -> (Counted, Journey) {
+    fn receive(&self, delivery: &Delivery) -> (GaugeGuard, Journey) {
         let telemetry = &self.shared.telemetry;
         let journey = Journey::begin(delivery, self.shared.ports.clock().now());
         telemetry.record(CommandReceived { redelivered: delivery.redelivered, waited: journey.queued() });
@@ -161,7 +161,7 @@ impl<P: Ports> Pipeline<P> {
         shared.store(Some(Arc::new(copy))).await;
         shared.ports.settler().ack(delivery.tag);
         let (command_id, attempts) = (&command.id, journey.attempts);
-        shared.telemetry.record(CommandDelayed { command_id, tier: &tier.name, place, attempts });
+        shared.telemetry.record(CommandDelayed { command_id, tier: &tier.name, tier_index: place, attempts });
         true
     }
 
@@ -227,7 +227,7 @@ impl<P: Ports> Shared<P> {
     }
 
     async fn store_at_last(&self, message: Arc<Message>, error: PublishError) {
-        let gate = self.telemetry.close_gate(GateReason::Blocked, &error.to_string());
+        let gate = self.gate.close(GateReason::Blocked, &error.to_string());
         for failures in 1.. {
             tokio::time::sleep(retry::backoff(failures, self.ports.random().random_unit())).await;
             if self.ports.outbox().publish(message.clone()).await.is_ok() {

@@ -1,8 +1,8 @@
-//! Log lines on standard error: text for a person at a terminal, JSON for everything else.
+//! Log lines on standard error: text on a terminal, JSON elsewhere.
 //!
-//! No configuration can make a log leak a payload. Only our own code may speak below `info`: at `debug` and `trace` the
-//! libraries print frames, headers and bodies, and their spans would add fields to our lines. And lapin is off: at `warn`
-//! it prints each returned message whole, and its errors reach us as values, which are told once, where they are handled.
+//! No `log.level` can make a log leak a payload. Below `info` only this crate logs: libraries print frames, headers and
+//! bodies at `debug` and `trace`, and their spans would add fields to every line. lapin is off at every level: at `warn`
+//! it prints returned messages whole. Its errors are returned to this crate, which logs them where it handles them.
 
 use std::io::{self, IsTerminal};
 
@@ -19,45 +19,44 @@ use tracing_subscriber::{
     layer::{Filter, SubscriberExt},
 };
 
-/// The target of all of our own lines.
-const OURS: &str = env!("CARGO_CRATE_NAME");
+/// The target prefix of this crate's log lines.
+const THIS_CRATE: &str = env!("CARGO_CRATE_NAME");
 
-/// The AMQP client.
 const LAPIN: &str = "lapin";
 
 /// The setting `log.format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     #[default]
     Auto,
-    /// A line for a person.
+    /// Human-readable text.
     Text,
-    /// One flat object a line: `timestamp` (RFC 3339), `level`, `target`, `message`, and the fields.
+    /// One flat JSON object per line: `timestamp` (RFC 3339), `level`, `target`, `message` and the fields.
     Json,
 }
 
-/// How lines look, once it is known where they go.
+/// The format of log lines for a known destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// A line for a person.
+pub enum LogStyle {
+    /// Human-readable text.
     Text {
-        /// With colours.
+        /// With ANSI colours.
         colour: bool,
     },
-    /// One flat object a line.
+    /// One flat JSON object per line.
     Json,
 }
 
-impl Format {
-    /// The style for a destination; `plain` is the wish of the environment for no colours.
+impl LogFormat {
+    /// The style for a destination; `no_color` is whether the environment variable `NO_COLOR` disables colours.
     #[must_use]
-    pub const fn style(self, is_terminal: bool, plain: bool) -> Style {
+    pub const fn style(self, is_terminal: bool, no_color: bool) -> LogStyle {
         match self {
-            Self::Text => Style::Text { colour: is_terminal && !plain },
-            Self::Auto if is_terminal => Style::Text { colour: !plain },
-            Self::Auto | Self::Json => Style::Json,
+            Self::Text => LogStyle::Text { colour: is_terminal && !no_color },
+            Self::Auto if is_terminal => LogStyle::Text { colour: !no_color },
+            Self::Auto | Self::Json => LogStyle::Json,
         }
     }
 }
@@ -65,21 +64,21 @@ impl Format {
 /// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// A word without `=` would count as the name of a module and silence everything else.
+    /// A word without `=` that is no level. `EnvFilter` would take it for a module and silence everything else.
     #[error("log.level: {0:?} is not a level; use off, error, warn, info, debug, trace, or module=level")]
     Level(String),
-    /// The directives can't be parsed.
+    /// A directive that cannot be parsed.
     #[error("log.level: {0}; use a level such as info, or a list such as info,edna_courier=debug")]
     Directive(#[from] ParseError),
-    /// It had started before.
-    #[error("logging has started already")]
+    /// Logging had already started.
+    #[error("logging has already started")]
     Started(#[from] SetGlobalDefaultError),
 }
 
 /// Parses the setting `log.level`: a level, or a comma-separated list of levels and `module=level`. Empty means `info`.
 ///
 /// # Errors
-/// [`LogError::Level`] and [`LogError::Directive`] tell what is wrong and what to write.
+/// [`LogError::Level`] or [`LogError::Directive`].
 pub fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     let is_known = |word: &str| word.is_empty() || word.contains(['=', '[']) || word.parse::<LevelFilter>().is_ok();
     if let Some(word) = level.split(',').map(str::trim).find(|word| !is_known(word)) {
@@ -91,40 +90,43 @@ pub fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
 /// Starts logging to standard error for the whole process.
 ///
 /// # Errors
-/// When `level` is wrong, see [`parse_level`], or logging has started before.
-pub fn init(level: &str, format: Format, no_color: bool) -> Result<(), LogError> {
+/// If `level` is invalid, see [`parse_level`], or logging has already started.
+pub fn init(level: &str, format: LogFormat, no_color: bool) -> Result<(), LogError> {
     let style = format.style(io::stderr().is_terminal(), no_color);
     set_global_default(subscriber(level, style, io::stderr)?)?;
     Ok(())
 }
 
-/// What [`init`] installs, on any writer.
+/// The subscriber that [`init`] installs, with any writer.
 ///
 /// # Errors
-/// When `level` is wrong, see [`parse_level`].
-pub fn subscriber<W>(level: &str, style: Style, writer: W) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
+/// If `level` is invalid, see [`parse_level`].
+pub fn subscriber<W>(
+    level: &str,
+    style: LogStyle,
+    writer: W,
+) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // A line that can't be written is lost: to complain on a closed standard error would panic.
+    // Reporting a failed write on standard error would panic if standard error is closed; the line is dropped.
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
     let lines = match style {
-        Style::Text { colour } => lines.with_ansi(colour).boxed(),
-        Style::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        LogStyle::Text { colour } => lines.with_ansi(colour).boxed(),
+        LogStyle::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
     };
-    Ok(Registry::default().with(lines.with_filter(parse_level(level)?.and(silencer()))))
+    Ok(Registry::default().with(lines.with_filter(parse_level(level)?.and(payload_filter()))))
 }
 
-fn silencer<S>() -> impl Filter<S> {
-    filter_fn(may_speak).with_max_level_hint(LevelFilter::TRACE)
+fn payload_filter<S>() -> impl Filter<S> {
+    filter_fn(is_free_of_payloads).with_max_level_hint(LevelFilter::TRACE)
 }
 
-fn may_speak(line: &Metadata<'_>) -> bool {
+fn is_free_of_payloads(line: &Metadata<'_>) -> bool {
     let is_from = |module: &str| {
         line.target().strip_prefix(module).is_some_and(|inner| inner.is_empty() || inner.starts_with("::"))
     };
-    let is_harmless = line.is_event() && *line.level() <= Level::INFO && !is_from(LAPIN);
-    is_from(OURS) || is_harmless
+    is_from(THIS_CRATE) || (line.is_event() && *line.level() <= Level::INFO && !is_from(LAPIN))
 }
 
 #[cfg(test)]

@@ -1,55 +1,46 @@
-//! The daemon's state at one moment, as plain data: probes are pure functions of it.
+//! The daemon's state at one moment as plain data: the probes are pure functions of it.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{BrokerView, Inner, Limits, Telemetry};
-use crate::gate::GateReason;
+use super::{
+    broker_status::BrokerStatus,
+    health::GateClosure,
+    state::{TelemetryLimits, TelemetryState},
+};
 
-/// A reason that keeps the gate closed, and what whoever closed it said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closure {
-    /// Why the gate is closed.
-    pub reason: GateReason,
-    /// What was seen, when it was told.
-    pub problem: Option<String>,
-}
-
-/// The state at one moment.
+/// The daemon's state at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Since the start.
+    /// Time since the start.
     pub uptime: Duration,
-    /// Since the data plane's event loop last turned.
-    pub since_beat: Duration,
-    /// Since work last moved, or last had a reason to stand still.
-    pub since_moved: Duration,
-    /// What keeps the gate closed; empty while it is open.
-    pub closed_by: Vec<Closure>,
-    /// Links, consumer, topology.
-    pub broker: BrokerView,
-    /// The bounds.
-    pub limits: Limits,
-    /// Commands taken and not yet settled.
+    /// Time since the last heartbeat of the data plane's event loop.
+    pub since_heartbeat: Duration,
+    /// Time since a command last progressed, or last waited for an external cause.
+    pub since_progress: Duration,
+    /// The reasons that keep the gate closed; empty while it is open.
+    pub closed_by: Vec<GateClosure>,
+    /// Connections, consumer and topology.
+    pub broker: BrokerStatus,
+    /// The configured limits.
+    pub limits: TelemetryLimits,
+    /// Commands received and not yet settled.
     pub in_hand: i64,
-    /// Attempts under way.
+    /// Attempts in flight.
     pub in_flight: i64,
-    /// When the last command succeeded.
+    /// When a command last succeeded.
     pub last_success: Option<Timestamp>,
 }
 
-impl Telemetry {
-    /// The state now.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        let Inner { metrics, health, gate, limits } = &*self.inner;
-        let closure = |reason| Closure { reason, problem: health.gate_problem(reason) };
-        Snapshot {
+impl Snapshot {
+    pub(super) fn of(state: &TelemetryState) -> Self {
+        let TelemetryState { metrics, health, limits } = state;
+        Self {
             uptime: health.uptime(),
-            since_beat: health.since_beat(),
-            since_moved: health.since_moved(),
-            closed_by: gate.state().reasons().map(closure).collect(),
+            since_heartbeat: health.since_heartbeat(),
+            since_progress: health.since_progress(),
+            closed_by: health.gate_closures(),
             broker: health.broker(),
             limits: *limits,
             in_hand: metrics.commands.in_hand.get(),

@@ -1,3 +1,5 @@
+//! Events with the metrics, the health state and the log lines that they change.
+
 use std::collections::BTreeSet;
 
 use tokio::time::advance;
@@ -8,7 +10,7 @@ use super::{
         ConsumerStopped, ConsumersCounted, CredentialRefresh, GateClosed, GateOpened, PublishConfirmed, PublishFailed,
         TopologyMissing, TopologyVerified,
     },
-    logging::{Style, subscriber},
+    logging::{LogStyle, subscriber},
     *,
 };
 use crate::{
@@ -25,28 +27,24 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn telemetry() -> (Gate, Telemetry) {
-    let gate = Gate::default();
-    (
-        gate.clone(),
-        Telemetry::new(gate, Limits { max_in_flight: 8, prefetch: 16 }, &crate::domain::tier::Tiers::default())
-            .unwrap(),
-    )
+fn telemetry() -> Telemetry {
+    Telemetry::new(TelemetryLimits { max_in_flight: 8, prefetch: 16 }, &Tiers::default()).unwrap()
 }
 
-/// Every sample of ours by name and labels, histograms by their `_count`.
+/// The samples of this crate by name and labels; of a histogram only `_count`.
 fn samples(telemetry: &Telemetry) -> Vec<(String, f64)> {
     let text = telemetry.scrape().unwrap();
-    let ours = text.lines().filter(|line| line.starts_with("courier_"));
-    ours.map(|line| line.rsplit_once(' ').unwrap())
+    let samples = text.lines().filter(|line| line.starts_with("courier_"));
+    samples
+        .map(|line| line.rsplit_once(' ').unwrap())
         .filter(|(name, _)| !name.contains("_bucket{") && !name.contains("_sum"))
         .map(|(name, value)| (name.strip_prefix("courier_").unwrap().to_owned(), value.parse().unwrap()))
         .collect()
 }
 
 #[test]
-fn every_family_is_there_at_zero_with_its_closed_label_set() {
-    let (_, telemetry) = telemetry();
+fn new_telemetry_exports_every_label_value_at_zero() {
+    let telemetry = telemetry();
     let golden: BTreeSet<_> = include_str!("tests/golden.txt").lines().map(str::to_owned).collect();
     let found: BTreeSet<_> = samples(&telemetry).into_iter().map(|(name, value)| format!("{name} {value}")).collect();
     let version = concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1");
@@ -55,34 +53,34 @@ fn every_family_is_there_at_zero_with_its_closed_label_set() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn the_process_is_measured() {
-    let text = telemetry().1.scrape().unwrap();
+fn scrape_includes_process_metrics() {
+    let text = telemetry().scrape().unwrap();
     for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"] {
         assert!(text.contains(&format!("\n{name} ")), "{name}");
     }
 }
 
 #[test]
-fn two_instances_count_apart() {
-    let ((_, one), (_, other)) = (telemetry(), telemetry());
+fn instances_count_independently() {
+    let (one, other) = (telemetry(), telemetry());
     one.record(CommandReceived { redelivered: false, waited: None });
     assert!(one.scrape().unwrap().contains("courier_commands_received_total{redelivered=\"false\"} 1"));
     assert!(other.scrape().unwrap().contains("courier_commands_received_total{redelivered=\"false\"} 0"));
 }
 
-/// Records an event, and checks the samples that it changes and what its line says.
+/// Records an event; checks the changed samples, the log level and parts of the log line.
 #[track_caller]
-fn check(telemetry: &Telemetry, event: impl Event, level: &str, changed: &[&str], said: &[&str]) {
+fn check(telemetry: &Telemetry, event: impl TelemetryEvent, level: &str, changed: &[&str], parts: &[&str]) {
     use std::{io::Read, os::unix::net::UnixStream, sync::Arc};
     let before = samples(telemetry);
     let (mut lines, writer) = UnixStream::pair().unwrap();
-    let json = subscriber("trace", Style::Json, Arc::new(writer)).unwrap();
+    let json = subscriber("trace", LogStyle::Json, Arc::new(writer)).unwrap();
     tracing::subscriber::with_default(json, || telemetry.record(event));
     let mut line = String::new();
     lines.read_to_string(&mut line).unwrap();
     assert_eq!(line.lines().count(), 1, "{line}");
-    for word in said.iter().chain([&format!("\"level\":\"{level}\"").as_str()]) {
-        assert!(line.contains(word), "{word:?} is not in: {line}");
+    for part in parts.iter().chain([&format!("\"level\":\"{level}\"").as_str()]) {
+        assert!(line.contains(part), "{part:?} is not in: {line}");
     }
     let after = samples(telemetry);
     let found = before.iter().zip(&after).filter(|(before, after)| before != after).map(|(_, after)| after.0.as_str());
@@ -90,8 +88,8 @@ fn check(telemetry: &Telemetry, event: impl Event, level: &str, changed: &[&str]
 }
 
 #[test]
-fn commands_log_and_count() {
-    let (_, telemetry) = telemetry();
+fn command_events_log_and_count() {
+    let telemetry = telemetry();
     let id = CommandId::new("order-1").unwrap();
     let received = CommandReceived { redelivered: true, waited: Some(SECOND) };
     let changed = ["commands_received_total{redelivered=\"true\"}", "queue_wait_seconds_count"];
@@ -123,14 +121,14 @@ fn commands_log_and_count() {
             possible_duplicate: false,
             ..finished
         };
-        let said = [word, outcome, "without a readable id", "deviceAddress: missing"];
-        check(&telemetry, dead, "WARN", &["command_age_seconds_count", &sample], &said);
+        let parts = [word, outcome, "without a readable id", "deviceAddress: missing"];
+        check(&telemetry, dead, "WARN", &["command_age_seconds_count", &sample], &parts);
     }
 }
 
 #[test]
-fn attempts_log_and_count_without_the_answer() {
-    let (_, telemetry) = telemetry();
+fn attempt_event_never_logs_the_response_body() {
+    let telemetry = telemetry();
     let command_id = &CommandId::new("order-1").unwrap();
     let answer = |status| Evidence::Answer(Answer { status, retry_after: None, body: Some(b"SECRET".to_vec()) });
     let cases = [
@@ -141,7 +139,7 @@ fn attempts_log_and_count_without_the_answer() {
         (Verdict::Uncertain, Evidence::NoAnswer(NoAnswer::Timeout), "none", "api.timeout"),
         (Verdict::Retry, Evidence::NotSent(NotSent::Dns), "none", "did not resolve"),
     ];
-    for (verdict, evidence, class, told) in cases {
+    for (verdict, evidence, class, part) in cases {
         let made = AttemptMade { command_id, verdict, evidence: &evidence, took: SECOND };
         let verdict_label = format!("{{verdict=\"{}\"}}", verdict.as_str());
         let changed = [
@@ -150,14 +148,14 @@ fn attempts_log_and_count_without_the_answer() {
             format!("attempts_total{verdict_label}"),
         ];
         let level = if verdict == Verdict::Uncertain { "INFO" } else { "DEBUG" };
-        let said = [told, "\"command_id\":\"order-1\"", "\"took_ms\":1000"];
-        check(&telemetry, made, level, &changed.each_ref().map(String::as_str), &said);
+        let parts = [part, "\"command_id\":\"order-1\"", "\"took_ms\":1000"];
+        check(&telemetry, made, level, &changed.each_ref().map(String::as_str), &parts);
     }
 }
 
 #[test]
-fn publishes_log_and_count() {
-    let (_, telemetry) = telemetry();
+fn publish_events_log_and_count() {
+    let telemetry = telemetry();
     let event = Target::Event { outcome: Outcome::Succeeded, channel_type: "SECRET".to_owned() };
     let targets =
         [(event, "event"), (Target::Dead(Reason::Expired), "dead"), (Target::Reply("SECRET".into()), "reply")];
@@ -177,8 +175,8 @@ fn publishes_log_and_count() {
 }
 
 #[test]
-fn links_log_and_count_and_only_a_return_is_a_reconnect() {
-    let (_, telemetry) = telemetry();
+fn connection_events_count_reconnects() {
+    let telemetry = telemetry();
     let role = Role::Consume;
     let (up, returns) = ("connected{role=\"consume\"}", "reconnects_total{role=\"consume\"}");
     let failed = ConnectFailed { role, problem: "refused", retry_in: SECOND };
@@ -197,30 +195,38 @@ fn links_log_and_count_and_only_a_return_is_a_reconnect() {
 }
 
 #[test]
-fn the_gate_gauge_follows_the_gate_and_not_the_lines() {
-    let (gate, telemetry) = telemetry();
-    let closed = |reason: GateReason| {
+fn gate_events_log_and_set_the_gauge() {
+    let telemetry = telemetry();
+    let gauge = |reason: GateReason| {
         let sample = format!("gate_closed{{reason=\"{reason}\"}}");
         samples(&telemetry).into_iter().find(|(name, _)| *name == sample).unwrap().1
     };
-    for (reason, level) in
-        GateReason::ALL.into_iter().zip(["ERROR", "WARN", "ERROR", "ERROR", "ERROR", "ERROR", "WARN", "INFO"])
-    {
-        let two = [gate.close(reason), gate.close(reason)];
-        let event = GateClosed { reason, problem: "seen" };
-        check(&telemetry, event, level, &[], &["seen", reason.as_str(), events::remedy(reason)]);
-        let [one, other] = two;
-        drop(one);
-        check(&telemetry, GateOpened { reason }, "INFO", &[], &[reason.as_str()]);
-        assert_eq!(closed(reason), 1.0, "one hold is left");
-        drop(other);
-        assert_eq!(closed(reason), 0.0);
+    let levels = ["ERROR", "WARN", "ERROR", "ERROR", "ERROR", "ERROR", "WARN", "INFO"];
+    for (reason, level) in GateReason::ALL.into_iter().zip(levels) {
+        let changed = format!("gate_closed{{reason=\"{reason}\"}}");
+        let closed = GateClosed { reason, problem: "observed" };
+        check(&telemetry, closed, level, &[&changed], &["observed", reason.as_str(), events::remedy(reason)]);
+        assert_eq!(gauge(reason), 1.0);
+        check(&telemetry, GateOpened { reason }, "INFO", &[&changed], &[reason.as_str()]);
     }
 }
 
 #[test]
-fn credentials_log_and_count() {
-    let (_, telemetry) = telemetry();
+fn gate_observer_keeps_the_first_reported_problem() {
+    let telemetry = telemetry();
+    let reason = GateReason::Blocked;
+    telemetry.closed(reason, None);
+    assert_eq!(telemetry.snapshot().closed_by, [GateClosure { reason, problem: None }]);
+    telemetry.closed(reason, Some("disk alarm"));
+    telemetry.closed(reason, Some("another"));
+    assert_eq!(telemetry.snapshot().closed_by, [GateClosure { reason, problem: Some("disk alarm".to_owned()) }]);
+    telemetry.opened(reason);
+    assert_eq!(telemetry.snapshot().closed_by, []);
+}
+
+#[test]
+fn credential_events_log_and_count() {
+    let telemetry = telemetry();
     for (result, word, level) in [(Ok(()), "success", "INFO"), (Err("login refused"), "failure", "WARN")] {
         let changed = format!("credential_refresh_total{{result=\"{word}\"}}");
         check(&telemetry, CredentialRefresh { result }, level, &[&changed], &[result.err().unwrap_or("refreshed")]);
@@ -228,8 +234,8 @@ fn credentials_log_and_count() {
 }
 
 #[test]
-fn guards_count_down_when_they_go() {
-    let (_, telemetry) = telemetry();
+fn gauge_guard_decrements_when_dropped() {
+    let telemetry = telemetry();
     let value = |name: &str| samples(&telemetry).into_iter().find(|(found, _)| found == name).unwrap().1;
     let guards = [telemetry.in_hand(), telemetry.in_hand(), telemetry.in_flight(), telemetry.unconfirmed()];
     assert_eq!((value("in_hand"), value("in_flight"), value("unconfirmed")), (2.0, 1.0, 1.0));
@@ -237,35 +243,35 @@ fn guards_count_down_when_they_go() {
     assert_eq!((value("in_hand"), value("in_flight"), value("unconfirmed")), (0.0, 0.0, 0.0));
 }
 
-/// How long work has stood still, a second after a beat that came `wait` later than the last.
-async fn stood_still(telemetry: &Telemetry, wait: Duration) -> Duration {
+/// The time since the last progress, one second after a heartbeat that came `wait` after the last one.
+async fn since_progress(telemetry: &Telemetry, wait: Duration) -> Duration {
     advance(wait).await;
-    telemetry.beat();
+    telemetry.state.record_heartbeat();
     advance(SECOND).await;
-    telemetry.snapshot().since_moved
+    telemetry.snapshot().since_progress
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_beat_excuses_only_work_that_others_hold_up() {
-    let (gate, telemetry) = telemetry();
-    assert_eq!(stood_still(&telemetry, 100 * SECOND).await, SECOND, "nothing is in hand");
+async fn heartbeat_is_progress_while_the_cause_is_external() {
+    let telemetry = telemetry();
+    assert_eq!(since_progress(&telemetry, 100 * SECOND).await, SECOND, "nothing is in hand");
     let _command = telemetry.in_hand();
-    assert_eq!(stood_still(&telemetry, 100 * SECOND).await, SECOND, "the broker is not there");
+    assert_eq!(since_progress(&telemetry, 100 * SECOND).await, SECOND, "the broker is not connected");
     Role::ALL.into_iter().for_each(|role| telemetry.record(Connected { role }));
-    let hold = gate.close(GateReason::Auth);
-    assert_eq!(stood_still(&telemetry, 100 * SECOND).await, SECOND, "the gate is closed");
-    drop(hold);
-    assert_eq!(stood_still(&telemetry, 100 * SECOND).await, 102 * SECOND, "nobody but us holds it up");
+    telemetry.closed(GateReason::Auth, Some("401"));
+    assert_eq!(since_progress(&telemetry, 100 * SECOND).await, SECOND, "the gate is closed");
+    telemetry.opened(GateReason::Auth);
+    assert_eq!(since_progress(&telemetry, 100 * SECOND).await, 101 * SECOND, "no external cause");
     telemetry.record(CommandReceived { redelivered: false, waited: None });
-    assert_eq!(telemetry.snapshot().since_moved, Duration::ZERO);
+    assert_eq!(telemetry.snapshot().since_progress, Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_heartbeat_turns_with_the_event_loop() {
-    let (_, telemetry) = telemetry();
+async fn heartbeat_is_recorded_every_interval() {
+    let telemetry = telemetry();
     advance(60 * SECOND).await;
-    assert_eq!(telemetry.snapshot().since_beat, 60 * SECOND);
-    let beating = tokio::time::timeout(60 * SECOND + HEARTBEAT / 2, telemetry.clone().heartbeat());
-    assert!(beating.await.is_err(), "it never ends");
-    assert_eq!(telemetry.snapshot().since_beat, HEARTBEAT / 2);
+    assert_eq!(telemetry.snapshot().since_heartbeat, 60 * SECOND);
+    let heartbeat = tokio::time::timeout(60 * SECOND + HEARTBEAT_INTERVAL / 2, telemetry.clone().heartbeat());
+    assert!(heartbeat.await.is_err(), "the heartbeat ended");
+    assert_eq!(telemetry.snapshot().since_heartbeat, HEARTBEAT_INTERVAL / 2);
 }

@@ -28,7 +28,7 @@ async fn a_paused_daemon_leaves_the_commands_in_the_queue_until_it_is_resumed() 
     assert_eq!(daemon.metric("courier_gate_closed", &[("reason", "operator")]).await, 1.0);
     stage.send(3, "hello").await;
     let status = run(&["status"], &settings).await.stdout;
-    assert!(status.contains("closed by operator") && status.contains("operator: paused by hand"), "{status}");
+    assert!(status.contains("closed by operator") && status.contains("operator: paused by an operator"), "{status}");
     assert_eq!((stage.posts(), stage.waiting().await), (0, 3));
 
     assert_eq!(run(&["resume"], &settings).await.code, Some(0));

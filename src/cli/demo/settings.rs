@@ -31,7 +31,7 @@ mod tests {
     use std::{fs, path::PathBuf};
 
     use super::*;
-    use crate::telemetry::logging::Format;
+    use crate::telemetry::logging::LogFormat;
 
     fn sandbox() -> SocketAddr {
         ([127, 0, 0, 1], 8080).into()
@@ -71,7 +71,7 @@ mod tests {
         let config = load_with(&[], Some(file));
         let hosts: Vec<_> = config.broker.uris.iter().map(|uri| uri.authority.host.as_str()).collect();
         assert_eq!((hosts.as_slice(), config.admin.listen.port()), (["one", "two"].as_slice(), 9));
-        assert_eq!((config.log.level.as_str(), config.log.format), ("debug", Format::Json));
+        assert_eq!((config.log.level.as_str(), config.log.format), ("debug", LogFormat::Json));
         assert_eq!(config.limits.concurrency.most(), 64);
         assert_eq!(load_with(&[("EDNA_COURIER__LOG__LEVEL", "warn")], Some(file)).log.level, "warn");
     }

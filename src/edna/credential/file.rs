@@ -11,11 +11,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{
-    OnRefresh,
-    watched_file::{POLL_INTERVAL, WatchedFile},
+use super::watched_file::{POLL_INTERVAL, WatchedFile};
+use crate::edna::{
+    error::{OnRefresh, RefreshError},
+    token::Token,
 };
-use crate::edna::{error::RefreshError, token::Token};
 
 /// The file and its last valid token.
 pub(in crate::edna) struct TokenFile {

@@ -7,12 +7,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::{OnRefresh, password::Password, single_flight::SingleFlight, watched_file::POLL_INTERVAL};
+use super::{password::Password, single_flight::SingleFlight, watched_file::POLL_INTERVAL};
 use crate::{
     domain::evidence::{Answer, Evidence, NotSent},
     edna::{
         endpoint::Endpoint,
-        error::RefreshError,
+        error::{OnRefresh, RefreshError},
         http::{HttpClient, LoginResponse},
         token::Token,
     },

@@ -11,10 +11,10 @@ use crate::{
         command::OnUncertain, decode::DecodeLimits, event::EventFormat, properties::Properties, rate::Rates,
         tier::Tiers, verdict::StatusLists,
     },
-    gate::{Gate, GateReason, GateState},
+    gate::{Gate, GateHold, GateReason, GateState},
     pipeline::{Concurrency, Drained, Order, Pipeline, Rules},
     ports::{Delivery, Inbox},
-    telemetry::{self, ClosedGate, Telemetry},
+    telemetry::{Telemetry, TelemetryLimits},
 };
 
 struct Queue(mpsc::UnboundedReceiver<Delivery>);
@@ -75,9 +75,7 @@ impl Daemon {
         let (queue, inbox) = mpsc::unbounded_channel();
         *world.queue.lock().unwrap() = queue;
         let (gate, drain) = (Gate::default(), CancellationToken::new());
-        let telemetry =
-            Telemetry::new(gate.clone(), telemetry::Limits { max_in_flight: 4, prefetch: 5 }, &Tiers::default())
-                .unwrap();
+        let telemetry = Telemetry::new(TelemetryLimits { max_in_flight: 4, prefetch: 5 }, &Tiers::default()).unwrap();
         let pipeline = Pipeline::new(rules, world.clone(), gate.clone(), telemetry.clone(), drain.clone());
         let working = tokio::spawn(pipeline.run(Queue(inbox)));
         Self { world, gate, telemetry, drain, working }
@@ -100,8 +98,8 @@ impl Daemon {
     }
 
     /// Closes the gate from outside of the pipeline.
-    pub(super) fn close(&self, reason: GateReason) -> ClosedGate {
-        self.telemetry.close_gate(reason, "a test")
+    pub(super) fn close(&self, reason: GateReason) -> GateHold {
+        self.gate.close(reason, "a test")
     }
 
     /// This daemon dies, and another takes over its world: the journal, the queue, the API.

@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use super::world::World;
 use crate::{
     domain::journal::{Record, RecordedOutcome, SendKey},
-    gate::GateReason,
+    gate::{GateHold, GateReason},
     ports::{Journal, JournalResult, JournalUnavailable},
-    telemetry::ClosedGate,
 };
 
 /// What is on record.
@@ -16,7 +15,7 @@ pub(super) struct Memory {
     records: HashMap<SendKey, Record>,
     uncertain: HashMap<SendKey, bool>,
     /// While it cannot be written, the gate is closed.
-    full: Option<ClosedGate>,
+    full: Option<GateHold>,
     /// Every call that changed something, in order.
     pub(super) written: Vec<&'static str>,
     /// It is not known to be complete.
@@ -25,7 +24,7 @@ pub(super) struct Memory {
 
 impl World {
     /// From now on the journal can be written, or not.
-    pub(super) fn fill_disk(&self, full: Option<ClosedGate>) {
+    pub(super) fn fill_disk(&self, full: Option<GateHold>) {
         self.memory().full = full;
     }
 

@@ -77,7 +77,7 @@ async fn what_comes_back_too_early_is_parked_again_uncounted() {
 #[tokio::test(start_paused = true)]
 async fn a_command_is_held_in_memory_for_five_minutes_at_most() {
     let mut daemon = Daemon::start();
-    let hold = daemon.gate.close(GateReason::Blocked);
+    let hold = daemon.close(GateReason::Blocked);
     daemon.deliver("hello", json!({}));
     daemon.pass(Duration::from_secs(299)).await;
     assert_eq!(daemon.world.parked(), Vec::<String>::new());
@@ -104,7 +104,7 @@ async fn a_long_retry_after_is_waited_for_in_the_longest_tier_that_fits() {
 #[tokio::test(start_paused = true)]
 async fn a_command_of_a_lost_session_gets_no_second_life_in_a_tier() {
     let mut daemon = Daemon::start();
-    let hold = daemon.gate.close(GateReason::Blocked);
+    let hold = daemon.close(GateReason::Blocked);
     daemon.deliver("hello", json!({}));
     daemon.pass(Duration::from_secs(200)).await;
     daemon.world.lose_session();

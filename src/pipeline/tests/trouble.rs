@@ -223,7 +223,7 @@ async fn a_shutdown_wins_over_every_probe() {
 #[tokio::test(start_paused = true)]
 async fn no_attempt_starts_while_somebody_else_holds_the_gate() {
     let mut daemon = Daemon::start();
-    let hold = daemon.gate.close(GateReason::Blocked);
+    let hold = daemon.close(GateReason::Blocked);
     daemon.deliver("hello", json!({}));
     daemon.pass(MINUTE).await;
     assert_eq!(daemon.world.posts(), 0);
@@ -236,7 +236,7 @@ async fn no_attempt_starts_while_somebody_else_holds_the_gate() {
 async fn a_command_of_a_lost_session_is_not_posted_as_the_broker_hands_it_out_again() {
     let mut daemon = Daemon::start();
     daemon.world.script(Vec::<Evidence>::new());
-    let hold = daemon.gate.close(GateReason::Blocked);
+    let hold = daemon.close(GateReason::Blocked);
     daemon.deliver("hello", json!({}));
     daemon.pass(SOON).await;
     daemon.world.lose_session();
@@ -253,7 +253,7 @@ async fn a_gate_that_closes_while_a_command_waits_for_a_slot_holds_it_too() {
         daemon.deliver("hello", json!({}));
     }
     daemon.pass(SOON).await;
-    let hold = daemon.gate.close(GateReason::Blocked);
+    let hold = daemon.close(GateReason::Blocked);
     daemon.world.withhold_answers(false);
     daemon.pass(MINUTE).await;
     assert_eq!((daemon.world.posts(), daemon.world.acked().len()), (4, 4), "what was under way ends, nothing starts");

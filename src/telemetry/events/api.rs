@@ -1,26 +1,26 @@
-//! What happens between us and the API, besides attempts.
+//! Events of the API client other than attempts.
 
 use tracing::{info, warn};
 
-use super::Event;
-use crate::telemetry::Telemetry;
+use super::event::TelemetryEvent;
+use crate::telemetry::state::TelemetryState;
 
-/// The credential was renewed, by a login or a changed token file, or could not be.
+/// A login or a read of a changed token file succeeded or failed.
 #[derive(Clone, Copy, Debug)]
 pub struct CredentialRefresh<'a> {
-    /// Why it failed and what to do, without a secret in it.
+    /// The error says what failed and what to do, without a secret.
     pub result: Result<(), &'a str>,
 }
 
-impl Event for CredentialRefresh<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.api.credential_refreshed(self.result.is_ok());
+impl TelemetryEvent for CredentialRefresh<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.api.count_credential_refresh(self.result.is_ok());
     }
 
     fn log(&self) {
         match self.result {
-            Ok(()) => info!("the API credential was refreshed"),
-            Err(problem) => warn!(problem, "the API credential could not be refreshed: {problem}"),
+            Ok(()) => info!("API credential refreshed"),
+            Err(problem) => warn!(problem, "refreshing the API credential failed: {problem}"),
         }
     }
 }

@@ -1,30 +1,26 @@
-//! What happens between us and the broker.
+//! Events of the broker connections, the consumer and the topology.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::{debug, error, info, trace, warn};
 
-use super::{Event, millis};
-use crate::{
-    domain::message::Target,
-    ports::PublishError,
-    telemetry::{Role, Telemetry},
-};
+use super::event::{TelemetryEvent, millis};
+use crate::telemetry::{broker_status::Role, state::TelemetryState};
 
-/// A link to the broker is up.
+/// A connection to the broker was opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Connected {
-    /// Which link.
+    /// The connection's role.
     pub role: Role,
 }
 
-impl Event for Connected {
-    fn count(&self, telemetry: &Telemetry) {
-        if telemetry.inner.health.connected(self.role, Timestamp::now()) {
-            telemetry.inner.metrics.broker.reconnected(self.role);
+impl TelemetryEvent for Connected {
+    fn count(&self, state: &TelemetryState) {
+        if state.health.connected(self.role, Timestamp::now()) {
+            state.metrics.broker.count_reconnect(self.role);
         }
-        telemetry.moved();
+        state.health.record_progress();
     }
 
     fn log(&self) {
@@ -33,195 +29,139 @@ impl Event for Connected {
     }
 }
 
-/// A link to the broker broke.
+/// A connection to the broker was lost.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLost<'a> {
-    /// Which link.
+    /// The connection's role.
     pub role: Role,
-    /// Why, and what to do where it won't mend itself; without a password in it. `/readyz` shows it.
+    /// The cause, and what to do if a reconnect does not help; without a password. Shown by `/readyz`.
     pub problem: &'a str,
 }
 
-impl Event for ConnectionLost<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.health.disconnected(self.role, Timestamp::now(), self.problem);
+impl TelemetryEvent for ConnectionLost<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.health.disconnected(self.role, Timestamp::now(), self.problem);
     }
 
     fn log(&self) {
         let (role, problem) = (self.role.as_str(), self.problem);
-        warn!(role, problem, "lost the connection to the broker ({role}): {problem}; connecting again");
+        warn!(role, problem, "connection to the broker ({role}) lost: {problem}; reconnecting");
     }
 }
 
-/// A link to the broker could not be made.
+/// A connection to the broker could not be opened.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectFailed<'a> {
-    /// Which link.
+    /// The connection's role.
     pub role: Role,
-    /// Why, and what to do; without a password in it. `/readyz` shows it.
+    /// The cause, and what to do; without a password. Shown by `/readyz`.
     pub problem: &'a str,
-    /// The wait before the next try.
+    /// The delay before the next try.
     pub retry_in: Duration,
 }
 
-impl Event for ConnectFailed<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.health.disconnected(self.role, Timestamp::now(), self.problem);
+impl TelemetryEvent for ConnectFailed<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.health.disconnected(self.role, Timestamp::now(), self.problem);
     }
 
     fn log(&self) {
         let (role, problem, retry_in_ms) = (self.role.as_str(), self.problem, millis(self.retry_in));
         warn!(
             role,
-            problem,
-            retry_in_ms,
-            "could not connect to the broker ({role}): {problem}; trying again in {retry_in_ms} ms"
+            problem, retry_in_ms, "connecting to the broker ({role}) failed: {problem}; retrying in {retry_in_ms} ms"
         );
     }
 }
 
-/// The broker hands commands out to us.
+/// The broker started to deliver commands.
 #[derive(Clone, Copy, Debug)]
 pub struct ConsumerStarted<'a> {
-    /// From which queue.
+    /// The queue.
     pub queue: &'a str,
-    /// So many at once.
+    /// Maximum number of unacknowledged deliveries.
     pub prefetch: u16,
 }
 
-impl Event for ConsumerStarted<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.health.set_consumer_active(true);
-        telemetry.moved();
+impl TelemetryEvent for ConsumerStarted<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.health.set_consumer_active(true);
+        state.health.record_progress();
     }
 
     fn log(&self) {
         let Self { queue, prefetch } = *self;
-        info!(queue, prefetch, "taking commands from the queue {queue:?}, up to {prefetch} at once");
+        info!(queue, prefetch, "consuming from queue {queue:?} with prefetch {prefetch}");
     }
 }
 
-/// The broker no longer hands commands out to us.
+/// The broker no longer delivers commands.
 #[derive(Clone, Copy, Debug)]
 pub struct ConsumerStopped<'a> {
-    /// Why.
+    /// The cause.
     pub why: &'a str,
 }
 
-impl Event for ConsumerStopped<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.health.set_consumer_active(false);
+impl TelemetryEvent for ConsumerStopped<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.health.set_consumer_active(false);
     }
 
     fn log(&self) {
         let why = self.why;
-        info!(why, "no longer taking commands: {why}");
+        info!(why, "consumer stopped: {why}");
     }
 }
 
-/// The broker told how many consumers the queue of commands has, ours included.
+/// The broker reported the number of consumers of the command queue.
 #[derive(Clone, Copy, Debug)]
 pub struct ConsumersCounted {
-    /// So many.
+    /// Including this daemon.
     pub consumers: u32,
 }
 
-impl Event for ConsumersCounted {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.health.set_consumers(self.consumers);
+impl TelemetryEvent for ConsumersCounted {
+    fn count(&self, state: &TelemetryState) {
+        state.health.set_consumers(self.consumers);
     }
 
     fn log(&self) {
-        trace!(consumers = self.consumers, "the queue of commands has {} consumers", self.consumers);
+        trace!(consumers = self.consumers, "the command queue has {} consumers", self.consumers);
     }
-}
-
-/// The broker stored a message of ours.
-#[derive(Clone, Copy, Debug)]
-pub struct PublishConfirmed<'a> {
-    /// Where it went.
-    pub target: &'a Target,
-    /// From the publish to the confirm.
-    pub took: Duration,
-}
-
-impl Event for PublishConfirmed<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.broker.published(self.target, Ok(self.took));
-        telemetry.moved();
-    }
-
-    fn log(&self) {
-        let (publish_target, took_ms) = (label(self.target), millis(self.took));
-        trace!(publish_target, took_ms, "the broker confirmed a publish ({publish_target})");
-    }
-}
-
-/// A message of ours is not known to be stored; it is published again.
-#[derive(Clone, Copy, Debug)]
-pub struct PublishFailed<'a> {
-    /// Where it should have gone.
-    pub target: &'a Target,
-    /// Why it did not.
-    pub error: PublishError,
-}
-
-impl Event for PublishFailed<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.broker.published(self.target, Err(self.error));
-    }
-
-    /// What follows from a lost link is told once, by [`ConnectionLost`], and not again for each message.
-    fn log(&self) {
-        let (publish_target, error) = (label(self.target), self.error);
-        match error {
-            PublishError::Returned | PublishError::Refused => {
-                warn!(publish_target, "could not publish ({publish_target}): {error}; publishing it again");
-            }
-            PublishError::Unconfirmed => {
-                debug!(publish_target, "could not publish ({publish_target}): {error}; publishing it again");
-            }
-        }
-    }
-}
-
-/// The word in metrics; the log's own `target` is the module, hence another field name there.
-fn label(target: &Target) -> &'static str {
-    Target::LABELS.get(target.index()).copied().unwrap_or_default()
 }
 
 /// What an operator does about an incomplete topology, for logs and `/readyz`.
-pub const TOPOLOGY_REMEDY: &str = "run `edna-courier topology apply` as a user that may declare, import what \
-    `edna-courier topology export` prints, or set broker.declare = true";
+pub const TOPOLOGY_REMEDY: &str = "run `edna-courier topology apply` as a user that may declare, import the output of \
+    `edna-courier topology export`, or set broker.declare = true";
 
-/// The broker lacks something that we need, or has something else in its place.
+/// An exchange, a queue or a binding is missing, or has other arguments.
 #[derive(Clone, Copy, Debug)]
 pub struct TopologyMissing<'a> {
-    /// What, by kind and name; [`TOPOLOGY_REMEDY`] is added.
+    /// The missing or different items, by kind and name; [`TOPOLOGY_REMEDY`] is appended.
     pub problem: &'a str,
 }
 
-impl Event for TopologyMissing<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.health.set_topology_problem(Some(self.problem));
+impl TelemetryEvent for TopologyMissing<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.health.set_topology_problem(Some(self.problem));
     }
 
     fn log(&self) {
         let problem = self.problem;
-        error!(problem, "the topology is not as we need it: {problem}; {TOPOLOGY_REMEDY}");
+        error!(problem, "topology verification failed: {problem}; {TOPOLOGY_REMEDY}");
     }
 }
 
-/// Everything that we need is there.
+/// The topology is complete.
 #[derive(Clone, Copy, Debug)]
 pub struct TopologyVerified;
 
-impl Event for TopologyVerified {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.health.set_topology_problem(None);
+impl TelemetryEvent for TopologyVerified {
+    fn count(&self, state: &TelemetryState) {
+        state.health.set_topology_problem(None);
     }
 
     fn log(&self) {
-        debug!("the topology is complete");
+        debug!("topology verified: it is complete");
     }
 }

@@ -1,11 +1,11 @@
-//! What happens to a command.
+//! Events of a command's life.
 
 use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 use tracing::{debug, info, trace, warn};
 
-use super::{Event, millis};
+use super::event::{TelemetryEvent, millis};
 use crate::{
     domain::{
         command::CommandId,
@@ -14,227 +14,227 @@ use crate::{
         schedule::OrderCounters,
         verdict::Verdict,
     },
-    telemetry::Telemetry,
+    telemetry::state::TelemetryState,
 };
 
-/// The daemon took a command from the queue.
+/// The broker delivered a command.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandReceived {
-    /// The broker had handed it out before.
+    /// The broker delivered it before.
     pub redelivered: bool,
-    /// The time in the queue, when the producer dated the message.
+    /// Time in the queue; `None` if the message has no timestamp.
     pub waited: Option<Duration>,
 }
 
-impl Event for CommandReceived {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.commands.received(self.redelivered, self.waited);
-        telemetry.moved();
+impl TelemetryEvent for CommandReceived {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.commands.count_received(self.redelivered, self.waited);
+        state.health.record_progress();
     }
 
     fn log(&self) {
         let Self { redelivered, waited } = *self;
-        debug!(redelivered, waited_ms = waited.map(millis), "took a command from the queue");
+        debug!(redelivered, waited_ms = waited.map(millis), "command received");
     }
 }
 
-/// An attempt ended. Never `Debug`: the evidence holds the API's answer.
+/// An attempt ended. Not `Debug`: the evidence holds the API's response body.
 #[derive(Clone, Copy)]
 pub struct AttemptMade<'a> {
-    /// Whose.
+    /// The command's id.
     pub command_id: &'a CommandId,
-    /// What it proved.
+    /// What the attempt proved.
     pub verdict: Verdict,
-    /// What came back; only the status, or why there is none, is told.
+    /// What came back; only the status, or why there is none, is logged.
     pub evidence: &'a Evidence,
-    /// From the start of the request to the end of the answer.
+    /// Time from the start of the request to the end of the response.
     pub took: Duration,
 }
 
-impl Event for AttemptMade<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.api.attempt_made(self.verdict, self.evidence.status(), self.took);
-        telemetry.moved();
+impl TelemetryEvent for AttemptMade<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.api.count_attempt(self.verdict, self.evidence.status(), self.took);
+        state.health.record_progress();
     }
 
-    /// An uncertain attempt is told even without `debug`: it is the one that may reach a customer twice.
+    /// An uncertain attempt is `info`: its message may reach a customer twice.
     fn log(&self) {
         let (id, verdict, took_ms) = (self.command_id, self.verdict.as_str(), millis(self.took));
-        let (command_id, status, answer) = (id.as_str(), self.evidence.status(), self.evidence);
+        let (command_id, status, evidence) = (id.as_str(), self.evidence.status(), self.evidence);
         if self.verdict == Verdict::Uncertain {
-            info!(command_id, verdict, status, took_ms, "command {id:?} may have reached the API or not: {answer}");
+            info!(command_id, verdict, status, took_ms, "command {id:?} may have reached the API: {evidence}");
         } else {
-            debug!(command_id, verdict, status, took_ms, "attempt for command {id:?}: {verdict} ({answer})");
+            debug!(command_id, verdict, status, took_ms, "attempt for command {id:?}: {verdict} ({evidence})");
         }
     }
 }
 
-/// The journal knows an attempt whose owner is gone: it may have reached the API.
+/// The journal holds an unfinished attempt whose owner is gone: the request may have reached the API.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptOrphaned<'a> {
-    /// Whose.
+    /// The command's id.
     pub command_id: &'a CommandId,
 }
 
-impl Event for AttemptOrphaned<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.moved();
+impl TelemetryEvent for AttemptOrphaned<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.health.record_progress();
     }
 
     fn log(&self) {
         let (id, command_id) = (self.command_id, self.command_id.as_str());
-        info!(
-            command_id,
-            "command {id:?} may have reached the API or not: the daemon that sent it was gone before the answer"
-        );
+        info!(command_id, "command {id:?} may have reached the API: its daemon stopped before the response");
     }
 }
 
-/// A command whose end the journal knows came again: the event was told again, and nothing was sent.
+/// A finished command was delivered again: its event was published again, without a POST.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandRepeated<'a> {
-    /// Whose.
+    /// The command's id.
     pub command_id: &'a CommandId,
-    /// How it had ended.
+    /// The recorded outcome.
     pub outcome: Outcome,
 }
 
-impl Event for CommandRepeated<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.commands.repeated();
-        telemetry.moved();
+impl TelemetryEvent for CommandRepeated<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.commands.count_repeat();
+        state.health.record_progress();
     }
 
     fn log(&self) {
         let (id, command_id, outcome) = (self.command_id, self.command_id.as_str(), self.outcome.as_str());
-        debug!(command_id, outcome, "command {id:?} came again: it had {outcome}, and its event was told again");
+        debug!(command_id, outcome, "command {id:?} was finished before ({outcome}): its event was published again");
     }
 }
 
-/// The API took a command, and its answer is not the documented one: the event tells no response.
+/// The API accepted a command, but its response is not the documented one: the event's `response` is null.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerUnread<'a> {
-    /// Whose.
+    /// The command's id.
     pub command_id: &'a CommandId,
 }
 
-impl Event for AnswerUnread<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.moved();
+impl TelemetryEvent for AnswerUnread<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.health.record_progress();
     }
 
     fn log(&self) {
         let command_id = self.command_id.as_str();
         warn!(
             command_id,
-            "the API took command {command_id:?}, but its answer is not the documented JSON: \
-             the event's response is null; check api.base_url and the API's version"
+            "the API accepted command {command_id:?}, but its response is not the documented JSON: \
+             the event's `response` is null; check api.base_url and the API's version"
         );
     }
 }
 
-/// A command waits in a tier; its copy there is confirmed.
+/// A command was delayed: the broker confirmed its copy in a tier.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandDelayed<'a> {
-    /// Whose.
+    /// The command's id.
     pub command_id: &'a CommandId,
-    /// In which tier.
+    /// The tier's name.
     pub tier: &'a str,
-    /// Where that stands among the tiers.
-    pub place: usize,
-    /// Attempts that counted so far.
+    /// The tier's index among the configured tiers.
+    pub tier_index: usize,
+    /// Counted attempts so far.
     pub attempts: u32,
 }
 
-impl Event for CommandDelayed<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.commands.parked(self.place);
-        telemetry.moved();
+impl TelemetryEvent for CommandDelayed<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.commands.count_delayed(self.tier_index);
+        state.health.record_progress();
     }
 
     fn log(&self) {
-        let (command, command_id) = (Named(Some(self.command_id)), self.command_id.as_str());
-        let Self { tier, attempts, .. } = *self;
-        debug!(command_id, tier, attempts, "{command} waits in the tier {tier} after {attempts} attempts");
+        let Self { command_id: id, tier, attempts, .. } = *self;
+        debug!(
+            command_id = id.as_str(),
+            tier, attempts, "command {id:?} delayed in tier {tier} after {attempts} attempts"
+        );
     }
 }
 
-/// An attempt starts that had waited for a rate, or for nothing.
+/// An attempt passed the rate limits.
 #[derive(Clone, Copy, Debug)]
 pub struct RateWaited {
-    /// How long nothing but rates held it back.
+    /// Time that only rate limits held the attempt back; may be zero.
     pub wait: Duration,
 }
 
-impl Event for RateWaited {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.commands.rate_waited(self.wait);
+impl TelemetryEvent for RateWaited {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.commands.observe_rate_wait(self.wait);
     }
 
     fn log(&self) {
         if !self.wait.is_zero() {
-            trace!(wait_ms = millis(self.wait), "an attempt waited for the rate limits");
+            let wait_ms = millis(self.wait);
+            trace!(wait_ms, "an attempt waited {wait_ms} ms for rate limits");
         }
     }
 }
 
-/// Commands were sent to a tier for the order's sake, or their order was given up.
+/// Commands were delayed to keep the order, or their order was given up.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderEvents {
-    /// What had happened when it was looked at before.
+    /// The counters at the last report.
     pub before: OrderCounters,
-    /// What has happened so far.
+    /// The counters now.
     pub now: OrderCounters,
 }
 
-impl Event for OrderEvents {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.commands.lanes(self.before, self.now);
+impl TelemetryEvent for OrderEvents {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.commands.count_order_events(self.before, self.now);
     }
 
     fn log(&self) {
-        let (forgotten, given_up) =
-            (self.now.forgotten - self.before.forgotten, self.now.given_up - self.before.given_up);
+        let (before, now) = (self.before, self.now);
+        let (forgotten, given_up) = (now.forgotten - before.forgotten, now.given_up - before.given_up);
         if forgotten + given_up > 0 {
             warn!(
                 forgotten,
                 given_up,
-                "the order of {} commands is given up: they did not come back from a tier in time, or too many are there",
-                forgotten + given_up
+                "the order of commands is no longer guaranteed: {forgotten} did not return from their tier in time, \
+                 {given_up} exceeded the number of delayed commands that are tracked"
             );
         }
     }
 }
 
-/// A command reached its end: its outcome is published and confirmed.
+/// A command is finished: the broker confirmed its outcome.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandFinished<'a> {
-    /// Whose; `None` when the message was malformed and no id could be read.
+    /// The command's id; `None` if the message is malformed and no id could be read.
     pub command_id: Option<&'a CommandId>,
-    /// Why it is a dead letter; `None` when it succeeded.
+    /// The dead letter's reason; `None` if the command succeeded.
     pub reason: Option<Reason>,
     /// The dead letter's `courier-detail`: the field and its problem, or the API's status; no personal data.
     pub detail: Option<&'a str>,
-    /// Attempts that counted.
+    /// Counted attempts.
     pub attempts: u32,
-    /// From the first sight to the outcome.
+    /// Time from the first delivery to the outcome.
     pub age: Duration,
-    /// More than one request of it may have reached the API.
+    /// More than one of its requests may have reached the API.
     pub possible_duplicate: bool,
 }
 
-impl Event for CommandFinished<'_> {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.commands.finished(self.reason, self.age, self.possible_duplicate);
+impl TelemetryEvent for CommandFinished<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.commands.count_finished(self.reason, self.age, self.possible_duplicate);
         if self.reason.is_none() {
-            telemetry.inner.health.succeeded(Timestamp::now());
+            state.health.record_success(Timestamp::now());
         }
-        telemetry.moved();
+        state.health.record_progress();
     }
 
     fn log(&self) {
         let Self { attempts, possible_duplicate, .. } = *self;
-        let (command, age_ms) = (Named(self.command_id), millis(self.age));
+        let (command, age_ms) = (CommandName(self.command_id), millis(self.age));
         let command_id = self.command_id.map(CommandId::as_str);
         let outcome = self.reason.map_or(Outcome::Succeeded, Reason::outcome).as_str();
         let Some(reason) = self.reason.map(Reason::as_str) else {
@@ -250,15 +250,15 @@ impl Event for CommandFinished<'_> {
             attempts,
             age_ms,
             possible_duplicate,
-            "{command} is a dead letter: {reason} ({detail})"
+            "{command} was published as a dead letter: {reason} ({detail})"
         );
     }
 }
 
-/// A command in a line: its id in quotes and escaped, so that it can't start a line of its own.
-struct Named<'a>(Option<&'a CommandId>);
+/// A command in a log message. The id is quoted and escaped, so that it cannot start a line of its own.
+struct CommandName<'a>(Option<&'a CommandId>);
 
-impl fmt::Display for Named<'_> {
+impl fmt::Display for CommandName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(id) => write!(f, "command {id:?}"),

@@ -1,48 +1,47 @@
-//! The gate closes and opens.
+//! Events of the gate.
 
 use tracing::{error, info, warn};
 
-use super::Event;
-use crate::{gate::GateReason, telemetry::Telemetry};
+use super::event::TelemetryEvent;
+use crate::{gate::GateReason, telemetry::state::TelemetryState};
 
 /// What an operator does about a closed gate, for logs and `/readyz`.
 #[must_use]
 pub const fn remedy(reason: GateReason) -> &'static str {
     match reason {
-        GateReason::Auth => "check the credential in the section api; the gate opens once the API accepts it",
-        GateReason::Throttle => "nothing to do: the gate opens when the wait that the API asked for is over",
-        GateReason::Breaker => "check that the API works and can be reached; the gate opens once it takes a command",
+        GateReason::Auth => "check the credential in section `api`; the gate opens when the API accepts it",
+        GateReason::Throttle => "no action needed: the gate opens when the delay that the API requested ends",
+        GateReason::Breaker => "check that the API is up and reachable; the gate opens when the API accepts a command",
         GateReason::Brake => {
             "check api.base_url, api.path, api.descriptor_field and the last deploys on both sides; \
-             the gate opens once the API takes a command"
+             the gate opens when the API accepts a command"
         }
         GateReason::Blocked => {
             "check the broker's memory and disk alarms, full queues and the topology; \
-             the gate opens once the broker stores what we publish"
+             the gate opens when the broker confirms publishes"
         }
         GateReason::Journal => {
-            "check the disk, its room and the rights of journal.dir, or that Redis answers; \
-             the gate opens once the journal can be written"
+            "check the disk, its free space and the permissions of journal.dir, or that Redis is reachable; \
+             the gate opens when the journal can be written"
         }
-        GateReason::Operator => "run `edna-courier resume` when the work may go on",
-        GateReason::Drain => "nothing to do: the daemon is shutting down",
+        GateReason::Operator => "run `edna-courier resume` to continue",
+        GateReason::Drain => "no action needed: the daemon is shutting down",
     }
 }
 
-/// Somebody closed the gate, or found a new problem while it holds it closed.
+/// A reason closed the gate.
 #[derive(Clone, Copy, Debug)]
 pub struct GateClosed<'a> {
     /// Why.
     pub reason: GateReason,
-    /// What was seen; [`remedy`] is added.
+    /// What was observed; [`remedy`] is appended.
     pub problem: &'a str,
 }
 
-impl Event for GateClosed<'_> {
-    /// The gauge itself is read from the gate at each scrape, where holds of one reason add up.
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.health.set_gate_problem(self.reason, Some(self.problem));
-        telemetry.moved();
+impl TelemetryEvent for GateClosed<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.health.gate_closed(self.reason, Some(self.problem));
+        state.health.record_progress();
     }
 
     fn log(&self) {
@@ -60,21 +59,21 @@ impl Event for GateClosed<'_> {
     }
 }
 
-/// Whoever had closed the gate for this reason let go of it; other reasons may still keep it closed.
+/// A reason no longer closes the gate; other reasons may still keep it closed.
 #[derive(Clone, Copy, Debug)]
 pub struct GateOpened {
-    /// Which reason is over.
+    /// The reason that ended.
     pub reason: GateReason,
 }
 
-impl Event for GateOpened {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.health.set_gate_problem(self.reason, None);
-        telemetry.moved();
+impl TelemetryEvent for GateOpened {
+    fn count(&self, state: &TelemetryState) {
+        state.health.gate_opened(self.reason);
+        state.health.record_progress();
     }
 
     fn log(&self) {
         let reason = self.reason.as_str();
-        info!(reason, "the gate is no longer closed for this reason: {reason}");
+        info!(reason, "the gate is no longer closed by {reason}");
     }
 }

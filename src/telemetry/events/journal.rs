@@ -1,60 +1,60 @@
-//! What happens to the journal, besides the gate that it closes.
+//! Events of the journal other than closing the gate.
 
 use std::time::Duration;
 
 use tracing::{trace, warn};
 
-use super::Event;
-use crate::telemetry::Telemetry;
+use super::event::TelemetryEvent;
+use crate::telemetry::state::TelemetryState;
 
-/// A write is durable.
+/// A journal write became durable.
 #[derive(Clone, Copy, Debug)]
-pub struct JournalWrote {
-    /// From the write to the answer of the disk, or of Redis.
+pub struct JournalWritten {
+    /// Time from the write until the disk or Redis acknowledged it.
     pub took: Duration,
 }
 
-impl Event for JournalWrote {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.journal.wrote(self.took);
+impl TelemetryEvent for JournalWritten {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.journal.observe_write(self.took);
     }
 
     fn log(&self) {
-        trace!(took_us = self.took.as_micros(), "the journal was written");
+        trace!(took_us = self.took.as_micros(), "journal written");
     }
 }
 
-/// How much the journal holds.
+/// The size of the journal changed.
 #[derive(Clone, Copy, Debug)]
-pub struct JournalHolds {
-    /// Sends on record.
+pub struct JournalSize {
+    /// Recorded commands.
     pub entries: u64,
     /// Bytes on disk.
     pub bytes: u64,
 }
 
-impl Event for JournalHolds {
-    fn count(&self, telemetry: &Telemetry) {
-        telemetry.inner.metrics.journal.holds(self.entries, self.bytes);
+impl TelemetryEvent for JournalSize {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.journal.set_size(self.entries, self.bytes);
     }
 
     fn log(&self) {
-        trace!(entries = self.entries, bytes = self.bytes, "the journal holds {} sends", self.entries);
+        trace!(entries = self.entries, bytes = self.bytes, "the journal holds {} commands", self.entries);
     }
 }
 
-/// The journal protects less than it should, or may soon.
+/// The journal protects less than configured, or may soon.
 #[derive(Clone, Copy, Debug)]
-pub struct JournalWeakened<'a> {
+pub struct JournalDegraded<'a> {
     /// What is wrong, where, and what to do.
     pub problem: &'a str,
 }
 
-impl Event for JournalWeakened<'_> {
-    fn count(&self, _: &Telemetry) {}
+impl TelemetryEvent for JournalDegraded<'_> {
+    fn count(&self, _: &TelemetryState) {}
 
     fn log(&self) {
         let problem = self.problem;
-        warn!(problem, "the journal: {problem}");
+        warn!(problem, "the journal is degraded: {problem}");
     }
 }

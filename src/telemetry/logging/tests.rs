@@ -1,3 +1,5 @@
+//! Log lines as they are written.
+
 use std::{
     io::{self, Write},
     sync::{Arc, Mutex},
@@ -8,7 +10,7 @@ use tracing::{debug, error, info, trace, warn};
 
 use super::*;
 
-/// Keeps what was written.
+/// A writer that keeps the written bytes.
 #[derive(Clone, Default)]
 struct Capture(Arc<Mutex<Vec<u8>>>);
 
@@ -22,15 +24,15 @@ impl Write for Capture {
     }
 }
 
-fn written(level: &str, style: Style, speak: impl FnOnce()) -> String {
+fn written(level: &str, style: LogStyle, log: impl FnOnce()) -> String {
     let capture = Capture::default();
     let writer = capture.clone();
-    tracing::subscriber::with_default(subscriber(level, style, move || writer.clone()).unwrap(), speak);
+    tracing::subscriber::with_default(subscriber(level, style, move || writer.clone()).unwrap(), log);
     let bytes = capture.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
 }
 
-fn libraries_speak() {
+fn log_like_libraries() {
     trace!(target: "lapin::channels", frame = "SECRET", "will handle frame");
     debug!(target: "lapin", "SECRET");
     trace!(target: "amq_protocol::frame", "SECRET");
@@ -44,44 +46,44 @@ fn libraries_speak() {
     error!(target: "lapin::returned_messages::inner", "SECRET");
     let span = tracing::info_span!(target: "lapin", "connect", uri = "SECRET");
     let _inside = span.enter();
-    info!(target: "hyper::client", "told: info of a library");
-    trace!(target: "edna_courier::pipeline", "told: trace of our own");
+    info!(target: "hyper::client", "visible: info of a library");
+    trace!(target: "edna_courier::pipeline", "visible: trace of this crate");
 }
 
 #[test]
-fn no_level_lets_a_library_print_payloads() {
+fn library_payloads_are_silent_at_every_level() {
     let directives = [
         "trace",
         "info,lapin=trace,edna_courier=trace",
         "trace,lapin::returned_messages=trace",
         "[{frame}]=trace,trace",
     ];
-    for style in [Style::Json, Style::Text { colour: false }] {
+    for style in [LogStyle::Json, LogStyle::Text { colour: false }] {
         for level in directives {
-            let lines = written(level, style, libraries_speak);
+            let lines = written(level, style, log_like_libraries);
             assert!(!lines.contains("SECRET"), "{level}: {lines}");
-            assert_eq!(lines.matches("told: ").count(), 2, "{level}: {lines}");
+            assert_eq!(lines.matches("visible: ").count(), 2, "{level}: {lines}");
         }
     }
 }
 
 #[test]
-fn the_level_counts_for_our_own_lines() {
-    let speak = || {
-        debug!("quiet");
-        info!("loud");
+fn level_applies_to_lines_of_this_crate() {
+    let log = || {
+        debug!("debug line");
+        info!("info line");
     };
     for level in ["info", "", "debug,edna_courier=info"] {
-        let lines = written(level, Style::Json, speak);
-        assert!(lines.contains("loud") && !lines.contains("quiet"), "{level}: {lines}");
+        let lines = written(level, LogStyle::Json, log);
+        assert!(lines.contains("info line") && !lines.contains("debug line"), "{level}: {lines}");
     }
-    assert!(written("debug", Style::Json, speak).contains("quiet"));
-    assert_eq!(written("off", Style::Json, speak), "");
+    assert!(written("debug", LogStyle::Json, log).contains("debug line"));
+    assert_eq!(written("off", LogStyle::Json, log), "");
 }
 
 #[test]
-fn a_json_line_is_flat() {
-    let line = written("info", Style::Json, || info!(command_id = "a\n\"b", status = 200, "two\nlines"));
+fn json_line_is_flat() {
+    let line = written("info", LogStyle::Json, || info!(command_id = "a\n\"b", status = 200, "two\nlines"));
     assert_eq!(line.lines().count(), 1, "{line}");
     let Value::Object(fields) = serde_json::from_str(&line).unwrap() else { panic!("not an object: {line}") };
     let names: Vec<_> = fields.keys().map(String::as_str).collect();
@@ -94,39 +96,39 @@ fn a_json_line_is_flat() {
 }
 
 #[test]
-fn a_text_line_has_colours_only_where_asked_for() {
-    let speak = || info!(command_id = "a\nb", "said");
-    let plain = written("info", Style::Text { colour: false }, speak);
-    assert_eq!(plain.lines().count(), 1, "a field can't start a line of its own: {plain}");
-    assert!(plain.contains("said") && !plain.contains('\u{1b}'), "{plain}");
-    assert!(written("info", Style::Text { colour: true }, speak).contains('\u{1b}'));
+fn text_line_has_colours_only_if_enabled() {
+    let log = || info!(command_id = "a\nb", "message");
+    let plain = written("info", LogStyle::Text { colour: false }, log);
+    assert_eq!(plain.lines().count(), 1, "a line break in a field is not escaped: {plain}");
+    assert!(plain.contains("message") && !plain.contains('\u{1b}'), "{plain}");
+    assert!(written("info", LogStyle::Text { colour: true }, log).contains('\u{1b}'));
 }
 
 #[test]
-fn auto_is_text_on_a_terminal_only() {
-    for (format, is_terminal, plain, style) in [
-        (Format::Auto, true, false, Style::Text { colour: true }),
-        (Format::Auto, true, true, Style::Text { colour: false }),
-        (Format::Auto, false, false, Style::Json),
-        (Format::Text, false, false, Style::Text { colour: false }),
-        (Format::Json, true, false, Style::Json),
+fn auto_format_is_text_only_on_a_terminal() {
+    for (format, is_terminal, no_color, style) in [
+        (LogFormat::Auto, true, false, LogStyle::Text { colour: true }),
+        (LogFormat::Auto, true, true, LogStyle::Text { colour: false }),
+        (LogFormat::Auto, false, false, LogStyle::Json),
+        (LogFormat::Text, false, false, LogStyle::Text { colour: false }),
+        (LogFormat::Json, true, false, LogStyle::Json),
     ] {
-        assert_eq!(format.style(is_terminal, plain), style, "{format:?} {is_terminal} {plain}");
+        assert_eq!(format.style(is_terminal, no_color), style, "{format:?} {is_terminal} {no_color}");
     }
 }
 
 #[test]
-fn a_wrong_level_is_told_with_the_setting_and_the_remedy() {
-    for (level, told) in [("verbose", "\"verbose\""), ("info,chatty", "\"chatty\""), ("lapin=loud", "log.level")] {
-        let told_us = parse_level(level).unwrap_err().to_string();
-        assert!(told_us.contains(told) && told_us.contains("log.level") && told_us.contains("info"), "{told_us}");
+fn invalid_level_error_names_the_setting_and_levels() {
+    for (level, part) in [("verbose", "\"verbose\""), ("info,chatty", "\"chatty\""), ("lapin=loud", "log.level")] {
+        let error = parse_level(level).unwrap_err().to_string();
+        assert!(error.contains(part) && error.contains("log.level") && error.contains("info"), "{error}");
     }
 }
 
 #[test]
-fn a_writer_that_fails_stops_nothing() {
-    struct Broken;
-    impl Write for Broken {
+fn failed_write_does_not_stop_the_caller() {
+    struct BrokenPipe;
+    impl Write for BrokenPipe {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
             Err(io::ErrorKind::BrokenPipe.into())
         }
@@ -134,10 +136,10 @@ fn a_writer_that_fails_stops_nothing() {
             Err(io::ErrorKind::BrokenPipe.into())
         }
     }
-    let mut went_on = false;
-    tracing::subscriber::with_default(subscriber("info", Style::Json, || Broken).unwrap(), || {
-        info!("lost");
-        went_on = true;
+    let mut continued = false;
+    tracing::subscriber::with_default(subscriber("info", LogStyle::Json, || BrokenPipe).unwrap(), || {
+        info!("dropped");
+        continued = true;
     });
-    assert!(went_on);
+    assert!(continued);
 }

@@ -1,4 +1,4 @@
-//! The families about the API.
+//! Metrics of the API.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::domain::verdict::Verdict;
 /// Up to the default `api.timeout`.
 const REQUEST_BOUNDS_S: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// What kind of answer came.
+/// The class of a response status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StatusClass {
     Success,
     Redirect,
     ClientError,
     ServerError,
-    /// There was no answer.
+    /// No response.
     None,
 }
 
@@ -30,7 +30,7 @@ impl StatusClass {
         (Self::None, ["none"]),
     ];
 
-    /// A status outside of 2xx to 4xx proves no more than a 5xx does, so it is counted as one.
+    /// A status outside 2xx to 4xx proves no more than a 5xx and counts as one.
     const fn of(status: Option<u16>) -> Self {
         match status {
             Some(200..=299) => Self::Success,
@@ -42,58 +42,60 @@ impl StatusClass {
     }
 }
 
-/// The API: attempts, answers, pace, credential.
+/// Metrics of the API.
 #[derive(Debug)]
-pub(crate) struct Api {
+pub(crate) struct ApiMetrics {
     attempts: Children<Verdict, IntCounter>,
-    duration: Children<Verdict, Histogram>,
+    request_seconds: Children<Verdict, Histogram>,
     responses: Children<StatusClass, IntCounter>,
-    credential: Children<bool, IntCounter>,
-    /// Attempts under way.
+    /// By success.
+    credential_refreshes: Children<bool, IntCounter>,
     pub(crate) in_flight: IntGauge,
-    /// How many attempts may be under way.
     pub(crate) concurrency_limit: IntGauge,
 }
 
-impl Api {
+impl ApiMetrics {
     pub(super) fn register(families: &Families<'_>) -> Result<Self, Error> {
         let verdicts = || Verdict::ALL.map(|verdict| (verdict, [verdict.as_str()]));
         Ok(Self {
             attempts: families.counters(
-                ("attempts_total", "Requests made to the API, by what they proved."),
+                ("attempts_total", "Requests posted to the API, by verdict."),
                 ["verdict"],
                 verdicts(),
             )?,
-            duration: families.histograms(
-                ("api_request_duration_seconds", "Time that an attempt took."),
+            request_seconds: families.histograms(
+                (
+                    "api_request_duration_seconds",
+                    "Time in seconds from the start of a request to the end of its response.",
+                ),
                 &REQUEST_BOUNDS_S,
                 ["verdict"],
                 verdicts(),
             )?,
             responses: families.counters(
-                ("api_responses_total", "Answers of the API by class of status; none when no answer came."),
+                ("api_responses_total", "Responses of the API, by status class; none: no response."),
                 ["status_class"],
                 StatusClass::LABELS,
             )?,
-            credential: families.counters(
-                ("credential_refresh_total", "Logins and reads of a changed token file."),
+            credential_refreshes: families.counters(
+                ("credential_refresh_total", "Logins and reads of a changed token file, by result."),
                 ["result"],
                 [(true, ["success"]), (false, ["failure"])],
             )?,
-            in_flight: families.gauge(("in_flight", "Attempts under way."))?,
-            concurrency_limit: families.gauge(("concurrency_limit", "How many attempts may be under way at once."))?,
+            in_flight: families.gauge(("in_flight", "Attempts in flight."))?,
+            concurrency_limit: families.gauge(("concurrency_limit", "Current limit of concurrent attempts."))?,
         })
     }
 
-    /// `status` is `None` when no answer came.
-    pub(crate) fn attempt_made(&self, verdict: Verdict, status: Option<u16>, took: Duration) {
+    /// `status` is `None` without a response.
+    pub(crate) fn count_attempt(&self, verdict: Verdict, status: Option<u16>, took: Duration) {
         self.attempts.inc(verdict);
-        self.duration.observe(verdict, took);
+        self.request_seconds.observe(verdict, took);
         self.responses.inc(StatusClass::of(status));
     }
 
-    pub(crate) fn credential_refreshed(&self, success: bool) {
-        self.credential.inc(success);
+    pub(crate) fn count_credential_refresh(&self, success: bool) {
+        self.credential_refreshes.inc(success);
     }
 }
 
@@ -102,13 +104,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_status_has_a_class() {
-        let classes =
-            [(None, StatusClass::None), (Some(100), StatusClass::ServerError), (Some(204), StatusClass::Success)]
-                .into_iter()
-                .chain([(Some(302), StatusClass::Redirect), (Some(429), StatusClass::ClientError)])
-                .chain([(Some(502), StatusClass::ServerError), (Some(999), StatusClass::ServerError)]);
-        for (status, class) in classes {
+    fn status_class_covers_every_status() {
+        for (status, class) in [
+            (None, StatusClass::None),
+            (Some(100), StatusClass::ServerError),
+            (Some(204), StatusClass::Success),
+            (Some(302), StatusClass::Redirect),
+            (Some(429), StatusClass::ClientError),
+            (Some(502), StatusClass::ServerError),
+            (Some(999), StatusClass::ServerError),
+        ] {
             assert_eq!(StatusClass::of(status), class, "{status:?}");
         }
     }

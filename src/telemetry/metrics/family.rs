@@ -1,5 +1,5 @@
-//! How families are declared: registered once, every child resolved at once, so that all of them are there at zero
-//! from the first scrape and counting one is an atomic addition.
+//! Registration of metric families. The children of a family are created at registration: a scrape shows every label
+//! value at zero from the start, and counting is an atomic addition.
 
 use std::time::Duration;
 
@@ -8,17 +8,16 @@ use prometheus::{
     Registry, core::Collector,
 };
 
-/// What every name of ours starts with.
+/// The prefix of every metric name.
 const NAMESPACE: &str = "courier";
 
-/// The children of one family by the key that they count, in the order of the closed set.
-///
-/// The sets are small (15 at most), so a search along them costs less than a hash.
+/// The children of one family with their keys. The label sets are small (15 at most): a linear search costs less than
+/// a hash.
 #[derive(Debug)]
 pub(crate) struct Children<K, M>(Vec<(K, M)>);
 
 impl<K: Copy + PartialEq, M> Children<K, M> {
-    /// The child of a key; `None` only for what is outside of the closed set.
+    /// `None` only for a key outside the closed set.
     fn get(&self, key: K) -> Option<&M> {
         self.0.iter().find(|(known, _)| *known == key).map(|(_, child)| child)
     }
@@ -26,22 +25,20 @@ impl<K: Copy + PartialEq, M> Children<K, M> {
 
 impl<K: Copy + PartialEq> Children<K, IntCounter> {
     pub(super) fn inc(&self, key: K) {
-        if let Some(counter) = self.get(key) {
-            counter.inc();
-        }
+        self.inc_by(key, 1);
     }
 
-    pub(super) fn inc_by(&self, key: K, more: u64) {
+    pub(super) fn inc_by(&self, key: K, increment: u64) {
         if let Some(counter) = self.get(key) {
-            counter.inc_by(more);
+            counter.inc_by(increment);
         }
     }
 }
 
 impl<K: Copy + PartialEq> Children<K, IntGauge> {
-    pub(super) fn set(&self, key: K, yes: bool) {
+    pub(super) fn set(&self, key: K, value: bool) {
         if let Some(gauge) = self.get(key) {
-            gauge.set(i64::from(yes));
+            gauge.set(i64::from(value));
         }
     }
 }
@@ -54,10 +51,10 @@ impl<K: Copy + PartialEq> Children<K, Histogram> {
     }
 }
 
-/// Name and help of a family; the name without its prefix.
-pub(super) type Words = (&'static str, &'static str);
+/// The name of a family, without its prefix, and its help text.
+pub(super) type NameAndHelp = (&'static str, &'static str);
 
-/// Declares families in one registry. Fails when a name is taken or not allowed, so never after the first test.
+/// Registers families in one registry; fails if a name is taken or invalid.
 pub(super) struct Families<'a>(pub(super) &'a Registry);
 
 impl Families<'_> {
@@ -66,65 +63,65 @@ impl Families<'_> {
         Ok(family)
     }
 
-    pub(super) fn counter(&self, words: Words) -> Result<IntCounter, Error> {
-        self.register(IntCounter::with_opts(opts(words))?)
+    pub(super) fn counter(&self, name: NameAndHelp) -> Result<IntCounter, Error> {
+        self.register(IntCounter::with_opts(opts(name))?)
     }
 
-    pub(super) fn gauge(&self, words: Words) -> Result<IntGauge, Error> {
-        self.register(IntGauge::with_opts(opts(words))?)
+    pub(super) fn gauge(&self, name: NameAndHelp) -> Result<IntGauge, Error> {
+        self.register(IntGauge::with_opts(opts(name))?)
     }
 
-    pub(super) fn fractional_gauge(&self, words: Words) -> Result<Gauge, Error> {
-        self.register(Gauge::with_opts(opts(words))?)
+    pub(super) fn float_gauge(&self, name: NameAndHelp) -> Result<Gauge, Error> {
+        self.register(Gauge::with_opts(opts(name))?)
     }
 
-    pub(super) fn histogram(&self, words: Words, bounds_s: &[f64]) -> Result<Histogram, Error> {
-        self.register(Histogram::with_opts(histogram_opts(words, bounds_s))?)
+    pub(super) fn histogram(&self, name: NameAndHelp, bounds_s: &[f64]) -> Result<Histogram, Error> {
+        self.register(Histogram::with_opts(histogram_opts(name, bounds_s))?)
     }
 
     pub(super) fn counters<'k, K, const N: usize>(
         &self,
-        words: Words,
+        name: NameAndHelp,
         labels: [&str; N],
         keys: impl IntoIterator<Item = (K, [&'k str; N])>,
     ) -> Result<Children<K, IntCounter>, Error> {
-        let family = self.register(IntCounterVec::new(opts(words), &labels)?)?;
+        let family = self.register(IntCounterVec::new(opts(name), &labels)?)?;
         children(keys, |values| family.get_metric_with_label_values(values))
     }
 
     pub(super) fn gauges<K, const N: usize>(
         &self,
-        words: Words,
+        name: NameAndHelp,
         labels: [&str; N],
         keys: impl IntoIterator<Item = (K, [&'static str; N])>,
     ) -> Result<Children<K, IntGauge>, Error> {
-        let family = self.register(IntGaugeVec::new(opts(words), &labels)?)?;
+        let family = self.register(IntGaugeVec::new(opts(name), &labels)?)?;
         children(keys, |values| family.get_metric_with_label_values(values))
     }
 
     pub(super) fn histograms<K, const N: usize>(
         &self,
-        words: Words,
+        name: NameAndHelp,
         bounds_s: &[f64],
         labels: [&str; N],
         keys: impl IntoIterator<Item = (K, [&'static str; N])>,
     ) -> Result<Children<K, Histogram>, Error> {
-        let family = self.register(HistogramVec::new(histogram_opts(words, bounds_s), &labels)?)?;
+        let family = self.register(HistogramVec::new(histogram_opts(name, bounds_s), &labels)?)?;
         children(keys, |values| family.get_metric_with_label_values(values))
     }
 }
 
-fn opts((name, help): Words) -> Opts {
+fn opts((name, help): NameAndHelp) -> Opts {
     Opts::new(name, help).namespace(NAMESPACE)
 }
 
-fn histogram_opts(words: Words, bounds_s: &[f64]) -> HistogramOpts {
-    HistogramOpts { common_opts: opts(words), buckets: bounds_s.to_vec() }
+fn histogram_opts(name: NameAndHelp, bounds_s: &[f64]) -> HistogramOpts {
+    HistogramOpts { common_opts: opts(name), buckets: bounds_s.to_vec() }
 }
 
 fn children<'k, K, M, const N: usize>(
     keys: impl IntoIterator<Item = (K, [&'k str; N])>,
-    resolve: impl Fn(&[&str]) -> Result<M, Error>,
+    child: impl Fn(&[&str]) -> Result<M, Error>,
 ) -> Result<Children<K, M>, Error> {
-    keys.into_iter().map(|(key, values)| Ok((key, resolve(&values)?))).collect::<Result<_, _>>().map(Children)
+    keys.into_iter().map(|(key, values)| Ok((key, child(&values)?))).collect::<Result<_, _>>().map(Children)
 }

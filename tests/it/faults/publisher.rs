@@ -13,7 +13,7 @@ use edna_courier::{
     },
     gate::Gate,
     ports::{Outbox, PublishError, Random},
-    telemetry::{Limits, Telemetry},
+    telemetry::{Telemetry, TelemetryLimits},
 };
 use futures_util::future::join_all;
 use lapin::{BasicProperties, tcp::OwnedTLSConfig, types::AMQPValue};
@@ -67,7 +67,7 @@ impl Fates {
 async fn each_message_of_a_batch_is_told_its_own_fate() {
     let fates = Arc::new(Fates::new().await);
     let (gate, stop) = (Gate::default(), CancellationToken::new());
-    let telemetry = Telemetry::new(gate.clone(), Limits { max_in_flight: 1, prefetch: 1 }, &Tiers::default());
+    let telemetry = Telemetry::new(TelemetryLimits { max_in_flight: 1, prefetch: 1 }, &Tiers::default());
     let proxy = Proxy::amqp(fates.queues.broker().host_and_port()).await;
     // Every return is there before the first confirm: nothing tells any more which belongs to which.
     proxy.withhold_confirms();

@@ -1,0 +1,92 @@
+//! The state of the broker's connections, consumer and topology as plain data.
+
+use jiff::Timestamp;
+
+/// The purpose of a broker connection; two connections, so that a blocked publisher cannot block acks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Receives commands and acknowledges them.
+    Consume,
+    /// Publishes events and dead letters.
+    Publish,
+}
+
+impl Role {
+    /// Both roles, for closed label sets.
+    pub const ALL: [Self; 2] = [Self::Consume, Self::Publish];
+
+    /// The label in metrics, logs and `/status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Consume => "consume",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+/// The state of one connection to the broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionStatus {
+    /// When the connection was opened; `None` while it is down.
+    pub connected_since: Option<Timestamp>,
+    /// The last problem and its time; kept after a reconnect.
+    pub last_problem: Option<(Timestamp, String)>,
+    was_connected: bool,
+}
+
+impl ConnectionStatus {
+    /// Whether the connection is up now.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        self.connected_since.is_some()
+    }
+
+    /// Returns whether this is a reconnect.
+    pub(super) fn connected(&mut self, at: Timestamp) -> bool {
+        self.connected_since = Some(at);
+        std::mem::replace(&mut self.was_connected, true)
+    }
+
+    pub(super) fn disconnected(&mut self, at: Timestamp, problem: &str) {
+        self.connected_since = None;
+        self.last_problem = Some((at, problem.to_owned()));
+    }
+}
+
+/// The state of the broker as the daemon knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BrokerStatus {
+    consume: ConnectionStatus,
+    publish: ConnectionStatus,
+    /// Whether the broker delivers commands to this daemon.
+    pub consumer_active: bool,
+    /// Consumers of the command queue, including this daemon, at the last count; 0 before the first count.
+    pub consumers: u32,
+    /// What the topology lacks; `None` if nothing is known to be missing.
+    pub topology_problem: Option<String>,
+}
+
+impl BrokerStatus {
+    /// The connection of a role.
+    #[must_use]
+    pub const fn connection(&self, role: Role) -> &ConnectionStatus {
+        match role {
+            Role::Consume => &self.consume,
+            Role::Publish => &self.publish,
+        }
+    }
+
+    pub(super) const fn connection_mut(&mut self, role: Role) -> &mut ConnectionStatus {
+        match role {
+            Role::Consume => &mut self.consume,
+            Role::Publish => &mut self.publish,
+        }
+    }
+
+    /// Whether both connections are up.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        Role::ALL.into_iter().all(|role| self.connection(role).is_connected())
+    }
+}
