@@ -14,14 +14,14 @@ use super::url::{Deployment, RedisUrl};
 
 /// A connection to a server or a Cluster; clones share it.
 #[derive(Clone)]
-pub(super) enum Connection {
+pub(super) enum RedisConnection {
     /// To a single server, or to the master that Sentinel names.
     Server(MultiplexedConnection),
     /// Follows the slots of a Cluster.
     Cluster(ClusterConnection),
 }
 
-impl Connection {
+impl RedisConnection {
     /// Connects; with Sentinel, asks for the master first.
     pub(super) async fn open(url: &RedisUrl, timeout: Duration) -> RedisResult<Self> {
         // Every call has its own timeout; a second one in the client would only add timers.

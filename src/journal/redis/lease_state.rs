@@ -4,7 +4,7 @@ use std::{sync::Mutex, time::Duration};
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{connection::Connection, error::RedisCallError};
+use super::{connection::RedisConnection, error::RedisCallError};
 use crate::{
     journal::event::{EventListener, JournalEvent},
     ports::JournalUnavailable,
@@ -19,7 +19,7 @@ pub(super) struct LeaseState {
 }
 
 struct LeaseStatus {
-    connection: Option<Connection>,
+    connection: Option<RedisConnection>,
     /// Counts connections, so that the failure of an earlier one does not close the present one.
     generation: u64,
     /// Our lease certainly lasts until then, by the monotonic clock.
@@ -36,7 +36,7 @@ struct LeaseStatus {
 
 /// A usable connection.
 pub(super) struct ReadyConnection {
-    pub(super) connection: Connection,
+    pub(super) connection: RedisConnection,
     pub(super) generation: u64,
 }
 
@@ -115,7 +115,7 @@ impl LeaseState {
     }
 
     /// Publishes a connection that has been verified.
-    pub(super) fn set_connected(&self, connection: Connection, takeover_delay: Duration) {
+    pub(super) fn set_connected(&self, connection: RedisConnection, takeover_delay: Duration) {
         let mut status = lock(&self.status);
         status.connection = Some(connection);
         status.generation += 1;
@@ -145,7 +145,7 @@ impl LeaseState {
     }
 
     /// Makes every later call fail; returns the last connection.
-    pub(super) fn close(&self) -> Option<Connection> {
+    pub(super) fn close(&self) -> Option<RedisConnection> {
         let mut status = lock(&self.status);
         "it has been closed".clone_into(&mut status.unavailable_reason);
         status.is_unavailable_reported = true;

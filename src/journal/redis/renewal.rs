@@ -8,7 +8,7 @@ use redis::cmd;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{
-    connection::Connection,
+    connection::RedisConnection,
     error::RedisCallError,
     script::{WITHDRAW_START, WRITE_LEASE},
     server_info::ServerInfo,
@@ -52,14 +52,14 @@ impl RedisJournalState {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, RedisCallError> {
+    async fn connect(&self) -> Result<RedisConnection, RedisCallError> {
         let connect_timeout = self.timings.connect_timeout;
-        let opening = Connection::open(&self.url, self.timings.call_timeout);
+        let opening = RedisConnection::open(&self.url, self.timings.call_timeout);
         let opened = timeout(connect_timeout, opening).await.map_err(|_| self.timed_out(connect_timeout))?;
         opened.map_err(|error| self.call_error(&error))
     }
 
-    async fn renew_lease(&self, connection: &mut Connection) -> Result<(), RedisCallError> {
+    async fn renew_lease(&self, connection: &mut RedisConnection) -> Result<(), RedisCallError> {
         // The lease begins in Redis no earlier than this.
         let sent = Instant::now();
         self.write_lease(connection, &self.owner_key(self.owner.as_bytes())).await?;
@@ -67,14 +67,14 @@ impl RedisJournalState {
         Ok(())
     }
 
-    async fn write_lease(&self, connection: &mut Connection, key: &str) -> Result<(), RedisCallError> {
+    async fn write_lease(&self, connection: &mut RedisConnection, key: &str) -> Result<(), RedisCallError> {
         let lease_ms = self.timings.lease.as_millis().to_string();
         let args = [self.owner.as_bytes(), lease_ms.as_bytes()];
         self.with_timeout(WRITE_LEASE.run(connection, key, &args)).await.map(drop)
     }
 
     /// Withdraws the starts whose replies were lost or whose callers were cancelled.
-    async fn withdraw_unconfirmed(&self, connection: &Connection) -> Result<(), RedisCallError> {
+    async fn withdraw_unconfirmed(&self, connection: &RedisConnection) -> Result<(), RedisCallError> {
         let withdrawals = self.attempts.take_unconfirmed().into_iter().map(async |(key, number)| {
             let (mut connection, number_text) = (connection.clone(), number.to_string());
             let ttl_ms = self.timings.withdrawal_ttl.as_millis().to_string();
@@ -90,7 +90,7 @@ impl RedisJournalState {
     /// Starts the period of doubt if the server is not the one of last time, as it may have lost the last writes or all.
     async fn check_server(
         &self,
-        connection: &mut Connection,
+        connection: &mut RedisConnection,
         reported_weaknesses: &mut BTreeSet<&'static str>,
     ) -> Result<(), RedisCallError> {
         if self.url.is_cluster() {
@@ -114,7 +114,7 @@ impl RedisJournalState {
         Ok(())
     }
 
-    async fn check_completeness(&self, connection: &mut Connection) -> Result<(), RedisCallError> {
+    async fn check_completeness(&self, connection: &mut RedisConnection) -> Result<(), RedisCallError> {
         let in_doubt: bool = self.with_timeout(connection.query(cmd("EXISTS").arg(self.key("doubt")))).await?;
         self.lease.set_complete(!in_doubt && !self.url.is_cluster());
         Ok(())

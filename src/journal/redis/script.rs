@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use redis::{ErrorKind, RedisResult, ServerErrorKind, cmd};
 
-use super::connection::Connection;
+use super::connection::RedisConnection;
 
 macro_rules! script {
     ($(#[$doc:meta])* $name:ident, $file:literal) => {
@@ -44,7 +44,12 @@ impl LuaScript {
     }
 
     /// Runs the script on one key.
-    pub(super) async fn run(&self, connection: &mut Connection, key: &str, args: &[&[u8]]) -> RedisResult<ScriptReply> {
+    pub(super) async fn run(
+        &self,
+        connection: &mut RedisConnection,
+        key: &str,
+        args: &[&[u8]],
+    ) -> RedisResult<ScriptReply> {
         match self.call(connection, ("EVALSHA", &self.hash), key, args).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.call(connection, ("EVAL", self.source), key, args).await
@@ -55,7 +60,7 @@ impl LuaScript {
 
     async fn call(
         &self,
-        connection: &mut Connection,
+        connection: &mut RedisConnection,
         (command, script): (&str, &str),
         key: &str,
         args: &[&[u8]],

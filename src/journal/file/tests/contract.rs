@@ -4,22 +4,22 @@ use std::mem;
 
 use jiff::Timestamp;
 
-use super::{fixture::tiny_segments, temp_dir::TempDir};
+use super::{fixture::tiny_segments, temp_dir::JournalTempDir};
 use crate::journal::{
     file::{FileJournal, settings::FileJournalTuning},
     tests::contract::{JournalFixture, contract_tests},
 };
 
 /// A directory with one owner at a time. A crashed owner keeps its directory; the next one gets a copy.
-struct CrashingOwners {
+struct FileJournalOwners {
     tuning: FileJournalTuning,
-    current: TempDir,
-    former: Vec<TempDir>,
+    current: JournalTempDir,
+    former: Vec<JournalTempDir>,
 }
 
-impl CrashingOwners {
+impl FileJournalOwners {
     fn new(tuning: FileJournalTuning) -> Self {
-        Self { tuning, current: TempDir::new(), former: Vec::new() }
+        Self { tuning, current: JournalTempDir::new(), former: Vec::new() }
     }
 
     fn open_current(&self) -> FileJournal {
@@ -28,7 +28,7 @@ impl CrashingOwners {
     }
 }
 
-impl JournalFixture for CrashingOwners {
+impl JournalFixture for FileJournalOwners {
     type Journal = FileJournal;
 
     async fn open(&mut self) -> FileJournal {
@@ -45,11 +45,11 @@ impl JournalFixture for CrashingOwners {
 mod usual_segments {
     use super::*;
 
-    contract_tests!(CrashingOwners::new(FileJournalTuning::for_size(1 << 30)));
+    contract_tests!(FileJournalOwners::new(FileJournalTuning::for_size(1 << 30)));
 }
 
 mod small_segments {
     use super::*;
 
-    contract_tests!(CrashingOwners::new(tiny_segments()));
+    contract_tests!(FileJournalOwners::new(tiny_segments()));
 }

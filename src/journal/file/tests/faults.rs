@@ -2,7 +2,7 @@
 
 use std::{fs, thread};
 
-use super::{faulty_disk::DiskFault, fixture::FileJournalFixture, temp_dir::TempDir};
+use super::{faulty_disk::DiskFault, fixture::FileJournalFixture, temp_dir::JournalTempDir};
 use crate::{
     domain::journal::Record,
     journal::tests::contract::{WAITING, key, outcome},
@@ -137,7 +137,7 @@ async fn removed_directory_is_detected_and_not_recreated() {
 async fn restored_directory_is_used_again() {
     let fixture = FileJournalFixture::new();
     let journal = fixture.open();
-    let elsewhere = TempDir::new();
+    let elsewhere = JournalTempDir::new();
     fs::rename(fixture.dir.path(), elsewhere.path()).expect("moved");
     let mut number = 0;
     while journal.record_outcome(&key(&format!("id-{number}")), outcome("{}")).await.is_ok() {

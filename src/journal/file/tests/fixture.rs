@@ -12,7 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{faulty_disk::FaultyDisk, temp_dir::TempDir};
+use super::{faulty_disk::FaultyDisk, temp_dir::JournalTempDir};
 use crate::journal::{
     JournalEvent,
     file::{FileJournal, FileJournalSettings, OpenError, directory, settings::FileJournalTuning},
@@ -34,7 +34,7 @@ pub(super) fn tiny_segments() -> FileJournalTuning {
 
 /// A journal's directory, disk and clocks.
 pub(super) struct FileJournalFixture {
-    pub(super) dir: TempDir,
+    pub(super) dir: JournalTempDir,
     pub(super) disk: Arc<FaultyDisk>,
     pub(super) tuning: FileJournalTuning,
     pub(super) settings: FileJournalSettings,
@@ -45,10 +45,10 @@ pub(super) struct FileJournalFixture {
 
 impl FileJournalFixture {
     pub(super) fn new() -> Self {
-        Self::at(TempDir::new())
+        Self::at(JournalTempDir::new())
     }
 
-    pub(super) fn at(dir: TempDir) -> Self {
+    pub(super) fn at(dir: JournalTempDir) -> Self {
         let disk = Arc::new(FaultyDisk::default());
         let (clock_ms, elapsed_ms) = (Arc::new(AtomicI64::new(BEGIN_MS)), Arc::new(AtomicU64::new(0)));
         let read_elapsed = Arc::clone(&elapsed_ms);

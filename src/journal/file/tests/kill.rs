@@ -10,7 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::temp_dir::TempDir;
+use super::temp_dir::JournalTempDir;
 use crate::{
     domain::journal::Record,
     journal::{
@@ -46,7 +46,7 @@ async fn child_process_writes_until_killed() {
 
 #[tokio::test]
 async fn killed_process_keeps_every_confirmed_record() {
-    let dir = TempDir::new();
+    let dir = JournalTempDir::new();
     let test = "journal::file::tests::kill::child_process_writes_until_killed";
     for round in 1..=3 {
         let mut child = Command::new(env::current_exe().expect("this test"))
@@ -71,7 +71,7 @@ async fn killed_process_keeps_every_confirmed_record() {
     }
 }
 
-async fn check(dir: &TempDir, confirmed: &[String]) {
+async fn check(dir: &JournalTempDir, confirmed: &[String]) {
     let journal = FileJournal::open(&dir.settings(), Timestamp::now, |_| {}).expect("a journal");
     for line in confirmed {
         let (step, id) = line.trim_start_matches("confirmed ").split_once(' ').expect("two words");

@@ -11,9 +11,9 @@ use uuid::Uuid;
 use crate::journal::FileJournalSettings;
 
 /// A directory that is removed on drop.
-pub(super) struct TempDir(PathBuf);
+pub(super) struct JournalTempDir(PathBuf);
 
-impl TempDir {
+impl JournalTempDir {
     /// Chooses a path; the directory is not created.
     pub(super) fn new() -> Self {
         Self(std::env::temp_dir().join(format!("edna-journal-{}", Uuid::new_v4())))
@@ -40,7 +40,7 @@ impl TempDir {
     }
 }
 
-impl Drop for TempDir {
+impl Drop for JournalTempDir {
     fn drop(&mut self) {
         // A journal that was just dropped may still write an index.
         let is_gone = |_: &u32| !self.0.exists() || fs::remove_dir_all(&self.0).is_ok();

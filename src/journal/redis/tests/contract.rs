@@ -10,13 +10,13 @@ use crate::journal::{
 };
 
 /// Owners of one prefix, one after the other.
-struct CrashingOwners {
+struct RedisJournalOwners {
     url: String,
     prefix: String,
     current: Option<TestOwner>,
 }
 
-impl CrashingOwners {
+impl RedisJournalOwners {
     fn new(url: String) -> Self {
         Self { url, prefix: prefix(), current: None }
     }
@@ -27,7 +27,7 @@ impl CrashingOwners {
     }
 }
 
-impl JournalFixture for CrashingOwners {
+impl JournalFixture for RedisJournalOwners {
     type Journal = RedisJournal;
 
     async fn open(&mut self) -> RedisJournal {
@@ -45,11 +45,11 @@ impl JournalFixture for CrashingOwners {
 mod single_server {
     use super::*;
 
-    contract_tests!(CrashingOwners::new(shared_redis().url()));
+    contract_tests!(RedisJournalOwners::new(shared_redis().url()));
 }
 
 mod cluster {
     use super::*;
 
-    contract_tests!(CrashingOwners::new(shared_cluster().url()));
+    contract_tests!(RedisJournalOwners::new(shared_cluster().url()));
 }
