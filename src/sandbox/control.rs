@@ -1,4 +1,4 @@
-//! The rest of the sandbox's paths: login, script, tokens and what was received.
+//! The control paths: login, script, token and received requests.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
 use super::{
-    answer,
-    outgoing::Desk,
-    received::{Filter, Listing},
+    received::{Listing, ReceivedFilter},
+    response,
     script::Rule,
+    state::SandboxState,
 };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Login {
+struct LoginRequest {
     login: String,
     password: String,
     #[serde(default, rename = "locale")]
@@ -31,67 +31,70 @@ pub(super) struct Login {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewToken {
+struct TokenRequest {
     token: String,
 }
 
-/// Issues a token. As in the API's sample, the token of the body has the prefix already and the header has it twice.
-pub(super) async fn login(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
-    let Ok(given) = serde_json::from_slice::<Login>(&body) else {
-        return answer::problem(StatusCode::BAD_REQUEST, "the body is not {\"login\": …, \"password\": …}");
+/// Issues a token. As in the API's sample, the token in the body already has the prefix, and the header has it twice.
+pub(super) async fn login(State(state): State<Arc<SandboxState>>, body: Bytes) -> Response {
+    let Ok(request) = serde_json::from_slice::<LoginRequest>(&body) else {
+        return response::problem(StatusCode::BAD_REQUEST, "the body is not {\"login\": …, \"password\": …}");
     };
-    if !fits(desk.options.login.as_ref(), &given) {
-        return answer::problem(StatusCode::UNAUTHORIZED, "the login or the password is wrong");
+    if !is_correct(state.options.login.as_ref(), &request) {
+        return response::problem(StatusCode::UNAUTHORIZED, "the login or the password is wrong");
     }
-    let token = format!("Bearer {}", desk.tokens.issue());
+    let token = format!("Bearer {}", state.tokens.issue());
     let header: (HeaderName, String) = (header::AUTHORIZATION, format!("Bearer {token}"));
     let body = json!({ "userId": 1, "login": null, "token": token, "role": "INTEGRATOR" });
     ([header], Json(body)).into_response()
 }
 
-fn fits(expected: Option<&(String, SecretString)>, given: &Login) -> bool {
-    expected.is_none_or(|(login, password)| given.login == *login && given.password == password.expose_secret())
+fn is_correct(expected: Option<&(String, SecretString)>, request: &LoginRequest) -> bool {
+    expected.is_none_or(|(login, password)| request.login == *login && request.password == password.expose_secret())
 }
 
-/// Queues rules, all or none.
-pub(super) async fn add_rules(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
-    let rules = match read::<Vec<Rule>>(&body) {
+/// Queues all rules or none.
+pub(super) async fn add_rules(State(state): State<Arc<SandboxState>>, body: Bytes) -> Response {
+    let rules = match parse::<Vec<Rule>>(&body) {
         Ok(rules) => rules,
-        Err(mistake) => return answer::problem(StatusCode::BAD_REQUEST, &mistake),
+        Err(error) => return response::problem(StatusCode::BAD_REQUEST, &error),
     };
-    match desk.script.add(rules) {
+    match state.script.add(rules) {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(full) => answer::problem(StatusCode::CONFLICT, &full.to_string()),
+        Err(full) => response::problem(StatusCode::CONFLICT, &full.to_string()),
     }
 }
 
-pub(super) async fn clear_rules(State(desk): State<Arc<Desk>>) -> StatusCode {
-    desk.script.clear();
+pub(super) async fn clear_rules(State(state): State<Arc<SandboxState>>) -> StatusCode {
+    state.script.clear();
     StatusCode::NO_CONTENT
 }
 
-/// Accepts this token and no other.
-pub(super) async fn set_token(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
-    match serde_json::from_slice::<NewToken>(&body) {
-        Ok(new) if !new.token.is_empty() => {
-            desk.tokens.set(new.token.into());
+/// Accepts only this token.
+pub(super) async fn set_token(State(state): State<Arc<SandboxState>>, body: Bytes) -> Response {
+    match serde_json::from_slice::<TokenRequest>(&body) {
+        Ok(request) if !request.token.is_empty() => {
+            state.tokens.set(request.token.into());
             StatusCode::NO_CONTENT.into_response()
         }
-        _ => answer::problem(StatusCode::BAD_REQUEST, "the body is not {\"token\": …}, without a prefix"),
+        _ => response::problem(StatusCode::BAD_REQUEST, "the body is not {\"token\": …}, without a prefix"),
     }
 }
 
-pub(super) async fn received(State(desk): State<Arc<Desk>>, Query(filter): Query<Filter>) -> Json<Listing> {
-    Json(desk.received().list(&filter))
+pub(super) async fn received(
+    State(state): State<Arc<SandboxState>>,
+    Query(filter): Query<ReceivedFilter>,
+) -> Json<Listing> {
+    Json(state.received().list(&filter))
 }
 
-pub(super) async fn clear_received(State(desk): State<Arc<Desk>>) -> StatusCode {
-    desk.received().clear();
+pub(super) async fn clear_received(State(state): State<Arc<SandboxState>>) -> StatusCode {
+    state.received().clear();
     StatusCode::NO_CONTENT
 }
 
-/// Whatever the content type, so that `curl -d` will do. The error names the place.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+/// Parses JSON whatever the content type, so that `curl -d` works. The error names the path.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| format!("at {}: {}", error.path(), error.inner()))?;

@@ -1,28 +1,28 @@
-//! Actions written into the text of a message, for demos: `Hello [[status=503,retryAfter=2,times=2]]`.
+//! Actions in the text of a message, for demos: `Hello [[status=503,retryAfter=2,times=2]]`.
 //!
-//! Inside the brackets stand the words of an [`Action`], separated by commas, with their values after `=`. With
-//! `times=2` the marker works on the first two attempts of this text to this device, else on every one. Of several
-//! markers the first that still works counts, so `[[status=503,times=1]][[cut,times=2]]` is a sequence. Brackets around
-//! anything else are plain text.
+//! A marker holds the fields of an [`Action`], separated by commas, with their values after `=`. With `times=2` it
+//! applies to the first two attempts at this text to this device, without it to every attempt. Of several markers the
+//! first that still applies wins: `[[status=503,times=1]][[cut,times=2]]` is a sequence. Brackets around anything else
+//! are plain text.
 
 use serde_json::{Map, Value};
 
-use super::action::{Action, WORDS};
+use super::action::{Action, FIELDS};
 
-/// More markers than these are plain text.
+/// Further markers are plain text.
 const MAX_MARKERS: usize = 8;
 
-/// The one word that is not of the action.
+/// The only field that is not a field of the action.
 const TIMES: &str = "times";
 
-/// A marker that can't be read. It does not quote the text.
+/// A marker that cannot be parsed. The error does not quote the text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unreadable;
+pub(super) struct MalformedMarker;
 
-/// What the text asks for on this attempt, counted from 1.
-pub(super) fn action(text: &str, attempt: u32) -> Result<Option<Action>, Unreadable> {
+/// The action that the text holds for this attempt, counted from 1.
+pub(super) fn action(text: &str, attempt: u32) -> Result<Option<Action>, MalformedMarker> {
     for marker in markers(text).take(MAX_MARKERS) {
-        let (action, times) = read(marker)?;
+        let (action, times) = parse(marker)?;
         if times.is_none_or(|times| u64::from(attempt) <= times) {
             return Ok(Some(action));
         }
@@ -30,30 +30,30 @@ pub(super) fn action(text: &str, attempt: u32) -> Result<Option<Action>, Unreada
     Ok(None)
 }
 
-/// What stands between brackets and begins with a word of a marker.
+/// The texts in double brackets that begin with a field of a marker.
 fn markers(text: &str) -> impl Iterator<Item = &str> {
     let bracketed = text.split("[[").skip(1).filter_map(|rest| rest.split_once("]]"));
     bracketed.map(|(inside, _)| inside).filter(|inside| {
         let first = inside.split([',', '=']).next().unwrap_or_default();
-        first.trim() == TIMES || WORDS.contains(&first.trim())
+        first.trim() == TIMES || FIELDS.contains(&first.trim())
     })
 }
 
-fn read(marker: &str) -> Result<(Action, Option<u64>), Unreadable> {
+fn parse(marker: &str) -> Result<(Action, Option<u64>), MalformedMarker> {
     let mut fields: Map<String, Value> = marker.split(',').map(field).collect();
     let times = match fields.remove(TIMES) {
-        Some(times) => Some(times.as_u64().ok_or(Unreadable)?),
+        Some(times) => Some(times.as_u64().ok_or(MalformedMarker)?),
         None => None,
     };
-    let action = serde_json::from_value(Value::Object(fields)).map_err(|_| Unreadable)?;
+    let action = serde_json::from_value(Value::Object(fields)).map_err(|_| MalformedMarker)?;
     Ok((action, times))
 }
 
-/// `word=value`, or a word alone, which is true.
-fn field(written: &str) -> (String, Value) {
-    match written.split_once('=') {
-        Some((word, value)) => (word.trim().to_owned(), number_or_text(value.trim())),
-        None => (written.trim().to_owned(), Value::Bool(true)),
+/// `name=value`, or a name alone, which means true.
+fn field(text: &str) -> (String, Value) {
+    match text.split_once('=') {
+        Some((name, value)) => (name.trim().to_owned(), number_or_text(value.trim())),
+        None => (text.trim().to_owned(), Value::Bool(true)),
     }
 }
 
@@ -66,62 +66,63 @@ mod tests {
     use axum::http::StatusCode;
     use proptest::prelude::*;
 
-    use super::{super::action::Answer, *};
+    use super::*;
+    use crate::sandbox::action::ScriptedResponse;
 
-    fn answer(text: &str, attempt: u32) -> Option<Answer> {
-        action(text, attempt).unwrap().map(|action| action.answer)
+    fn response(text: &str, attempt: u32) -> Option<ScriptedResponse> {
+        action(text, attempt).unwrap().map(|action| action.response)
     }
 
     #[test]
-    fn every_word_is_one_of_an_action() {
-        for word in WORDS {
-            let error = serde_json::from_str::<Action>(&format!("{{\"{word}\": {{}}}}")).unwrap_err();
-            assert!(!error.to_string().contains("unknown field"), "{word}: {error}");
+    fn every_marker_field_is_an_action_field() {
+        for field in FIELDS {
+            let error = serde_json::from_str::<Action>(&format!("{{\"{field}\": {{}}}}")).unwrap_err();
+            assert!(!error.to_string().contains("unknown field"), "{field}: {error}");
         }
     }
 
     #[test]
-    fn brackets_around_anything_else_are_plain_text() {
+    fn brackets_without_a_known_field_are_plain_text() {
         for text in ["", "[[", "]]", "[[]]", "[[ ]]", "[hang]", "[[hang", "[[hello]]", "[[statsu=500]]", "]]hang[["] {
             assert_eq!(action(text, 1), Ok(None), "{text}");
         }
     }
 
     #[test]
-    fn a_marker_with_a_mistake_is_told_and_not_passed_over() {
+    fn marker_with_a_mistake_is_malformed() {
         for text in
             ["[[status]]", "[[status=99]]", "[[hang,cut]]", "[[hang,tmies=2]]", "[[hang,times=x]]", "[[times=1]]"]
         {
-            assert_eq!(action(text, 1), Err(Unreadable), "{text}");
+            assert_eq!(action(text, 1), Err(MalformedMarker), "{text}");
         }
     }
 
     #[test]
-    fn the_first_marker_that_still_works_counts() {
+    fn first_marker_that_still_applies_wins() {
         let text = "a [[times=1, hang]] b [[ cut , times = 3 ]] c";
         assert_eq!(
-            [1, 2, 3, 4].map(|attempt| answer(text, attempt)),
-            [Some(Answer::Hang), Some(Answer::Cut), Some(Answer::Cut), None]
+            [1, 2, 3, 4].map(|attempt| response(text, attempt)),
+            [Some(ScriptedResponse::Hang), Some(ScriptedResponse::Cut), Some(ScriptedResponse::Cut), None]
         );
     }
 
     #[test]
-    fn markers_have_a_limit() {
+    fn markers_beyond_the_limit_are_plain_text() {
         let text = "[[hang,times=0]]".repeat(MAX_MARKERS) + "[[cut]]";
-        assert_eq!(answer(&text, 1), None);
+        assert_eq!(response(&text, 1), None);
     }
 
     #[test]
-    fn values_are_numbers_or_texts() {
+    fn marker_values_are_numbers_or_texts() {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let body = Some(Value::from("down"));
-        let expected = Answer::Status { status, retry_after: Some(30.into()), body };
-        assert_eq!(answer("[[status=503,retryAfter=30,body=down]]", 9), Some(expected));
+        let expected = ScriptedResponse::Status { status, retry_after: Some(30.into()), body };
+        assert_eq!(response("[[status=503,retryAfter=30,body=down]]", 9), Some(expected));
     }
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "(\\[\\[|\\]\\]|[=,]|status|times|hang|delay|[0-9]{1,20}|\\PC){0,40}", attempt: u32) {
+        fn action_of_any_text_does_not_panic(text in "(\\[\\[|\\]\\]|[=,]|status|times|hang|delay|[0-9]{1,20}|\\PC){0,40}", attempt: u32) {
             drop(action(&text, attempt));
         }
     }

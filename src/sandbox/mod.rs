@@ -2,32 +2,33 @@
 //!
 //! | request | does |
 //! |---|---|
-//! | `POST /api/v1/messages/outgoing-to-device` | the send method (the path is a setting): the documented answer; 401, 415, 413, 400 |
-//! | `POST /api/auth/login` | issues a token, accepted beside the ones before |
-//! | `GET /received` | what arrived, a [`Listing`]; `?deviceAddress=` (the very address), `?text=` (a part), `?limit=` (the latest) |
-//! | `DELETE /received` | forgets it, the counts and the attempts too |
+//! | `POST /api/v1/messages/outgoing-to-device` | the send method (the path is a setting): the documented response, or 401, 415, 413, 400 |
+//! | `POST /api/auth/login` | issues a token in addition to the accepted ones |
+//! | `GET /received` | the received requests, a [`Listing`]; `?deviceAddress=` (exact), `?text=` (a part), `?limit=` (the latest) |
+//! | `DELETE /received` | removes them with all counts |
 //! | `POST /script` | queues a JSON list of rules, see [`Rule`] and [`Action`] |
-//! | `DELETE /script` | forgets them |
-//! | `POST /token` | `{"token": …}`: from now on this token and no other |
+//! | `DELETE /script` | removes the queued rules |
+//! | `POST /token` | `{"token": …}`: accepts only this token |
 //! | `GET /healthz` | 200 |
 //!
-//! A request that the API itself would refuse is refused before any rule sees it. Without a rule for it, the text of a
-//! message may say what happens to it: `[[status=500]]`, `[[status=503,retryAfter=2,times=2]]`, `[[delay=250ms]]`,
-//! `[[hang]]`, `[[cut]]`, `[[cutBefore]]`, `[[unauthorized,times=1]]`, `[[wrongBody]]`, `[[slowBody=2s]]`. The words are
-//! those of [`Action`]; `times=2` means the first two attempts at this text to this device, else it is every one; of
-//! several markers the first that still works counts.
+//! A request that the API itself would refuse is refused before the rules. If no rule matches, a marker in the text of
+//! the message sets the action: `[[status=500]]`, `[[status=503,retryAfter=2,times=2]]`, `[[delay=250ms]]`, `[[hang]]`,
+//! `[[cut]]`, `[[cutBefore]]`, `[[unauthorized,times=1]]`, `[[wrongBody]]`, `[[slowBody=2s]]`. The fields are those of
+//! [`Action`]; `times=2` applies to the first two attempts at this text to this device, without it to every attempt. Of
+//! several markers the first that still applies wins.
 //!
-//! Everything has a limit: connections, bytes of a body, rules, records and their bytes, tokens, delays.
+//! Connections, body sizes, rules, kept requests, tokens and delays are limited.
 
 mod action;
-mod answer;
-mod connection;
 mod control;
+mod cut;
 mod marker;
 mod options;
-mod outgoing;
 mod received;
+mod response;
 mod script;
+mod send;
+mod state;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -46,23 +47,27 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::DropGuard;
 
 pub use self::{
-    action::{Action, Answer},
+    action::{Action, ScriptedResponse},
     options::{DEFAULT_PATH, Options},
-    received::{Filter, Listing, Record},
+    received::{Listing, ReceivedFilter, ReceivedRequest},
     script::{MAX_RULES, Rule, ScriptFull},
 };
 use self::{
-    connection::{Line, Lines},
-    outgoing::Desk,
+    cut::{CutHandle, CuttableStream},
+    state::SandboxState,
 };
+use crate::listener::LimitedListener;
 
-/// How long requests that wait for their answer may take once the sandbox stops.
-const GRACE: Duration = Duration::from_secs(1);
+/// Maximum time for open requests to end after the stop.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// Connections that wait to be taken; thousands may come at once, and those for which there is no room try again for seconds.
+/// More than the widest daemon opens. Further connections wait in the backlog; a hanging request keeps its connection.
+const MAX_CONNECTIONS: usize = 12_288;
+
+/// Thousands of connections may come at once; with a full backlog their SYN is retried only after seconds.
 const BACKLOG: i32 = 4_096;
 
-/// Bytes of a script, a login or a token.
+/// Maximum body size of a script, a login or a token, in bytes.
 const MAX_CONTROL_BODY: usize = 1 << 20;
 
 const LOGIN: &str = "/api/auth/login";
@@ -71,27 +76,29 @@ const SCRIPT: &str = "/script";
 const TOKEN: &str = "/token";
 const HEALTHZ: &str = "/healthz";
 
-/// The send method can't have any of these: it would never be reached.
-const OWN_PATHS: [&str; 5] = [LOGIN, RECEIVED, SCRIPT, TOKEN, HEALTHZ];
+/// Paths that the send method cannot have: their own routes win.
+const CONTROL_PATHS: [&str; 5] = [LOGIN, RECEIVED, SCRIPT, TOKEN, HEALTHZ];
 
-/// A sandbox at work; it stops when this is dropped.
+/// A running sandbox; it stops when dropped.
 pub struct Sandbox {
     address: SocketAddr,
-    desk: Arc<Desk>,
-    serving: JoinHandle<io::Result<()>>,
-    /// Of `stopping` and `over`.
+    state: Arc<SandboxState>,
+    server: JoinHandle<io::Result<()>>,
+    /// Cancel `stopping` and `stopped`.
     guards: [DropGuard; 2],
 }
 
 impl Sandbox {
-    /// Listens, port 0 on any free one, and serves on the runtime that this is called on.
+    /// Binds `listen` (port 0: any free port) and serves on the current runtime.
     ///
     /// # Errors
-    /// When there is no runtime, the path does not begin with `/` or is one of the sandbox's own, or the address can't be had; with the remedy.
+    /// If there is no runtime, the path does not begin with `/` or is one of the control paths, or the address cannot be
+    /// bound; with the remedy.
     pub fn start(listen: SocketAddr, options: Options) -> io::Result<Self> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
-        if !options.path.starts_with('/') || OWN_PATHS.contains(&options.path.as_str()) {
-            let remedy = "the path of the send method has to begin with a slash and be none of the sandbox's own";
+        if !options.path.starts_with('/') || CONTROL_PATHS.contains(&options.path.as_str()) {
+            let remedy =
+                "the path of the send method must begin with a slash and must not be a control path of the sandbox";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, remedy));
         }
         let listener = bind(listen).map_err(|error| {
@@ -99,56 +106,57 @@ impl Sandbox {
             io::Error::new(error.kind(), format!("the sandbox cannot listen on {listen}: {error}; {remedy}"))
         })?;
         let address = listener.local_addr()?;
-        let desk = Arc::new(Desk::new(options));
-        let serving = runtime.spawn(serve(Lines::new(listener), Arc::clone(&desk)));
-        let guards = [desk.stopping.clone().drop_guard(), desk.over.clone().drop_guard()];
-        Ok(Self { address, desk, serving, guards })
+        let state = Arc::new(SandboxState::new(options));
+        let listener = LimitedListener::new(listener, MAX_CONNECTIONS, CuttableStream::new);
+        let server = runtime.spawn(serve(listener, Arc::clone(&state)));
+        let guards = [state.stopping.clone().drop_guard(), state.stopped.clone().drop_guard()];
+        Ok(Self { address, state, server, guards })
     }
 
-    /// Where it listens.
+    /// The bound address.
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Queues rules behind those that wait, all or none.
+    /// Queues all rules or none, behind the queued ones.
     ///
     /// # Errors
-    /// When too many wait.
+    /// If more than [`MAX_RULES`] would be queued.
     pub fn script(&self, rules: impl IntoIterator<Item = Rule>) -> Result<(), ScriptFull> {
-        self.desk.script.add(rules.into_iter().collect())
+        self.state.script.add(rules.into_iter().collect())
     }
 
-    /// Forgets the rules that wait.
+    /// Removes the queued rules.
     pub fn clear_script(&self) {
-        self.desk.script.clear();
+        self.state.script.clear();
     }
 
-    /// What arrived, as `GET /received` tells it.
+    /// The received requests, as `GET /received` lists them.
     #[must_use]
-    pub fn received(&self, filter: &Filter) -> Listing {
-        self.desk.received().list(filter)
+    pub fn received(&self, filter: &ReceivedFilter) -> Listing {
+        self.state.received().list(filter)
     }
 
-    /// Forgets what arrived, the counts and the attempts too.
+    /// Removes the received requests with all counts.
     pub fn clear_received(&self) {
-        self.desk.received().clear();
+        self.state.received().clear();
     }
 
-    /// Accepts this token, without a prefix, and no other.
+    /// Accepts only this token, given without a prefix.
     pub fn set_token(&self, token: SecretString) {
-        self.desk.tokens.set(token);
+        self.state.tokens.set(token);
     }
 
-    /// Stops listening, lets requests under way end for a second, then cuts them; those that hang at once.
+    /// Stops listening, gives open requests a second to end, then cuts them; hanging ones are cut at once.
     ///
     /// # Errors
-    /// When it ended before, and why.
+    /// The error that stopped the server before.
     pub async fn stop(self) -> io::Result<()> {
-        let Self { desk, mut serving, guards, .. } = self;
-        desk.stopping.cancel();
-        let ended = tokio::time::timeout(GRACE, &mut serving).await;
-        serving.abort();
+        let Self { state, mut server, guards, .. } = self;
+        state.stopping.cancel();
+        let ended = tokio::time::timeout(SHUTDOWN_GRACE, &mut server).await;
+        server.abort();
         drop(guards);
         ended.map_or(Ok(()), |ended| ended.map_err(io::Error::other)?)
     }
@@ -163,20 +171,20 @@ fn bind(listen: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(socket.into())
 }
 
-async fn serve(lines: Lines, desk: Arc<Desk>) -> io::Result<()> {
-    let stopping = desk.stopping.clone();
-    let service = router(desk).into_make_service_with_connect_info::<Line>();
-    axum::serve(lines, service).with_graceful_shutdown(stopping.cancelled_owned()).into_future().await
+async fn serve(listener: LimitedListener<CuttableStream>, state: Arc<SandboxState>) -> io::Result<()> {
+    let stopping = state.stopping.clone();
+    let service = router(state).into_make_service_with_connect_info::<CutHandle>();
+    axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned()).into_future().await
 }
 
-fn router(desk: Arc<Desk>) -> Router {
+fn router(state: Arc<SandboxState>) -> Router {
     Router::new()
         .route(LOGIN, post(control::login))
         .route(RECEIVED, get(control::received).delete(control::clear_received))
         .route(SCRIPT, post(control::add_rules).delete(control::clear_rules))
         .route(TOKEN, post(control::set_token))
         .route(HEALTHZ, get(async || "ok\n"))
-        .fallback(outgoing::outgoing)
+        .fallback(send::send)
         .layer(DefaultBodyLimit::max(MAX_CONTROL_BODY))
-        .with_state(desk)
+        .with_state(state)
 }

@@ -1,28 +1,28 @@
-//! What a sandbox can be told at its start.
+//! Settings of the sandbox.
 
 use std::time::Duration;
 
 use secrecy::SecretString;
 
-/// The path that edna documents.
+/// The documented path of the send method.
 pub const DEFAULT_PATH: &str = "/api/v1/messages/outgoing-to-device";
 
-/// Settings of a sandbox; the default is fast, without latency, and accepts any token.
+/// Settings of a sandbox; the default has no latency and accepts any token.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Path of the send method.
+    /// The path of the send method.
     pub path: String,
-    /// The one token accepted at the start; without one any token is, until a script or `POST /token` says otherwise.
+    /// The only token accepted at the start; `None` accepts any, until a script or `POST /token` changes it.
     pub token: Option<SecretString>,
-    /// Login and password that `POST /api/auth/login` accepts; without them any.
+    /// The login and password that `POST /api/auth/login` accepts; `None` accepts any.
     pub login: Option<(String, SecretString)>,
-    /// Waited before every answer.
+    /// The delay before every response.
     pub latency: Duration,
-    /// Waited on top: an even chance from nothing to this.
+    /// The maximum of an additional random delay, uniform from zero.
     pub jitter: Duration,
-    /// Requests that `GET /received` remembers; 0 counts only.
+    /// Requests that `GET /received` keeps; 0 keeps the counts only.
     pub keep: usize,
-    /// Of the random_unit that rules with a share throw: the same seed, messages and rules give the same failures.
+    /// The seed of rules with a share: the same seed, messages and rules give the same failures.
     pub seed: u64,
 }
 

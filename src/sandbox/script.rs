@@ -1,10 +1,10 @@
-//! Rules that wait for requests to come.
+//! Rules that wait for matching requests.
 
 use std::{
     fmt,
     num::NonZeroU64,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -13,60 +13,61 @@ use fastrand::Rng;
 use serde::Deserialize;
 
 use super::action::Action;
+use crate::sync::lock;
 
-/// Rules that may wait at a time.
+/// Maximum number of queued rules.
 pub const MAX_RULES: usize = 1000;
 
-/// What to do to which requests; as JSON
+/// An action for matching requests; as JSON
 /// `{"match": {"deviceAddress": "89000000000", "text": "ready", "nth": 3}, "times": 2, "action": {"status": 503}}`.
 ///
-/// This one acts on the third and the fourth request that match: `times` counts from the nth on, and is 1 if not said.
-/// Of the rules that match a request the one queued first acts. Only a `Debug` without contents: a rule may name a text
-/// and an address.
+/// This rule acts on the third and the fourth matching request: `times` counts from the nth on and defaults to 1. Of the
+/// rules that match a request, the one queued first acts. Its `Debug` omits texts and addresses.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     #[serde(rename = "match", default)]
-    matches: Match,
+    matcher: RuleMatcher,
     #[serde(default)]
-    times: Option<Times>,
+    times: Option<RuleTimes>,
     #[serde(default)]
-    share: Option<Share>,
+    share: Option<RuleShare>,
     action: Action,
 }
 
-/// All of it must hold; empty matches any request.
+/// Every condition must hold; the default matches any request.
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Match {
-    /// The very address.
+struct RuleMatcher {
+    /// Equals the device address.
     device_address: Option<String>,
-    /// The text contains it.
+    /// Is contained in the text.
     text: Option<String>,
-    /// Not before the nth request, counted from 1, of those that match otherwise since the rule was queued.
+    /// Matches from the nth request on, from 1, of those that match otherwise since the rule was queued.
     nth: Option<NonZeroU64>,
 }
 
 /// A number above 0, or `"forever"`.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(untagged, expecting = "times is a number above 0, or \"forever\"")]
-enum Times {
+enum RuleTimes {
     Count(NonZeroU64),
-    Word(Forever),
+    Unlimited(ForeverKeyword),
 }
 
+/// The JSON string `"forever"`.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Forever {
+enum ForeverKeyword {
     Forever,
 }
 
-/// From 0 to 1.
+/// A probability from 0 to 1.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "f64")]
-struct Share(f64);
+struct RuleShare(f64);
 
-impl TryFrom<f64> for Share {
+impl TryFrom<f64> for RuleShare {
     type Error = &'static str;
 
     fn try_from(share: f64) -> Result<Self, Self::Error> {
@@ -81,60 +82,59 @@ impl fmt::Debug for Rule {
 }
 
 impl Rule {
-    /// Acts once, on the next request, whatever it is.
+    /// Acts once, on the next request.
     #[must_use]
     pub fn new(action: impl Into<Action>) -> Self {
-        Self { matches: Match::default(), times: None, share: None, action: action.into() }
+        Self { matcher: RuleMatcher::default(), times: None, share: None, action: action.into() }
     }
 
-    /// Acts this often, then is gone; 0 is taken as 1.
+    /// Acts `times` times; 0 counts as 1.
     #[must_use]
     pub fn times(mut self, times: u64) -> Self {
-        self.times = Some(Times::Count(at_least_one(times)));
+        self.times = Some(RuleTimes::Count(at_least_one(times)));
         self
     }
 
     /// Acts until the script is cleared.
     #[must_use]
     pub const fn forever(mut self) -> Self {
-        self.times = Some(Times::Word(Forever::Forever));
+        self.times = Some(RuleTimes::Unlimited(ForeverKeyword::Forever));
         self
     }
 
-    /// Acts on this share of the requests that match, from 0 to 1, chosen by seed; forever, unless told otherwise.
+    /// Acts on this share of the matching requests, from 0 to 1, chosen by the seed; without [`Self::times`], forever.
     #[must_use]
     pub const fn share(mut self, share: f64) -> Self {
-        self.share = Some(Share(share.clamp(0.0, 1.0)));
+        self.share = Some(RuleShare(share.clamp(0.0, 1.0)));
         self
     }
 
-    /// Acts on requests to this address alone.
+    /// Matches requests to this address only.
     #[must_use]
     pub fn to_device(mut self, address: impl Into<String>) -> Self {
-        self.matches.device_address = Some(address.into());
+        self.matcher.device_address = Some(address.into());
         self
     }
 
-    /// Acts on requests whose text contains this.
+    /// Matches requests whose text contains `part` only.
     #[must_use]
     pub fn with_text(mut self, part: impl Into<String>) -> Self {
-        self.matches.text = Some(part.into());
+        self.matcher.text = Some(part.into());
         self
     }
 
-    /// Acts from the nth request on, counted from 1, of those that match otherwise, as often as it may: once, unless told
-    /// otherwise; 0 is taken as 1.
+    /// Matches from the nth request on, from 1, of those that match otherwise; 0 counts as 1.
     #[must_use]
     pub fn nth(mut self, nth: u64) -> Self {
-        self.matches.nth = Some(at_least_one(nth));
+        self.matcher.nth = Some(at_least_one(nth));
         self
     }
 
-    /// How often it may act; `None` is forever.
+    /// Maximum number of actions; `None` is unlimited.
     const fn limit(&self) -> Option<u64> {
         match (self.times, self.share) {
-            (Some(Times::Count(times)), _) => Some(times.get()),
-            (Some(Times::Word(Forever::Forever)), _) | (None, Some(_)) => None,
+            (Some(RuleTimes::Count(times)), _) => Some(times.get()),
+            (Some(RuleTimes::Unlimited(_)), _) | (None, Some(_)) => None,
             (None, None) => Some(1),
         }
     }
@@ -144,107 +144,105 @@ fn at_least_one(number: u64) -> NonZeroU64 {
     NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN)
 }
 
-/// A request as rules see it.
-pub(super) struct Sight<'a> {
+/// The parts of a request that rules match.
+pub(super) struct RuleInput<'a> {
     pub(super) address: &'a str,
     pub(super) text: &'a str,
-    /// The same for the same attempt at the same message in every run, whatever runs beside it.
-    pub(super) random_unit: u64,
+    /// The same for the same attempt at the same message in every run, whatever runs concurrently.
+    pub(super) seed: u64,
 }
 
-/// More rules than [`MAX_RULES`]; none of the new ones was taken. The remedy: clear the script.
+/// More than [`MAX_RULES`] rules; none of the new ones was queued.
 #[derive(Debug, thiserror::Error)]
-#[error("at most {MAX_RULES} rules may wait; DELETE /script forgets the old ones")]
+#[error("at most {MAX_RULES} rules can be queued; DELETE /script removes the queued ones")]
 pub struct ScriptFull;
 
-/// The rules that wait, in order.
-pub(super) struct Script {
+/// The queued rules, oldest first.
+pub(super) struct RuleQueue {
     seed: u64,
-    /// Spares the plain good path the lock.
-    empty: AtomicBool,
-    rules: Mutex<Rules>,
+    /// Avoids the lock for requests without a script.
+    is_empty: AtomicBool,
+    state: Mutex<RuleQueueState>,
 }
 
 #[derive(Default)]
-struct Rules {
-    /// Since the script was last cleared.
+struct RuleQueueState {
+    /// Rules queued since the script was last cleared.
     added: u64,
-    waiting: Vec<Waiting>,
+    rules: Vec<QueuedRule>,
 }
 
-struct Waiting {
+struct QueuedRule {
     rule: Rule,
     seed: u64,
-    seen: u64,
+    /// Requests that matched, `nth` aside.
+    matched: u64,
     acted: u64,
 }
 
-impl Script {
+impl RuleQueue {
     pub(super) fn new(seed: u64) -> Self {
-        Self { seed, empty: AtomicBool::new(true), rules: Mutex::default() }
+        Self { seed, is_empty: AtomicBool::new(true), state: Mutex::default() }
     }
 
-    pub(super) fn add(&self, new: Vec<Rule>) -> Result<(), ScriptFull> {
-        let mut rules = self.lock();
-        if rules.waiting.len().saturating_add(new.len()) > MAX_RULES {
+    /// Queues all rules or none.
+    pub(super) fn add(&self, rules: Vec<Rule>) -> Result<(), ScriptFull> {
+        let mut state = lock(&self.state);
+        if state.rules.len().saturating_add(rules.len()) > MAX_RULES {
             return Err(ScriptFull);
         }
-        for rule in new {
-            // Each rule throws random_unit of its own: two of 5 % hit different requests.
-            rules.added = rules.added.wrapping_add(1);
-            let seed = self.seed.wrapping_add(rules.added);
-            rules.waiting.push(Waiting { rule, seed, seen: 0, acted: 0 });
+        for rule in rules {
+            // A seed per rule, so that two rules with a share of 5 % act on different requests.
+            state.added = state.added.wrapping_add(1);
+            let seed = self.seed.wrapping_add(state.added);
+            state.rules.push(QueuedRule { rule, seed, matched: 0, acted: 0 });
         }
-        self.empty.store(rules.waiting.is_empty(), Ordering::Release);
+        self.is_empty.store(state.rules.is_empty(), Ordering::Release);
         Ok(())
     }
 
     pub(super) fn clear(&self) {
-        let mut rules = self.lock();
-        *rules = Rules::default();
-        self.empty.store(true, Ordering::Release);
+        let mut state = lock(&self.state);
+        *state = RuleQueueState::default();
+        self.is_empty.store(true, Ordering::Release);
     }
 
-    /// The action of the first rule that matches; a rule that has acted often enough leaves.
-    pub(super) fn pick(&self, sight: &Sight<'_>) -> Option<Action> {
-        if self.empty.load(Ordering::Acquire) {
+    /// The action of the first matching rule; removes the rule if its limit is reached.
+    pub(super) fn take_action(&self, input: &RuleInput<'_>) -> Option<Action> {
+        if self.is_empty.load(Ordering::Acquire) {
             return None;
         }
-        let waiting = &mut self.lock().waiting;
-        let position = waiting.iter_mut().position(|rule| rule.meets(sight))?;
-        let met = waiting.get_mut(position)?;
-        met.acted = met.acted.saturating_add(1);
-        let action = met.rule.action.clone();
-        if met.is_over() {
-            waiting.remove(position);
-            self.empty.store(waiting.is_empty(), Ordering::Release);
+        let rules = &mut lock(&self.state).rules;
+        let position = rules.iter_mut().position(|queued| queued.matches(input))?;
+        let queued = rules.get_mut(position)?;
+        queued.acted = queued.acted.saturating_add(1);
+        let action = queued.rule.action.clone();
+        if queued.is_used_up() {
+            rules.remove(position);
+            self.is_empty.store(rules.is_empty(), Ordering::Release);
         }
         Some(action)
     }
-
-    fn lock(&self) -> MutexGuard<'_, Rules> {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Waiting {
-    fn meets(&mut self, sight: &Sight<'_>) -> bool {
-        let Match { device_address, text, nth } = &self.rule.matches;
-        let matches = device_address.as_ref().is_none_or(|address| address == sight.address)
-            && text.as_ref().is_none_or(|part| sight.text.contains(part.as_str()));
+impl QueuedRule {
+    fn matches(&mut self, input: &RuleInput<'_>) -> bool {
+        let RuleMatcher { device_address, text, nth } = &self.rule.matcher;
+        let matches = device_address.as_ref().is_none_or(|address| address == input.address)
+            && text.as_ref().is_none_or(|part| input.text.contains(part.as_str()));
         if !matches {
             return false;
         }
-        self.seen = self.seen.saturating_add(1);
-        nth.is_none_or(|nth| nth.get() <= self.seen) && self.hits(sight.random_unit)
+        self.matched = self.matched.saturating_add(1);
+        nth.is_none_or(|nth| nth.get() <= self.matched) && self.is_in_share(input.seed)
     }
 
-    fn hits(&self, random_unit: u64) -> bool {
-        let roll = || Rng::with_seed(self.seed.rotate_left(32) ^ random_unit).f64();
-        self.rule.share.is_none_or(|Share(share)| roll() < share)
+    fn is_in_share(&self, seed: u64) -> bool {
+        let random_unit = || Rng::with_seed(self.seed.rotate_left(32) ^ seed).f64();
+        self.rule.share.is_none_or(|RuleShare(share)| random_unit() < share)
     }
 
-    fn is_over(&self) -> bool {
+    fn is_used_up(&self) -> bool {
         self.rule.limit().is_some_and(|limit| self.acted >= limit)
     }
 }

@@ -1,68 +1,66 @@
-//! Which tokens the sandbox accepts.
+//! The tokens that the sandbox accepts.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::Mutex;
 
 use axum::http::{HeaderMap, header};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-/// Tokens that logins got, at a time; the oldest makes room.
+use crate::sync::lock;
+
+/// Maximum number of issued tokens; the oldest is dropped.
 const MAX_TOKENS: usize = 64;
 
-/// The accepted tokens.
-pub(super) struct Tokens(RwLock<Accepted>);
+/// The tokens that the sandbox accepts.
+pub(super) struct AcceptedTokens(Mutex<TokenPolicy>);
 
-enum Accepted {
-    /// No token was set: any will do.
+enum TokenPolicy {
+    /// Any well-formed token.
     Any,
-    /// These and no others, oldest first.
+    /// Only these, oldest first.
     Only(Vec<SecretString>),
 }
 
-impl Tokens {
+impl AcceptedTokens {
     pub(super) fn new(token: Option<SecretString>) -> Self {
-        Self(RwLock::new(token.map_or(Accepted::Any, |token| Accepted::Only(vec![token]))))
+        Self(Mutex::new(token.map_or(TokenPolicy::Any, |token| TokenPolicy::Only(vec![token]))))
     }
 
-    /// Whether there is one `Authorization: Bearer <token>`, with one prefix and a token that is accepted.
-    pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
+    /// Whether there is exactly one `Authorization: Bearer <token>`, with one prefix and an accepted token.
+    pub(super) fn accepts(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return false };
         let Some(token) = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")) else { return false };
-        let well_formed = !token.is_empty() && !token.contains(char::is_whitespace);
-        well_formed && self.knows(token)
+        let is_well_formed = !token.is_empty() && !token.contains(char::is_whitespace);
+        is_well_formed && self.is_accepted(token)
     }
 
-    fn knows(&self, token: &str) -> bool {
-        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
-            Accepted::Any => true,
-            Accepted::Only(tokens) => tokens.iter().any(|known| known.expose_secret() == token),
+    fn is_accepted(&self, token: &str) -> bool {
+        match &*lock(&self.0) {
+            TokenPolicy::Any => true,
+            TokenPolicy::Only(tokens) => tokens.iter().any(|accepted| accepted.expose_secret() == token),
         }
     }
 
-    /// Refuses every token until the next [`Self::set`] or [`Self::issue`].
+    /// Rejects every token until the next [`Self::set`] or [`Self::issue`].
     pub(super) fn revoke(&self) {
-        self.replace(Accepted::Only(Vec::new()));
+        *lock(&self.0) = TokenPolicy::Only(Vec::new());
     }
 
-    /// Accepts this token and no other.
+    /// Accepts only this token.
     pub(super) fn set(&self, token: SecretString) {
-        self.replace(Accepted::Only(vec![token]));
+        *lock(&self.0) = TokenPolicy::Only(vec![token]);
     }
 
-    /// A new token, accepted beside the old ones.
+    /// Returns a new token that is accepted in addition to the others.
     pub(super) fn issue(&self) -> String {
         let token = Uuid::new_v4().simple().to_string();
-        if let Accepted::Only(tokens) = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner) {
+        if let TokenPolicy::Only(tokens) = &mut *lock(&self.0) {
             if tokens.len() >= MAX_TOKENS {
                 tokens.remove(0);
             }
             tokens.push(token.clone().into());
         }
         token
-    }
-
-    fn replace(&self, accepted: Accepted) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = accepted;
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::http::{HeaderValue, StatusCode};
-use edna_courier::sandbox::{Answer, Filter, Options, Rule};
+use edna_courier::sandbox::{Options, ReceivedFilter, Rule, ScriptedResponse};
 
 use crate::support::{
     OwnDir, SOON,
@@ -67,7 +67,7 @@ async fn a_refused_token_leaves_the_commands_in_the_queue_until_the_file_has_a_b
     // No word about possible duplicates: the broker calls redelivered what it was just handing over at the cancellation.
     let events = stage.expect_success_of_all(30).await;
     assert!(events.iter().all(|event| event["attempts"] == 1), "a refused token is no attempt: {events:?}");
-    assert_eq!(stage.sandbox.received(&Filter::default()).accepted, 30, "each was sent once");
+    assert_eq!(stage.sandbox.received(&ReceivedFilter::default()).accepted, 30, "each was sent once");
     ready(&daemon).await;
     assert!(!closed(&daemon, "auth").await);
     assert_eq!(daemon.metric("courier_credential_refresh_total", &[("result", "success")]).await, 1.0);
@@ -113,7 +113,7 @@ async fn a_refused_login_sends_nothing_and_loses_nothing() {
 async fn when_the_api_asks_to_wait_everybody_does_and_it_is_no_attempt() {
     let stage = Stage::new("gate-throttle").await;
     let (status, retry_after) = (StatusCode::TOO_MANY_REQUESTS, Some(HeaderValue::from_static("3")));
-    stage.sandbox.script([Rule::new(Answer::Status { status, retry_after, body: None })]).expect("room");
+    stage.sandbox.script([Rule::new(ScriptedResponse::Status { status, retry_after, body: None })]).expect("room");
     // One at a time, so that nothing else is under way when the answer comes.
     let daemon = start_ready(&stage.setup().set("limits.max_in_flight", "1")).await;
     let started = Instant::now();
@@ -126,7 +126,7 @@ async fn when_the_api_asks_to_wait_everybody_does_and_it_is_no_attempt() {
         assert_eq!(event["attempts"], 1, "{event}");
     }
     assert!(started.elapsed() >= Duration::from_secs(3), "waited as long as asked");
-    let arrived = stage.sandbox.received(&Filter::default()).requests;
+    let arrived = stage.sandbox.received(&ReceivedFilter::default()).requests;
     let statuses: Vec<_> = arrived.iter().map(|request| request.status).collect();
     assert_eq!(statuses, [&[Some(429)][..], &[Some(200); 10]].concat());
     assert_eq!(daemon.metric("courier_attempts_total", &[("verdict", "throttled")]).await, 1.0);

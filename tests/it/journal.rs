@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use edna_courier::sandbox::{Action, Filter, Options, Rule};
+use edna_courier::sandbox::{Action, Options, ReceivedFilter, Rule};
 use serde_json::Value;
 
 use crate::support::{
@@ -74,7 +74,7 @@ async fn account(stage: &Stage, n: u16) -> BTreeMap<String, Seen> {
         let depth = stage.queues.client().depth(&events_queue).await;
         take(u16::try_from(depth.clamp(1, 1_000)).expect("few"), &mut seen).await;
     }
-    for record in stage.sandbox.received(&Filter::default()).requests {
+    for record in stage.sandbox.received(&ReceivedFilter::default()).requests {
         let address = record.device_address.expect("a good request");
         let index: u16 = address.trim_start_matches("7900").parse().expect("a device of ours");
         seen.entry(format!("c-{index}")).or_default().posts += 1;

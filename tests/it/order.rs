@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edna_courier::sandbox::{Filter, Options};
+use edna_courier::sandbox::{Options, ReceivedFilter};
 use serde_json::json;
 
 use crate::support::{
@@ -34,7 +34,7 @@ async fn send_strangers(stage: &Stage) {
 
 /// How many requests for this device had come when the last one for a stranger came.
 fn before_the_last_stranger(stage: &Stage, device: &str) -> usize {
-    let requests = stage.sandbox.received(&Filter::default()).requests;
+    let requests = stage.sandbox.received(&ReceivedFilter::default()).requests;
     let is_of = |at: usize, name: &str| requests[at].device_address.as_deref().is_some_and(|d| d.starts_with(name));
     let last = (0..requests.len()).rfind(|at| is_of(*at, "stranger-")).expect("strangers");
     (0..last).filter(|at| is_of(*at, device)).count()

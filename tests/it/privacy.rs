@@ -2,7 +2,7 @@
 //! log level and through every kind of trouble, none of it shows where it does not belong.
 
 use axum::http::StatusCode;
-use edna_courier::sandbox::{Answer, Options, Rule};
+use edna_courier::sandbox::{Options, Rule, ScriptedResponse};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
 
@@ -40,13 +40,13 @@ async fn send_all(stage: &Stage) -> u16 {
     let on = |id: &str, answer| Rule::new(answer).to_device(format!("{ADDRESS}-{id}"));
     let echo = json!({"message": format!("no such client {CLIENT}, {ADDRESS}: {TEXT}")});
     let status = StatusCode::BAD_REQUEST;
-    let refusal = Answer::Status { status, retry_after: None, body: Some(echo) };
+    let refusal = ScriptedResponse::Status { status, retry_after: None, body: Some(echo) };
     let rules = [
         on("rejected", refusal),
-        on("uncertain", Answer::Cut),
-        on("resent", Answer::Cut),
-        on("timed-out", Answer::Hang),
-        on("odd", Answer::WrongBody),
+        on("uncertain", ScriptedResponse::Cut),
+        on("resent", ScriptedResponse::Cut),
+        on("timed-out", ScriptedResponse::Hang),
+        on("odd", ScriptedResponse::WrongBody),
     ];
     stage.sandbox.script(rules).expect("room");
     let send = async |id: &str, more: Value| stage.queues.send(&secret_command(id, &more)).await;

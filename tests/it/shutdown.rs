@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use edna_courier::sandbox::{Action, Answer, Options, Rule};
+use edna_courier::sandbox::{Action, Options, Rule, ScriptedResponse};
 
 use crate::support::{
     SOON,
@@ -87,7 +87,7 @@ async fn expect_all_back(stage: &Stage) {
 #[tokio::test]
 async fn out_of_time_is_told_and_the_commands_are_back_in_the_queue() {
     let stage = Stage::new("shutdown-late").await;
-    stage.sandbox.script([Rule::new(Answer::Hang).forever()]).expect("room");
+    stage.sandbox.script([Rule::new(ScriptedResponse::Hang).forever()]).expect("room");
     let daemon = busy(&stage, "200ms").await;
     daemon.signal("TERM");
     assert_eq!(daemon.wait_exit(SOON).await, 70);
@@ -98,7 +98,7 @@ async fn out_of_time_is_told_and_the_commands_are_back_in_the_queue() {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let stage = Stage::new("shutdown-twice").await;
-    stage.sandbox.script([Rule::new(Answer::Hang).forever()]).expect("room");
+    stage.sandbox.script([Rule::new(ScriptedResponse::Hang).forever()]).expect("room");
     let daemon = busy(&stage, "1h").await;
     daemon.signal("TERM");
     eventually!(SOON, daemon.log_text().contains("the gate is closed (drain)"), "the drain");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edna_courier::sandbox::{Action, Filter, Rule};
+use edna_courier::sandbox::{Action, ReceivedFilter, Rule};
 use futures_util::future::join_all;
 use lapin::{BasicProperties, options::BasicPublishOptions};
 
@@ -62,7 +62,7 @@ async fn thousands_are_in_hand_while_the_gate_closes_and_opens() {
     assert_eq!(daemon.post("/resume", Some("s3cret")).await.0, 200);
     ready(&daemon).await;
     settle(&stage, &daemon, |_| Ending::success(1..=1), COMMANDS, Told::Once).await;
-    let received = stage.sandbox.received(&Filter { limit: Some(0), ..Filter::default() });
+    let received = stage.sandbox.received(&ReceivedFilter { limit: Some(0), ..ReceivedFilter::default() });
     assert_eq!((received.total, received.accepted), (COMMANDS.into(), COMMANDS.into()), "none was sent twice");
 }
 

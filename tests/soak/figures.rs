@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
-use edna_courier::sandbox::{Filter, Options};
+use edna_courier::sandbox::{Options, ReceivedFilter};
 use futures_util::future::try_join_all;
 use lapin::{BasicProperties, Confirmation, options::BasicPublishOptions};
 use serde_json::{Value, json};
@@ -97,7 +97,7 @@ impl Progress {
 }
 
 fn accepted(stage: &Stage) -> u64 {
-    stage.sandbox.received(&Filter { limit: Some(0), ..Filter::default() }).accepted
+    stage.sandbox.received(&ReceivedFilter { limit: Some(0), ..ReceivedFilter::default() }).accepted
 }
 
 /// Insists that each command has its event, and tells how many there were.

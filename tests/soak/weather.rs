@@ -3,7 +3,7 @@
 use std::{future::pending, time::Duration};
 
 use axum::http::{HeaderValue, StatusCode};
-use edna_courier::sandbox::{Action, Answer, Rule, Sandbox};
+use edna_courier::sandbox::{Action, Rule, Sandbox, ScriptedResponse};
 use fastrand::Rng;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -123,10 +123,10 @@ impl<'a> Weather<'a> {
             }
             Fault::ApiCuts => self.api.cut(),
             Fault::ApiAnswers(status) => self.script(0.8, StatusCode::from_u16(status).expect("a status")),
-            Fault::ApiHangs => self.script(0.5, Answer::Hang),
+            Fault::ApiHangs => self.script(0.5, ScriptedResponse::Hang),
             Fault::ApiAsksToWait => {
                 let (status, retry_after) = (StatusCode::TOO_MANY_REQUESTS, Some(HeaderValue::from_static("1")));
-                self.script(0.1, Answer::Status { status, retry_after, body: None });
+                self.script(0.1, ScriptedResponse::Status { status, retry_after, body: None });
             }
             Fault::TokenRefused => self.sandbox.set_token("another".into()),
         }

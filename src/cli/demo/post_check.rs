@@ -34,14 +34,14 @@ pub(super) fn check(count: usize, received: &Listing) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::Record;
+    use crate::sandbox::ReceivedRequest;
 
     const COUNT: usize = 50;
 
     /// The requests if each command is posted this often.
     fn received(posts: impl Fn(usize) -> usize) -> Listing {
         let indices = (0..COUNT).flat_map(|index| std::iter::repeat_n(index, posts(index)));
-        let record = |index| Record {
+        let record = |index| ReceivedRequest {
             sequence: 0,
             accepted: true,
             status: Some(200),

@@ -15,7 +15,7 @@ use crate::{
     cli::{Exit, exit::failed, output, signals::StopSignals},
     config::Config,
     pipeline::Drained,
-    sandbox::{Filter, Sandbox},
+    sandbox::{ReceivedFilter, Sandbox},
 };
 
 /// For the last messages after the daemon has stopped.
@@ -140,7 +140,7 @@ impl Session<'_> {
         if tracker.complete() != self.count || tracker.wrong() != 0 {
             return Err("not every command reached exactly one outcome, the expected one".to_owned());
         }
-        post_check::check(self.count, &self.sandbox.received(&Filter::default()))
+        post_check::check(self.count, &self.sandbox.received(&ReceivedFilter::default()))
     }
 }
 

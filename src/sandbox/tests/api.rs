@@ -1,11 +1,11 @@
-//! What edna documents.
+//! The documented send method and login.
 
 use super::*;
 
 #[tokio::test]
-async fn a_message_gets_the_documented_answer() {
-    let bench = bench(Options::default());
-    let response = bench.send("hello").await.unwrap();
+async fn accepted_message_gets_the_documented_response() {
+    let sandbox = start(Options::default());
+    let response = sandbox.send("hello").await.unwrap();
     assert_eq!(
         (response.status(), &response.headers()["content-type"]),
         (StatusCode::OK, &"application/json".parse().unwrap())
@@ -14,32 +14,32 @@ async fn a_message_gets_the_documented_answer() {
     let fields: Vec<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(fields, ["agentId", "clientExternalId", "clientId", "id", "threadId"]);
     assert_eq!((&answer["id"], &answer["clientExternalId"]), (&json!(1), &Value::Null));
-    assert_eq!(json_of(bench.send("hello").await.unwrap()).await["id"], 2);
+    assert_eq!(json_of(sandbox.send("hello").await.unwrap()).await["id"], 2);
 }
 
 #[tokio::test]
-async fn the_external_id_is_the_client_id_that_was_sent() {
-    let bench = bench(Options::default());
+async fn external_id_is_the_client_id_of_the_request() {
+    let sandbox = start(Options::default());
     let body = json!({ "text": "m", "applicationDescriptor":
         { "channelType": "MOBILE", "clientId": "012", "deviceAddress": "w", "appMarker": "a" } });
-    let response = bench.request(&body).send().await.unwrap();
+    let response = sandbox.request(&body).send().await.unwrap();
     assert_eq!(json_of(response).await["clientExternalId"], "012");
 }
 
 #[tokio::test]
-async fn a_client_keeps_its_number() {
-    let bench = bench(Options::default());
+async fn client_id_is_stable_per_device() {
+    let sandbox = start(Options::default());
     let mut numbers = Vec::new();
     for address in ["1", "2", "1"] {
-        let response = bench.request(&message(address, "x")).send().await.unwrap();
+        let response = sandbox.request(&message(address, "x")).send().await.unwrap();
         numbers.push(json_of(response).await["clientId"].as_u64().unwrap());
     }
     assert!(numbers[0] == numbers[2] && numbers[0] != numbers[1], "{numbers:?}");
 }
 
 #[tokio::test]
-async fn malformed_bodies_are_refused_by_place_and_never_quoted() {
-    let bench = bench(Options::default());
+async fn malformed_body_error_names_the_path_without_values() {
+    let sandbox = start(Options::default());
     let descriptor = json!({ "channelType": "C", "deviceAddress": "secret" });
     let bodies = [
         (json!([]), "."),
@@ -72,7 +72,7 @@ async fn malformed_bodies_are_refused_by_place_and_never_quoted() {
         ),
     ];
     for (body, place) in bodies {
-        let response = bench.request(&body).send().await.unwrap();
+        let response = sandbox.request(&body).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{body}");
         let answer = response.text().await.unwrap();
         assert!(answer.contains(place) && !answer.contains("secret"), "{body}: {answer}");
@@ -80,16 +80,16 @@ async fn malformed_bodies_are_refused_by_place_and_never_quoted() {
 }
 
 #[tokio::test]
-async fn attachments_alone_are_a_message() {
-    let bench = bench(Options::default());
+async fn message_with_attachments_only_is_accepted() {
+    let sandbox = start(Options::default());
     let body = json!({ "attachments": [{ "url": "https://a/b.jpg", "name": "b.jpg", "type": "image/jpeg", "size": 1 }],
         "clientApplicationDescriptor": { "channelType": "C", "deviceAddress": "1" } });
-    assert_eq!(bench.request(&body).send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(sandbox.request(&body).send().await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn the_token_needs_exactly_one_prefix() {
-    let bench = bench(Options { token: Some("t".into()), ..Options::default() });
+async fn token_requires_exactly_one_prefix() {
+    let sandbox = start(Options { token: Some("t".into()), ..Options::default() });
     for (header, status) in [
         ("Bearer t", 200),
         ("Bearer Bearer t", 401),
@@ -99,19 +99,19 @@ async fn the_token_needs_exactly_one_prefix() {
         ("bearer t", 401),
     ] {
         let request =
-            bench.post(crate::sandbox::DEFAULT_PATH, &message("1", "x")).header("content-type", "application/json");
+            sandbox.post(crate::sandbox::DEFAULT_PATH, &message("1", "x")).header("content-type", "application/json");
         let response = request.header("authorization", header).send().await.unwrap();
         assert_eq!(response.status(), status, "{header}");
     }
-    let without = bench.post(crate::sandbox::DEFAULT_PATH, &message("1", "x")).send().await.unwrap();
+    let without = sandbox.post(crate::sandbox::DEFAULT_PATH, &message("1", "x")).send().await.unwrap();
     assert_eq!(without.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
 async fn content_type_size_path_and_method_are_checked() {
-    let bench = bench(Options { path: "/send".to_owned(), ..Options::default() });
+    let sandbox = start(Options { path: "/send".to_owned(), ..Options::default() });
     let post = |path: &str, kind: &str, body: String| {
-        let request = bench.client.post(bench.url(path)).header("authorization", "Bearer t");
+        let request = sandbox.client.post(sandbox.url(path)).header("authorization", "Bearer t");
         request.header("content-type", kind).body(body).send()
     };
     let good = message("1", "x").to_string();
@@ -119,14 +119,14 @@ async fn content_type_size_path_and_method_are_checked() {
     assert_eq!(post("/send", "text/plain", good.clone()).await.unwrap().status(), 415);
     assert_eq!(post("/send", "application/json", "x".repeat((512 << 10) + 1)).await.unwrap().status(), 413);
     assert_eq!(post(crate::sandbox::DEFAULT_PATH, "application/json", good).await.unwrap().status(), 404);
-    assert_eq!(bench.client.get(bench.url("/send")).send().await.unwrap().status(), 405);
+    assert_eq!(sandbox.client.get(sandbox.url("/send")).send().await.unwrap().status(), 405);
 }
 
 #[tokio::test]
-async fn a_login_gets_a_token_that_is_then_accepted() {
+async fn login_issues_a_token_that_is_accepted() {
     let login = Some(("me".to_owned(), "pass".into()));
-    let bench = bench(Options { token: Some("first".into()), login, ..Options::default() });
-    let log_in = |body: Value| bench.post("/api/auth/login", &body).send();
+    let sandbox = start(Options { token: Some("first".into()), login, ..Options::default() });
+    let log_in = |body: Value| sandbox.post("/api/auth/login", &body).send();
     assert_eq!(log_in(json!({ "login": "me", "password": "wrong" })).await.unwrap().status(), 401);
     assert_eq!(log_in(json!({ "login": "me" })).await.unwrap().status(), 400);
 
@@ -138,6 +138,6 @@ async fn a_login_gets_a_token_that_is_then_accepted() {
     assert_eq!(answer, json!({ "userId": 1, "login": null, "role": "INTEGRATOR", "token": token }));
 
     let request =
-        bench.post(crate::sandbox::DEFAULT_PATH, &message("1", "x")).header("content-type", "application/json");
+        sandbox.post(crate::sandbox::DEFAULT_PATH, &message("1", "x")).header("content-type", "application/json");
     assert_eq!(request.header("authorization", token).send().await.unwrap().status(), 200);
 }

@@ -1,4 +1,4 @@
-//! The sandbox over HTTP, as its users meet it.
+//! The sandbox over HTTP.
 
 mod api;
 mod control;
@@ -9,17 +9,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Filter, Options, Record, Sandbox};
+use super::{Options, ReceivedFilter, ReceivedRequest, Sandbox};
 
-/// A sandbox and a client of it.
-struct Bench {
+/// A sandbox and an HTTP client.
+struct TestSandbox {
     sandbox: Sandbox,
     client: Client,
 }
 
-fn bench(options: Options) -> Bench {
+fn start(options: Options) -> TestSandbox {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Bench { sandbox: Sandbox::start(any_port, options).unwrap(), client: Client::new() }
+    TestSandbox { sandbox: Sandbox::start(any_port, options).unwrap(), client: Client::new() }
 }
 
 fn message(address: &str, text: &str) -> Value {
@@ -27,7 +27,7 @@ fn message(address: &str, text: &str) -> Value {
         "clientApplicationDescriptor": { "channelType": "WHATSAPP", "deviceAddress": address } })
 }
 
-impl Bench {
+impl TestSandbox {
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.sandbox.addr())
     }
@@ -36,7 +36,7 @@ impl Bench {
         self.client.post(self.url(path)).body(body.to_string())
     }
 
-    /// A request as it should be, before it is sent.
+    /// A valid request with this body, not yet sent.
     fn request(&self, body: &Value) -> RequestBuilder {
         let request = self.post(super::DEFAULT_PATH, body);
         request.header("content-type", "application/json").header("authorization", "Bearer t")
@@ -54,8 +54,8 @@ impl Bench {
         self.post("/script", &rules).send().await.unwrap().status()
     }
 
-    fn records(&self) -> Vec<Record> {
-        self.sandbox.received(&Filter::default()).requests
+    fn received(&self) -> Vec<ReceivedRequest> {
+        self.sandbox.received(&ReceivedFilter::default()).requests
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::http::{HeaderValue, StatusCode};
-use edna_courier::sandbox::{Answer, Rule};
+use edna_courier::sandbox::{Rule, ScriptedResponse};
 
 use super::{IN_FLIGHT, back, expect_no_more_posts, gate_closed_by, judge, setup, told};
 use crate::support::{
@@ -55,7 +55,7 @@ async fn an_api_that_is_away_when_we_start_trips_the_breaker_and_nobody_is_given
 /// The breaker is tripped by time-outs; returns what became of the commands once the API answers again.
 async fn hanging(on_uncertain: &str) -> (Stage, Account) {
     let stage = Stage::new(&format!("api-hangs-{on_uncertain}")).await;
-    stage.sandbox.script([Rule::new(Answer::Hang).forever()]).expect("room");
+    stage.sandbox.script([Rule::new(ScriptedResponse::Hang).forever()]).expect("room");
     let setup = setup(&stage).set("api.timeout", "500ms").set("delivery.on_uncertain", on_uncertain);
     let daemon = start_ready(&setup).await;
     stage.send(COMMANDS, "hello").await;
@@ -95,7 +95,7 @@ async fn an_api_that_names_the_time_to_come_back_is_left_alone_until_then() {
     let until = SystemTime::now() + Duration::from_secs(5);
     let date = HeaderValue::from_str(&httpdate::fmt_http_date(until)).expect("ASCII");
     let (status, retry_after) = (StatusCode::TOO_MANY_REQUESTS, Some(date));
-    let busy = Rule::new(Answer::Status { status, retry_after, body: None }).times(IN_FLIGHT);
+    let busy = Rule::new(ScriptedResponse::Status { status, retry_after, body: None }).times(IN_FLIGHT);
     let daemon = start_ready(&setup(&stage)).await;
     stage.sandbox.script([busy]).expect("room");
     stage.send(COMMANDS, "hello").await;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
-use edna_courier::sandbox::{Filter, Sandbox};
+use edna_courier::sandbox::{ReceivedFilter, Sandbox};
 use lapin::BasicProperties;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -118,7 +118,9 @@ impl Account {
     /// Insists that a device that got several POSTs has an event that says so. Each command has a device of its own.
     pub(crate) fn expect_no_secret_repeats(&self, sandbox: &Sandbox, device: impl Fn(&str) -> String) {
         let mut accepted = BTreeMap::<_, usize>::new();
-        for request in sandbox.received(&Filter::default()).requests.into_iter().filter(|request| request.accepted) {
+        for request in
+            sandbox.received(&ReceivedFilter::default()).requests.into_iter().filter(|request| request.accepted)
+        {
             *accepted.entry(request.device_address.expect("a good request")).or_default() += 1;
         }
         for (id, entry) in &self.entries {

@@ -1,6 +1,6 @@
 //! A daemon at work between queues of a test's own and an API that listens.
 
-use edna_courier::sandbox::{Filter, Options, Sandbox};
+use edna_courier::sandbox::{Options, ReceivedFilter, Sandbox};
 
 use super::{
     SOON,
@@ -40,7 +40,7 @@ impl Played {
 
     /// How many requests have arrived, and how many of their messages the customers got.
     pub(crate) fn posts(&self) -> (u64, u64) {
-        let listing = self.0.received(&Filter { limit: Some(0), ..Filter::default() });
+        let listing = self.0.received(&ReceivedFilter { limit: Some(0), ..ReceivedFilter::default() });
         (listing.total, listing.accepted)
     }
 }

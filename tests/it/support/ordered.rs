@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use edna_courier::sandbox::Filter;
+use edna_courier::sandbox::ReceivedFilter;
 use serde_json::{Value, json};
 
 use super::stage::Stage;
@@ -60,7 +60,9 @@ pub(crate) fn number(text: &str) -> u32 {
 /// The texts that the API took, by device, in the order of arrival.
 pub(crate) fn taken(stage: &Stage) -> BTreeMap<String, Vec<String>> {
     let mut taken = BTreeMap::<_, Vec<_>>::new();
-    for record in stage.sandbox.received(&Filter::default()).requests.into_iter().filter(|record| record.accepted) {
+    for record in
+        stage.sandbox.received(&ReceivedFilter::default()).requests.into_iter().filter(|record| record.accepted)
+    {
         let (device, text) = record.device_address.zip(record.text).expect("a good request");
         taken.entry(device).or_default().push(text);
     }
@@ -69,5 +71,5 @@ pub(crate) fn taken(stage: &Stage) -> BTreeMap<String, Vec<String>> {
 
 /// How many commands the API took.
 pub(crate) fn accepted(stage: &Stage) -> u64 {
-    stage.sandbox.received(&Filter { limit: Some(0), ..Filter::default() }).accepted
+    stage.sandbox.received(&ReceivedFilter { limit: Some(0), ..ReceivedFilter::default() }).accepted
 }

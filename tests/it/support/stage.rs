@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use edna_courier::sandbox::{Filter, Options, Sandbox};
+use edna_courier::sandbox::{Options, ReceivedFilter, Sandbox};
 use serde_json::{Value, json};
 
 use super::{
@@ -61,7 +61,7 @@ impl Stage {
 
     /// Requests that reached the API so far.
     pub(crate) fn posts(&self) -> u64 {
-        self.sandbox.received(&Filter::default()).total
+        self.sandbox.received(&ReceivedFilter::default()).total
     }
 
     /// Asks the daemon to stop and insists that it ends well and leaves no command and no stray message behind.
