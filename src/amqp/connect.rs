@@ -7,7 +7,7 @@ use std::{
     net::Shutdown,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,12 +35,9 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 const HEARTBEAT_S: u16 = 10;
 /// With a longer one a dead peer would hold our commands for minutes.
 const MAX_HEARTBEAT_S: u16 = 60;
-/// RabbitMQ's own default; the library sizes its buffers by it and would take the largest if the broker named none.
-const MAX_FRAME_MAX_BYTES: u32 = 131_072;
-/// What RabbitMQ 4.1 asks for at least. The library's buffers are 32 frames each way, and in time all of a buffer is used: so small
-/// frames where they do. A body may take several, the headers of a message must fit into one: those that we publish are bounded,
-/// those that others publish are seldom as large; see [`Broker::need_large_frames`].
-const MIN_FRAME_MAX_BYTES: u32 = 8_192;
+/// RabbitMQ's default. All headers of a message must fit into one frame: RabbitMQ splits bodies by the negotiated size, but
+/// delivers headers as they were published. The library allocates 32 frames each way and takes 0 as "no limit".
+const FRAME_MAX_BYTES: u32 = 131_072;
 /// Finds a peer that went away without a word, also where nobody listens for heartbeats any more.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
@@ -52,8 +49,6 @@ pub struct Broker {
     deadline: Duration,
     /// Which address is next; a failed one sends us to the following.
     next: AtomicUsize,
-    /// Somebody publishes headers that are too large for small frames.
-    needs_large_frames: AtomicBool,
 }
 
 /// Without the URIs: passwords stand in them.
@@ -68,13 +63,7 @@ impl Broker {
     #[must_use]
     pub fn new(uris: Vec<AMQPUri>, tls: OwnedTLSConfig) -> Self {
         let uris = uris.into_iter().map(with_our_limits).collect();
-        Self {
-            uris,
-            tls,
-            deadline: CONNECT_DEADLINE,
-            next: AtomicUsize::new(0),
-            needs_large_frames: AtomicBool::new(false),
-        }
+        Self { uris, tls, deadline: CONNECT_DEADLINE, next: AtomicUsize::new(0) }
     }
 
     /// Connects to the next address under a name that the management UI shows.
@@ -82,35 +71,8 @@ impl Broker {
     /// # Errors
     /// [`SessionError::Connect`] or [`SessionError::Deadline`]; the following call tries the following address.
     pub async fn connect(&self, name: &str) -> Result<Connection, SessionError> {
-        self.connect_with(name, MAX_FRAME_MAX_BYTES).await
-    }
-
-    /// As [`Self::connect`], for what we publish ourselves: its headers are bounded, so small frames do.
-    ///
-    /// # Errors
-    /// As [`Self::connect`].
-    pub(super) async fn connect_to_publish(&self, name: &str) -> Result<Connection, SessionError> {
-        self.connect_with(name, MIN_FRAME_MAX_BYTES).await
-    }
-
-    /// As [`Self::connect`], for what others publish: in small frames, until [told](Self::need_large_frames) that they do not do.
-    ///
-    /// # Errors
-    /// As [`Self::connect`].
-    pub(super) async fn connect_to_consume(&self, name: &str) -> Result<Connection, SessionError> {
-        let is_large = self.needs_large_frames.load(Ordering::Relaxed);
-        self.connect_with(name, if is_large { MAX_FRAME_MAX_BYTES } else { MIN_FRAME_MAX_BYTES }).await
-    }
-
-    /// From now on for what is consumed, too.
-    pub(super) fn need_large_frames(&self) {
-        self.needs_large_frames.store(true, Ordering::Relaxed);
-    }
-
-    async fn connect_with(&self, name: &str, frame_max: u32) -> Result<Connection, SessionError> {
         let turn = self.next.load(Ordering::Relaxed);
-        let mut uri = self.uris.get(turn % self.uris.len().max(1)).cloned().unwrap_or_default();
-        uri.query.frame_max = uri.query.frame_max.map(|asked| asked.min(frame_max));
+        let uri = self.uris.get(turn % self.uris.len().max(1)).cloned().unwrap_or_default();
         let address = format!("{}:{}", uri.authority.host, uri.authority.port);
         let result = within_deadline("connect", self.deadline, self.open(uri, name)).await;
         if result.is_err() {
@@ -180,14 +142,11 @@ impl Drop for Line {
     }
 }
 
-/// Whatever the URL asks for, peers are watched, buffers are bounded, and what we publish fits: to the library, 0 means
-/// "no limit" for the frames and "never" for heartbeats.
+/// Overrides the URL's frame size and bounds its heartbeat; the library takes a heartbeat of 0 as "never".
 fn with_our_limits(mut uri: AMQPUri) -> AMQPUri {
-    let (heartbeat, frame_max) = (uri.query.heartbeat.unwrap_or(0), uri.query.frame_max.unwrap_or(0));
-    let heartbeat = if heartbeat == 0 { HEARTBEAT_S } else { heartbeat.min(MAX_HEARTBEAT_S) };
-    let frame_max = if frame_max == 0 { MAX_FRAME_MAX_BYTES } else { frame_max };
-    uri.query.heartbeat = Some(heartbeat);
-    uri.query.frame_max = Some(frame_max.clamp(MIN_FRAME_MAX_BYTES, MAX_FRAME_MAX_BYTES));
+    let heartbeat = uri.query.heartbeat.filter(|heartbeat| *heartbeat > 0);
+    uri.query.heartbeat = Some(heartbeat.unwrap_or(HEARTBEAT_S).min(MAX_HEARTBEAT_S));
+    uri.query.frame_max = Some(FRAME_MAX_BYTES);
     uri
 }
 

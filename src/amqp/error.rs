@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, Stream, StreamExt};
-use lapin::{
-    ErrorKind, Event,
-    protocol::{AMQPErrorKind, AMQPHardError},
-};
+use lapin::Event;
 
 /// Every one of them is answered alike: drop the session, wait, build a new one.
 #[derive(Debug, thiserror::Error)]
@@ -60,20 +57,15 @@ impl SessionError {
         }
         self
     }
-
-    /// Whether a frame came that is larger than what was agreed on. The broker heeds it for bodies, and sends headers as they were
-    /// published.
-    pub(super) fn is_large_frame(&self) -> bool {
-        let Self::Broken(error) = self else { return false };
-        let ErrorKind::ProtocolError(error) = error.kind() else { return false };
-        matches!(error.kind(), AMQPErrorKind::Hard(AMQPHardError::FRAMEERROR))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use futures_util::stream::{empty, iter};
-    use lapin::protocol::AMQPError;
+    use lapin::{
+        ErrorKind,
+        protocol::{AMQPError, AMQPHardError},
+    };
 
     use super::*;
 
@@ -82,7 +74,7 @@ mod tests {
         let large = AMQPError::new(AMQPHardError::FRAMEERROR.into(), "frame too large".into());
         let told = [Event::Connected, Event::Error(ErrorKind::ProtocolError(large).into())];
         let failed = || SessionError::Cancelled("commands".to_owned());
-        assert!(failed().or_cause(iter(told)).is_large_frame());
+        assert!(matches!(failed().or_cause(iter(told)), SessionError::Broken(_)));
         assert!(matches!(failed().or_cause(iter([Event::Connected])), SessionError::Cancelled(_)));
         assert!(matches!(failed().or_cause(empty()), SessionError::Cancelled(_)));
     }

@@ -52,9 +52,6 @@ impl<R: Random> Supervisor<R> {
             failures = if began.elapsed() > HEALTHY { 1 } else { failures + 1 };
             let wait = retry::backoff(failures, self.random.random_unit());
             self.tell(connected, &problem, wait);
-            if problem.is_large_frame() {
-                self.broker.need_large_frames();
-            }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.stop.cancelled() => break,
@@ -78,14 +75,8 @@ impl<R: Random> Supervisor<R> {
     /// One session, and whether it came as far as being connected.
     async fn session(&self, serve: &mut impl Serve) -> (bool, Result<(), SessionError>) {
         let name = format!("edna-courier {}", self.role.as_str());
-        let connecting = async {
-            match self.role {
-                Role::Consume => self.broker.connect_to_consume(&name).await,
-                Role::Publish => self.broker.connect_to_publish(&name).await,
-            }
-        };
         let connecting = tokio::select! {
-            connecting = connecting => connecting,
+            connecting = self.broker.connect(&name) => connecting,
             () = self.stop.cancelled() => return (false, Ok(())),
         };
         let connection = match connecting {

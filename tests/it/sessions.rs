@@ -150,24 +150,19 @@ async fn a_topology_of_another_type_is_named_and_nothing_is_taken_until_it_is_me
     stage.end(&daemon).await;
 }
 
-/// As another client may: the broker sends them on in one frame, however large a frame we agreed on.
+/// RabbitMQ delivers headers in one frame, as they were published.
 #[tokio::test]
-async fn headers_beyond_a_frame_cost_a_connection_once_and_no_command() {
+async fn large_headers_cost_no_connection() {
     let stage = Stage::new("large-headers").await;
     let daemon = start_ready(&stage.setup()).await;
-    stage.send(2, "hello").await;
-    eventually!(SOON, stage.posts() == 2, "commands that flow");
-    for index in 2..4 {
-        let headers: BTreeMap<_, _> =
-            (0..50).map(|n| (format!("n{n}").into(), AMQPValue::LongString("x".repeat(1_000).into()))).collect();
-        let properties = BasicProperties::default().with_headers(headers.into());
-        let body = command(index, "hello").to_string();
-        stage.queues.client().publish(&stage.queues.name("commands"), "send", body.as_bytes(), properties).await;
-        eventually!(SOON, stage.posts() > index.into(), "the command with them");
-        assert_eq!(reconnects(&daemon).await, [1.0, 0.0]);
-    }
-    assert!(daemon.log_text().contains("connection to the broker (consume) lost"));
-    expect_every_outcome(&stage, &daemon, 4).await;
+    let headers: BTreeMap<_, _> =
+        (0..100).map(|n| (format!("n{n}").into(), AMQPValue::LongString("x".repeat(1_000).into()))).collect();
+    let properties = BasicProperties::default().with_headers(headers.into());
+    let body = command(0, "hello").to_string();
+    stage.queues.client().publish(&stage.queues.name("commands"), "send", body.as_bytes(), properties).await;
+    eventually!(SOON, stage.posts() == 1, "the command with large headers");
+    assert_eq!(reconnects(&daemon).await, [0.0, 0.0]);
+    expect_every_outcome(&stage, &daemon, 1).await;
 }
 
 /// All of them, with those that the daemon adds, would not fit into a frame.
