@@ -1,96 +1,96 @@
-//! Which deliveries to acknowledge when: as few frames as possible, and none for what is not settled.
+//! Tracks unsettled deliveries and batches their acknowledgements into as few `basic.ack` frames as possible.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::Instant;
 
-/// Acknowledgements wait for others for so long.
-pub(super) const LINGER: Duration = Duration::from_millis(3);
-/// Or until there are so many.
-const MANY: usize = 64;
-/// What is settled behind one that takes its time waits for so many turns before it is acknowledged by itself.
-const PATIENT_TURNS: u32 = 2;
+/// How long an acknowledgement waits for others that can share its frame.
+const LINGER: Duration = Duration::from_millis(3);
+/// Number of settled deliveries at which no further ones are waited for.
+const MAX_BATCH: usize = 64;
+/// Consecutive flushes without a cumulative ack after which deliveries behind an unsettled one are acked singly.
+const MAX_HELD_FLUSHES: u32 = 2;
 
-/// One frame.
+/// One `basic.ack` frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ack {
     /// The broker's delivery tag.
     pub(super) number: u64,
-    /// All before it, too.
+    /// Acknowledges all earlier deliveries of the channel, too.
     pub(super) multiple: bool,
 }
 
-/// The deliveries of one session that the broker waits for.
+/// The deliveries of one session that are not acknowledged to the broker.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    /// Delivered, and not settled.
-    open: BTreeSet<u64>,
-    /// All up to this one were delivered to us; tags count from 1.
-    seen_to: u64,
-    /// Delivered, though one before did not come (yet).
-    ahead: BTreeSet<u64>,
-    /// Settled, and not acknowledged.
+pub(super) struct AckTracker {
+    /// Delivered, not settled.
+    unsettled: BTreeSet<u64>,
+    /// Every delivery up to this tag has arrived; tags count from 1.
+    contiguous_to: u64,
+    /// Arrived, although an earlier delivery has not (yet).
+    beyond_gap: BTreeSet<u64>,
+    /// Settled, not acknowledged.
     settled: BTreeSet<u64>,
-    /// Since when something waits.
-    since: Option<Instant>,
-    /// For so many turns in a row nothing could go with those before it.
-    turns: u32,
+    /// Since when `settled` has an entry that the last flush could not send.
+    settled_since: Option<Instant>,
+    /// Consecutive flushes without a cumulative ack.
+    held_flushes: u32,
 }
 
-impl Ledger {
-    /// A delivery came.
-    pub(super) fn delivered(&mut self, number: u64) {
-        self.open.insert(number);
-        self.ahead.insert(number);
-        while self.ahead.remove(&(self.seen_to + 1)) {
-            self.seen_to += 1;
+impl AckTracker {
+    /// Records the arrival of a delivery.
+    pub(super) fn record_delivery(&mut self, number: u64) {
+        self.unsettled.insert(number);
+        self.beyond_gap.insert(number);
+        while self.beyond_gap.remove(&(self.contiguous_to + 1)) {
+            self.contiguous_to += 1;
         }
     }
 
-    /// How many are delivered and not settled.
-    pub(super) fn open(&self) -> usize {
-        self.open.len()
+    /// Number of deliveries that are not settled.
+    pub(super) fn unsettled_count(&self) -> usize {
+        self.unsettled.len()
     }
 
-    /// Up to which tag everything came.
-    pub(super) const fn seen_to(&self) -> u64 {
-        self.seen_to
+    /// Tag up to which every delivery has arrived.
+    pub(super) const fn contiguous_to(&self) -> u64 {
+        self.contiguous_to
     }
 
-    /// Whether one up to this tag is not settled.
-    pub(super) fn is_open_to(&self, number: u64) -> bool {
-        self.open.first().is_some_and(|first| *first <= number)
+    /// Whether a delivery up to this tag is unsettled.
+    pub(super) fn has_unsettled_up_to(&self, number: u64) -> bool {
+        self.unsettled.first().is_some_and(|first| *first <= number)
     }
 
-    /// It is settled.
+    /// Marks a delivery as settled; a repeated call has no effect.
     pub(super) fn settle(&mut self, number: u64) {
-        if self.open.remove(&number) {
+        if self.unsettled.remove(&number) {
             self.settled.insert(number);
-            self.since.get_or_insert_with(Instant::now);
+            self.settled_since.get_or_insert_with(Instant::now);
         }
     }
 
-    /// When [`Self::take`] is due; `None` while nothing waits.
-    pub(super) fn due(&self) -> Option<Instant> {
-        let since = self.since?;
-        Some(if self.settled.len() >= MANY { since } else { since + LINGER })
+    /// When [`Self::flush`] is due; `None` while nothing is settled.
+    pub(super) fn flush_due(&self) -> Option<Instant> {
+        let since = self.settled_since?;
+        Some(if self.settled.len() >= MAX_BATCH { since } else { since + LINGER })
     }
 
-    /// What to acknowledge now: one frame for all before the first open one; the others by themselves when that one takes
-    /// its time, or when `all` must go.
-    pub(super) fn take(&mut self, all: bool) -> Vec<Ack> {
-        // One that never came to us is not settled either.
-        let open = self.open.first().map_or(self.seen_to + 1, |open| (*open).min(self.seen_to + 1));
-        let behind = self.settled.split_off(&open);
+    /// Returns the frames to send now: one cumulative ack for everything before the first unsettled delivery, and
+    /// single acks for the rest if that delivery is slow or `all` must be sent.
+    pub(super) fn flush(&mut self, all: bool) -> Vec<Ack> {
+        // A delivery that has not arrived is unsettled, too: a cumulative ack must not cover it.
+        let first_unsettled = self.unsettled.first().copied().unwrap_or(u64::MAX).min(self.contiguous_to + 1);
+        let behind = self.settled.split_off(&first_unsettled);
         let before = std::mem::replace(&mut self.settled, behind);
         let mut acks: Vec<_> = before.last().map(|last| Ack { number: *last, multiple: true }).into_iter().collect();
-        self.turns = if acks.is_empty() { self.turns + 1 } else { 0 };
-        if all || self.turns >= PATIENT_TURNS || self.settled.len() >= MANY {
-            let alone = std::mem::take(&mut self.settled).into_iter();
-            acks.extend(alone.map(|number| Ack { number, multiple: false }));
-            self.turns = 0;
+        self.held_flushes = if acks.is_empty() { self.held_flushes + 1 } else { 0 };
+        if all || self.held_flushes >= MAX_HELD_FLUSHES || self.settled.len() >= MAX_BATCH {
+            let single = std::mem::take(&mut self.settled).into_iter();
+            acks.extend(single.map(|number| Ack { number, multiple: false }));
+            self.held_flushes = 0;
         }
-        self.since = (!self.settled.is_empty()).then(Instant::now);
+        self.settled_since = (!self.settled.is_empty()).then(Instant::now);
         acks
     }
 }
@@ -101,68 +101,77 @@ mod tests {
 
     use super::*;
 
-    fn ledger(delivered: u64) -> Ledger {
-        let mut ledger = Ledger::default();
-        (1..=delivered).for_each(|number| ledger.delivered(number));
-        ledger
+    fn tracker(deliveries: u64) -> AckTracker {
+        let mut tracker = AckTracker::default();
+        (1..=deliveries).for_each(|number| tracker.record_delivery(number));
+        tracker
+    }
+
+    fn single(number: u64) -> Ack {
+        Ack { number, multiple: false }
+    }
+
+    fn cumulative(number: u64) -> Ack {
+        Ack { number, multiple: true }
     }
 
     #[test]
-    fn what_is_settled_in_order_is_one_frame() {
-        let mut ledger = ledger(5);
-        (1..=4).for_each(|number| ledger.settle(number));
-        assert_eq!(ledger.take(false), [Ack { number: 4, multiple: true }]);
-        assert_eq!((ledger.take(false), ledger.due()), (vec![], None));
+    fn flush_settled_in_order_is_one_cumulative_ack() {
+        let mut tracker = tracker(5);
+        (1..=4).for_each(|number| tracker.settle(number));
+        assert_eq!(tracker.flush(false), [cumulative(4)]);
+        assert_eq!((tracker.flush(false), tracker.flush_due()), (vec![], None));
     }
 
     #[test]
-    fn a_slow_one_holds_the_others_up_for_a_moment_only() {
-        let mut ledger = ledger(4);
-        [1, 3, 4].into_iter().for_each(|number| ledger.settle(number));
-        assert_eq!(ledger.take(false), [Ack { number: 1, multiple: true }]);
-        assert!(ledger.due().is_some());
-        assert_eq!(ledger.take(false), []);
-        assert_eq!(ledger.take(false), [3, 4].map(|number| Ack { number, multiple: false }));
-        ledger.settle(2);
-        assert_eq!(ledger.take(false), [Ack { number: 2, multiple: true }]);
+    fn flush_behind_slow_delivery_acks_singly_on_second_try() {
+        let mut tracker = tracker(4);
+        [1, 3, 4].into_iter().for_each(|number| tracker.settle(number));
+        assert_eq!(tracker.flush(false), [cumulative(1)]);
+        assert!(tracker.flush_due().is_some());
+        assert_eq!(tracker.flush(false), []);
+        assert_eq!(tracker.flush(false), [3, 4].map(single));
+        tracker.settle(2);
+        assert_eq!(tracker.flush(false), [cumulative(2)]);
     }
 
     #[test]
-    fn one_that_never_came_is_not_acknowledged_with_those_after_it() {
-        let mut ledger = Ledger::default();
-        [1, 3, 4].into_iter().for_each(|number| ledger.delivered(number));
-        [1, 3, 4].into_iter().for_each(|number| ledger.settle(number));
-        let alone = [3, 4].map(|number| Ack { number, multiple: false });
-        assert_eq!(ledger.take(true), [&[Ack { number: 1, multiple: true }][..], &alone].concat());
+    fn flush_delivery_not_arrived_is_not_covered() {
+        let mut tracker = AckTracker::default();
+        [1, 3, 4].into_iter().for_each(|number| tracker.record_delivery(number));
+        [1, 3, 4].into_iter().for_each(|number| tracker.settle(number));
+        assert_eq!(tracker.flush(true), [cumulative(1), single(3), single(4)]);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// As the broker sees it: a frame names a delivery that it still waits for, and nothing that is not settled goes.
+        /// From the broker's view: each frame names a delivery that is outstanding, and covers only settled ones.
         #[test]
-        fn each_is_acknowledged_once_and_never_before_it_is_settled(order in vec(any::<u64>(), 1..200), turn in 1_usize..20) {
+        fn flush_acks_each_delivery_once_after_it_is_settled(order in vec(any::<u64>(), 1..200), every in 1_usize..20) {
             let count = order.len() as u64;
             let mut numbers: Vec<_> = (1..=count).collect();
             numbers.sort_by_key(|number| order[usize::try_from(*number).unwrap() - 1]);
-            let mut ledger = ledger(count);
-            let (mut waiting, mut settled): (BTreeSet<_>, BTreeSet<u64>) = ((1..=count).collect(), BTreeSet::new());
+            let mut tracker = tracker(count);
+            let (mut outstanding, mut settled): (BTreeSet<_>, BTreeSet<u64>) = ((1..=count).collect(), BTreeSet::new());
             for (n, number) in numbers.iter().enumerate() {
-                ledger.settle(*number);
-                ledger.settle(*number);
+                tracker.settle(*number);
+                tracker.settle(*number);
                 settled.insert(*number);
-                if n % turn == 0 || n + 1 == numbers.len() {
-                    for Ack { number, multiple } in ledger.take(n + 1 == numbers.len()) {
-                        prop_assert!(waiting.contains(&number));
-                        let gone: Vec<_> = waiting.iter().copied().filter(|n| *n == number || (multiple && *n < number)).collect();
-                        for one in gone {
+                let is_last = n + 1 == numbers.len();
+                if n % every == 0 || is_last {
+                    for Ack { number, multiple } in tracker.flush(is_last) {
+                        prop_assert!(outstanding.contains(&number));
+                        let covered = |n: &u64| *n == number || (multiple && *n < number);
+                        let covered: Vec<_> = outstanding.iter().copied().filter(covered).collect();
+                        for one in covered {
                             prop_assert!(settled.contains(&one), "{one} is not settled");
-                            waiting.remove(&one);
+                            outstanding.remove(&one);
                         }
                     }
                 }
             }
-            prop_assert!(waiting.is_empty(), "{waiting:?}");
+            prop_assert!(outstanding.is_empty(), "not acknowledged: {outstanding:?}");
         }
     }
 }

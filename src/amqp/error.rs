@@ -5,51 +5,55 @@ use std::time::Duration;
 use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::Event;
 
-/// Every one of them is answered alike: drop the session, wait, build a new one.
+/// Every error is handled alike: drop the session, back off, build a new one.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// TCP, TLS or the AMQP handshake did not succeed.
+    /// TCP, TLS or the AMQP handshake failed.
     #[error("cannot connect to {address}: {source}")]
     Connect {
         /// Host and port.
         address: String,
-        /// The library's word for it.
+        /// The client library's error.
         source: lapin::Error,
     },
-    /// The library, the broker or the network ended it.
+    /// The client library, the broker or the network failed.
     #[error("{0}")]
-    Broken(#[from] lapin::Error),
-    /// An operation did not come back in time.
-    #[error("the broker did not answer {operation} within {} s", .deadline.as_secs())]
-    Deadline {
-        /// What was asked.
+    Lapin(#[from] lapin::Error),
+    /// An operation did not complete in time.
+    #[error("the broker did not answer {operation} within {} s", .timeout.as_secs())]
+    Timeout {
+        /// AMQP method, or a short description.
         operation: &'static str,
-        /// How long was waited.
-        deadline: Duration,
+        /// How long the session waited.
+        timeout: Duration,
     },
-    /// The broker cancelled our consumer: the queue was deleted or moved, or an acknowledgement took too long.
+    /// The broker cancelled the consumer: the queue was deleted or moved, or an acknowledgement took too long.
     #[error("the broker cancelled the consumer of queue {0}")]
-    Cancelled(String),
-    /// The broker knows of no consumer, though it never said that it cancelled ours.
-    #[error("the broker knows of no consumer of queue {0}, though ours was never cancelled")]
-    Unregistered(String),
+    ConsumerCancelled(String),
+    /// The broker counts no consumer on the queue, without having cancelled this one.
+    #[error("the broker counts no consumer on queue {0}, although it did not cancel this one")]
+    ConsumerUnknown(String),
     /// The connection's event stream ended.
-    #[error("the connection ended")]
-    Ended,
-    /// Exchanges and queues, each by kind and name, are not there.
+    #[error("the connection closed")]
+    ConnectionClosed,
+    /// Exchanges and queues, each by kind and name, do not exist.
     #[error("missing: {}", .0.join(", "))]
     Missing(Vec<String>),
-    /// Exchanges and queues, each by kind and name, are there and are others than ours.
-    #[error("of another type, which no policy can mend: {}; stop who uses them, move their messages away, delete them", .0.join(", "))]
+    /// Exchanges and queues, each by kind and name, exist with a type that the contract does not allow.
+    #[error(
+        "of another type, which no policy can change: {}; stop their clients, move their messages, then delete them",
+        .0.join(", ")
+    )]
     WrongType(Vec<String>),
-    /// The broker does not let us declare something.
+    /// The broker refuses a declaration.
     #[error("the broker refuses to declare {0}")]
-    Refused(String),
+    DeclareRefused(String),
 }
 
 impl SessionError {
-    /// What the connection told of its end, if it did: a session that ends in the middle of something sees only that this failed.
-    pub(super) fn or_cause(self, mut events: impl Stream<Item = Event> + Unpin) -> Self {
+    /// Returns the error that the connection reported, if any, else `self`: an operation that fails because the
+    /// connection broke reports only its own failure.
+    pub(super) fn or_connection_error(self, mut events: impl Stream<Item = Event> + Unpin) -> Self {
         while let Some(Some(event)) = events.next().now_or_never() {
             if let Event::Error(error) = event {
                 return error.into();
@@ -70,12 +74,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_connection_told_comes_before_what_failed_for_it() {
-        let large = AMQPError::new(AMQPHardError::FRAMEERROR.into(), "frame too large".into());
-        let told = [Event::Connected, Event::Error(ErrorKind::ProtocolError(large).into())];
-        let failed = || SessionError::Cancelled("commands".to_owned());
-        assert!(matches!(failed().or_cause(iter(told)), SessionError::Broken(_)));
-        assert!(matches!(failed().or_cause(iter([Event::Connected])), SessionError::Cancelled(_)));
-        assert!(matches!(failed().or_cause(empty()), SessionError::Cancelled(_)));
+    fn connection_error_replaces_its_consequence() {
+        let frame_error = AMQPError::new(AMQPHardError::FRAMEERROR.into(), "frame too large".into());
+        let events = [Event::Connected, Event::Error(ErrorKind::ProtocolError(frame_error).into())];
+        let consequence = || SessionError::ConsumerCancelled("commands".to_owned());
+        assert!(matches!(consequence().or_connection_error(iter(events)), SessionError::Lapin(_)));
+        let other_events = iter([Event::Connected]);
+        assert!(matches!(consequence().or_connection_error(other_events), SessionError::ConsumerCancelled(_)));
+        assert!(matches!(consequence().or_connection_error(empty()), SessionError::ConsumerCancelled(_)));
     }
 }

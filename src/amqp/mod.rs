@@ -1,23 +1,32 @@
-//! The broker: two supervised connections, one that consumes and settles, one that publishes and awaits confirms.
+//! The broker: two supervised connections, one that consumes and acknowledges, one that publishes and awaits confirms.
 //!
-//! They are apart because a broker in need blocks connections that publish, and would block our acks with them.
-//! Neither uses the client library's own recovery: any error, ended stream or missed deadline drops the whole session,
-//! and a new one with a new generation takes its place.
+//! They are separate because RabbitMQ blocks a publishing connection under a resource alarm, and would block the
+//! acknowledgements on it, too. The client library's own recovery is not used: any error, ended stream or timeout drops
+//! the whole session, and a new one with a new generation replaces it.
 
 mod acks;
-mod census;
 mod connect;
+mod consume_session;
 mod consumer;
+mod consumer_count;
 mod error;
-mod flight;
+mod inbox;
+mod pending_confirms;
 mod properties;
+mod publish;
 mod publisher;
 mod returns;
+mod short_string;
 mod subscription;
 mod supervise;
+mod timeout;
 pub mod topology;
 
-pub use connect::Broker;
-pub use consumer::{Acks, Consumer, Deliveries, Others};
+pub(crate) use short_string::short_string;
+
+pub use connect::BrokerAddresses;
+pub use consumer::Consumer;
+pub use consumer_count::OnConsumerCount;
 pub use error::SessionError;
+pub use inbox::{AmqpInbox, AmqpSettler};
 pub use publisher::Publisher;

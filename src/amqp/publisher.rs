@@ -1,7 +1,7 @@
-//! The publish session: one task owns the channel, many publishes are on their way at once.
+//! The publish session: one task owns the channel and pipelines all publishes on it.
 //!
-//! One task, because the library numbers publishes and queues their frames under different locks: two threads on one
-//! channel can swap places, and each is told the other's fate.
+//! One task only, because the library numbers publishes and queues their frames under different locks: two threads that
+//! publish on one channel can swap places, and each then gets the confirm of the other.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -14,11 +14,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connect::{Broker, OPERATION_DEADLINE, timed, until},
+    connect::BrokerAddresses,
     error::SessionError,
-    flight::{self, CONFIRM_DEADLINE, Flight, Job, Publish},
-    supervise::{Serve, Supervisor},
-    topology::{Asker, Names, refusal},
+    pending_confirms::{CONFIRM_TIMEOUT, PendingConfirms},
+    publish::{PublishFuture, PublishRequest, publish},
+    supervise::{SessionTask, Supervisor},
+    timeout::{OPERATION_TIMEOUT, sleep_until, with_timeout},
+    topology::{TopologyNames, TopologyProbe, channel_refusal},
 };
 use crate::{
     domain::message::Message,
@@ -30,30 +32,30 @@ use crate::{
     },
 };
 
-/// After so many publishes that left together, more are awaited for a moment: each departure wakes the library's own thread,
-/// and the broker's.
-const BUSY: usize = 4;
-/// No more than this are leaving at once: until its thread has written them, the library takes four KiB for each, some of it in
-/// a list that grows and never shrinks.
-const MOST_LEAVING: usize = 64;
-const MOMENT: Duration = Duration::from_millis(1);
+/// A batch of this size delays the next one by [`BATCH_DELAY`], so that more publishes share it: each write wakes the
+/// library's I/O thread and the broker.
+const BUSY_BATCH: usize = 4;
+const BATCH_DELAY: Duration = Duration::from_millis(1);
+/// Limit of publishes that the library has not written yet: it takes 4 KiB for each, some of it in a list that never
+/// shrinks.
+const MAX_UNWRITTEN: usize = 64;
 
 /// Publishes; clones share the one session. A publish waits while there is no session.
 #[derive(Clone)]
 pub struct Publisher {
-    jobs: mpsc::UnboundedSender<Job>,
+    requests: mpsc::UnboundedSender<PublishRequest>,
     telemetry: Telemetry,
 }
 
 impl Outbox for Publisher {
     async fn publish(&self, message: Arc<Message>) -> Result<(), PublishError> {
-        let started = Instant::now();
+        let started_at = Instant::now();
         let target = &message.target;
         let unconfirmed = self.telemetry.unconfirmed();
-        let result = self.hand_over(message.clone()).await;
+        let result = self.request(message.clone()).await;
         drop(unconfirmed);
         match result {
-            Ok(()) => self.telemetry.record(PublishConfirmed { target, took: started.elapsed() }),
+            Ok(()) => self.telemetry.record(PublishConfirmed { target, took: started_at.elapsed() }),
             Err(error) => self.telemetry.record(PublishFailed { target, error }),
         }
         result
@@ -61,126 +63,131 @@ impl Outbox for Publisher {
 }
 
 impl Publisher {
-    /// A publisher and the task that serves it until `stop` and tells whether it could flush. The gate is held closed whenever
-    /// there is no session that the broker is known to let publish: an outcome that cannot be recorded must not be created.
+    /// Returns a publisher and the task that serves it until `stop`; the task returns whether it could flush.
+    ///
+    /// The gate is held closed while no session is known to accept publishes: an outcome that cannot be recorded must
+    /// not be created.
     pub fn new<R: Random>(
-        broker: Arc<Broker>,
-        names: Names,
+        broker: Arc<BrokerAddresses>,
+        names: TopologyNames,
         gate: Gate,
         telemetry: Telemetry,
         random: R,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = bool> + Send) {
-        // Unbounded, yet never longer than what is in hand: who asks waits for the answer.
-        let (sender, jobs) = mpsc::unbounded_channel();
+        // Bounded by the prefetch: each command in hand awaits its result.
+        let (sender, requests) = mpsc::unbounded_channel();
         let supervisor =
             Supervisor { broker, role: Role::Publish, telemetry: telemetry.clone(), random, stop: stop.clone() };
         let hold = Some(gate.close_unreported(GateReason::Blocked));
-        let owner = Owner { names, gate, telemetry: telemetry.clone(), stop, jobs, hold, is_blocked: false };
-        let serving = async move { supervisor.run(owner).await };
-        (Self { jobs: sender, telemetry }, serving)
+        let task = PublisherTask { names, gate, telemetry: telemetry.clone(), stop, requests, hold, is_blocked: false };
+        let serving = async move { supervisor.run(task).await };
+        (Self { requests: sender, telemetry }, serving)
     }
 
-    async fn hand_over(&self, message: Arc<Message>) -> Result<(), PublishError> {
-        let (reply, told) = oneshot::channel();
-        self.jobs.send(Job { message, reply }).map_err(|_| PublishError::Unconfirmed)?;
-        // A dropped reply: the session that had the message ended before its confirm came.
-        told.await.unwrap_or(Err(PublishError::Unconfirmed))
+    async fn request(&self, message: Arc<Message>) -> Result<(), PublishError> {
+        let (sender, result) = oneshot::channel();
+        self.requests.send(PublishRequest { message, result: sender }).map_err(|_| PublishError::Unconfirmed)?;
+        // The sender is dropped when the session ends before the confirm.
+        result.await.unwrap_or(Err(PublishError::Unconfirmed))
     }
 }
 
-/// The task's state; it outlives the sessions.
-struct Owner {
-    names: Names,
+/// The state that outlives the sessions.
+struct PublisherTask {
+    names: TopologyNames,
     gate: Gate,
     telemetry: Telemetry,
     stop: CancellationToken,
-    jobs: mpsc::UnboundedReceiver<Job>,
-    /// Held while nothing can be published; unreported for want of a session, which is logged as such.
+    requests: mpsc::UnboundedReceiver<PublishRequest>,
+    /// `Some` while nothing can be published; unreported while no session is known to accept publishes, as the lost
+    /// connection is logged by itself.
     hold: Option<GateHold>,
-    /// The broker said on this connection that it blocks it.
+    /// The broker has sent `connection.blocked` on this connection.
     is_blocked: bool,
 }
 
-impl Serve for Owner {
-    async fn serve(&mut self, connection: &Connection) -> Result<(), SessionError> {
-        let channel = timed("channel.open", connection.create_channel()).await?;
-        timed("confirm.select", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+impl SessionTask for PublisherTask {
+    async fn run_session(&mut self, connection: &Connection) -> Result<(), SessionError> {
+        let channel = with_timeout("channel.open", connection.create_channel()).await?;
+        with_timeout("confirm.select", channel.confirm_select(ConfirmSelectOptions::default())).await?;
         self.telemetry.record(Connected { role: Role::Publish });
-        let mut asker = Asker::new(connection);
-        let events = self.names.events();
-        let proof = asker.may_publish(&events);
-        let result = self.publish_until_stopped(&channel, proof, connection.events_listener()).await;
-        // A trouble that was told lasts until a later session may publish.
+        let mut probe = TopologyProbe::new(connection);
+        let events_exchange = self.names.events();
+        let unblocked = probe.await_unblocked(&events_exchange);
+        let result = self.publish_until_stopped(&channel, unblocked, connection.events_listener()).await;
+        // A reported block lasts until a later session may publish.
         self.hold.get_or_insert_with(|| self.gate.close_unreported(GateReason::Blocked));
         self.is_blocked = false;
         result
     }
 
-    /// Nobody waits for a publish any more when we are stopped.
+    /// `stop` comes after the pipeline has drained: no caller awaits a publish then.
     fn is_flushed(&mut self) -> bool {
         true
     }
 }
 
-impl Owner {
+impl PublisherTask {
     async fn publish_until_stopped(
         &mut self,
         channel: &Channel,
-        proof: impl Future<Output = Result<(), SessionError>> + Send,
+        unblocked: impl Future<Output = Result<(), SessionError>> + Send,
         events: impl Stream<Item = Event> + Send,
     ) -> Result<(), SessionError> {
-        tokio::pin!(proof, events);
-        let (mut is_proven, proof_due) = (false, Instant::now() + OPERATION_DEADLINE);
-        let (mut flight, mut not_before) = (Flight::new(&self.names), Instant::now());
-        let leaving = Arc::new(Semaphore::new(MOST_LEAVING));
+        tokio::pin!(unblocked, events);
+        let (mut is_probed, probe_deadline) = (false, Instant::now() + OPERATION_TIMEOUT);
+        let (mut pending, mut next_batch_at) = (PendingConfirms::new(&self.names), Instant::now());
+        let unwritten = Arc::new(Semaphore::new(MAX_UNWRITTEN));
         loop {
-            let deadline = flight.deadline();
-            let has_room = self.hold.is_none() && flight.has_room();
+            let deadline = pending.deadline();
+            let has_room = self.hold.is_none() && pending.has_room();
+            let awaits_probe = self.hold.is_some() && !is_probed && !self.is_blocked;
             tokio::select! {
                 biased;
-                landed = flight.land() => landed?,
-                event = events.next() => self.heed(event, channel, &mut flight)?,
-                proven = &mut proof, if !is_proven => {
-                    proven?;
-                    is_proven = true;
+                resolved = pending.resolve() => resolved?,
+                event = events.next() => self.handle_event(event, channel, &mut pending)?,
+                probed = &mut unblocked, if !is_probed => {
+                    probed?;
+                    is_probed = true;
                     self.hold.take_if(|_| !self.is_blocked);
                 }
-                () = tokio::time::sleep_until(proof_due), if self.hold.is_some() && !is_proven && !self.is_blocked => {
-                    return Err(SessionError::Deadline { operation: "tx.rollback", deadline: OPERATION_DEADLINE });
+                () = tokio::time::sleep_until(probe_deadline), if awaits_probe => {
+                    return Err(SessionError::Timeout { operation: "tx.rollback", timeout: OPERATION_TIMEOUT });
                 }
-                () = until(deadline), if self.hold.is_none() => {
-                    return Err(SessionError::Deadline { operation: "a publish", deadline: CONFIRM_DEADLINE });
+                () = sleep_until(deadline), if self.hold.is_none() => {
+                    return Err(SessionError::Timeout { operation: "a publish", timeout: CONFIRM_TIMEOUT });
                 }
-                Some(first) = next(&mut self.jobs, &leaving), if has_room => {
-                    tokio::time::sleep_until(not_before).await;
-                    let (before, mut ready) = (flight.outstanding(), Some(first));
-                    // What waits together leaves together: a turn costs more than a message.
-                    while let Some((job, leaves)) = ready {
-                        flight.take_off(|number| flight::publish(channel, &self.names, job, number, leaves));
-                        ready = flight.has_room().then(|| next(&mut self.jobs, &leaving).now_or_never()).flatten().flatten();
+                Some(first) = next_request(&mut self.requests, &unwritten), if has_room => {
+                    tokio::time::sleep_until(next_batch_at).await;
+                    let (before, mut next) = (pending.len(), Some(first));
+                    // All ready requests share one write: a turn of the loop costs more than a message.
+                    while let Some((request, permit)) = next {
+                        pending.push(|sequence| publish(channel, &self.names, request, sequence, permit));
+                        let ready = || next_request(&mut self.requests, &unwritten).now_or_never().flatten();
+                        next = pending.has_room().then(ready).flatten();
                     }
-                    if flight.outstanding() >= before + BUSY {
-                        not_before = Instant::now() + MOMENT;
+                    if pending.len() >= before + BUSY_BATCH {
+                        next_batch_at = Instant::now() + BATCH_DELAY;
                     }
                 }
                 () = self.stop.cancelled(), if deadline.is_none() => {
-                    return timed("channel.close", channel.close(200, "done".into())).await;
+                    return with_timeout("channel.close", channel.close(200, "done".into())).await;
                 }
             }
         }
     }
 
-    /// A broker in need blocks us: the gate closes until it has room again. No confirm is late meanwhile.
-    fn heed<F: Publish>(
+    /// Closes the gate while the broker blocks the connection; confirms do not time out meanwhile.
+    fn handle_event<F: PublishFuture>(
         &mut self,
         event: Option<Event>,
         channel: &Channel,
-        flight: &mut Flight<F>,
+        pending: &mut PendingConfirms<F>,
     ) -> Result<(), SessionError> {
         match event {
-            Some(Event::ConnectionBlocked(why)) => {
-                let problem = format!("the broker blocks publishing: {why}");
+            Some(Event::ConnectionBlocked(reason)) => {
+                let problem = format!("the broker blocks publishing: {reason}");
                 match &self.hold {
                     Some(hold) => hold.report(&problem),
                     None => self.hold = Some(self.gate.close(GateReason::Blocked, &problem)),
@@ -188,27 +195,27 @@ impl Owner {
                 self.is_blocked = true;
             }
             Some(Event::ConnectionUnblocked) => {
-                flight.restart_deadline();
+                pending.restart_timeout();
                 self.hold = None;
                 self.is_blocked = false;
             }
-            // On another channel: it is the answer to who asked there.
-            Some(Event::Error(error)) if channel.status().connected() && refusal(&error).is_some() => {}
+            // The refusal of a probe, which closed the probe's channel only.
+            Some(Event::Error(error)) if channel.status().connected() && channel_refusal(&error).is_some() => {}
             Some(Event::Error(error)) => return Err(error.into()),
             Some(_) => {}
-            None => return Err(SessionError::Ended),
+            None => return Err(SessionError::ConnectionClosed),
         }
         Ok(())
     }
 }
 
-/// The next message to publish, once another may leave, and its right to.
-async fn next(
-    jobs: &mut mpsc::UnboundedReceiver<Job>,
-    leaving: &Arc<Semaphore>,
-) -> Option<(Job, OwnedSemaphorePermit)> {
-    let leaves = leaving.clone().acquire_owned().await.ok()?;
-    Some((jobs.recv().await?, leaves))
+/// Waits until another publish may be written, then for a request.
+async fn next_request(
+    requests: &mut mpsc::UnboundedReceiver<PublishRequest>,
+    unwritten: &Arc<Semaphore>,
+) -> Option<(PublishRequest, OwnedSemaphorePermit)> {
+    let permit = unwritten.clone().acquire_owned().await.ok()?;
+    Some((requests.recv().await?, permit))
 }
 
 #[cfg(test)]
@@ -219,18 +226,18 @@ mod tests {
     use crate::domain::{message::Target, properties::Properties};
 
     #[tokio::test]
-    async fn one_more_may_leave_when_one_has_left() {
-        let (sender, mut jobs) = mpsc::unbounded_channel();
+    async fn next_request_without_permit_waits_for_a_write() {
+        let (sender, mut requests) = mpsc::unbounded_channel();
         for _ in 0..2 {
             let target = Target::Reply("queue".to_owned());
             let message = Arc::new(Message { target, properties: Properties::default(), body: Bytes::new() });
-            assert!(sender.send(Job { message, reply: oneshot::channel().0 }).is_ok());
+            assert!(sender.send(PublishRequest { message, result: oneshot::channel().0 }).is_ok());
         }
-        let leaving = Arc::new(Semaphore::new(1));
-        let first = next(&mut jobs, &leaving).await;
+        let unwritten = Arc::new(Semaphore::new(1));
+        let first = next_request(&mut requests, &unwritten).await;
         assert!(first.is_some());
-        assert!(next(&mut jobs, &leaving).now_or_never().is_none(), "the only place is taken");
+        assert!(next_request(&mut requests, &unwritten).now_or_never().is_none(), "the only permit is taken");
         drop(first);
-        assert!(next(&mut jobs, &leaving).await.is_some());
+        assert!(next_request(&mut requests, &unwritten).await.is_some());
     }
 }

@@ -1,71 +1,70 @@
-//! Which confirms may be believed.
+//! Matches returned messages to publishes.
 //!
-//! The broker returns an unroutable message *before* it confirms it, and the return names no confirm. The client library
-//! hands the oldest waiting return to whichever confirm completes next, so under pipelining it can sit on a neighbour,
-//! and the victim's own confirm looks clean. Two rules make it sound again:
-//! - whether a message can be routed depends on its exchange and key alone, so a return condemns every unjudged message
-//!   with the same address, whichever confirm carried it; at worst a stored one is published again;
-//! - a confirm is judged only once no return can sit on a neighbour: all confirms that are ready are collected first, and
-//!   when one carried a return, nothing is judged and nothing published until no confirm is outstanding.
+//! The broker returns an unroutable message *before* it confirms it, and the return names no confirm. The client
+//! library attaches the oldest waiting return to whichever confirm completes next, so under pipelining it can be
+//! attached to another publish, while the confirm of the returned message looks clean. Two rules make the result sound:
+//! - whether a message can be routed depends on its exchange and key alone, so a return fails every unresolved publish
+//!   of
+//!   the same route, whichever confirm carried it; at worst a stored message is published again;
+//! - a confirm is resolved only when no return can be attached to another publish: all confirms that are ready are
+//!   collected first, and if one carries a return, nothing is resolved or published until no confirm is outstanding.
 
 use std::collections::HashSet;
 
 /// Exchange and routing key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Address {
+pub(super) struct Route {
     pub(super) exchange: String,
     pub(super) key: String,
 }
 
 /// A confirm that arrived.
-pub(super) struct Confirmed<T> {
-    /// The address of the return that the library attached to this confirm.
-    pub(super) returned: Option<Address>,
-    pub(super) item: T,
+pub(super) struct Confirm<T> {
+    /// The route of the return that the library attached to this confirm.
+    pub(super) returned: Option<Route>,
+    pub(super) publish: T,
 }
 
-/// Collects confirms until they can be judged.
-pub(super) struct Returns<T> {
-    waiting: Vec<Confirmed<T>>,
-    returned: HashSet<Address>,
+/// Collects confirms until they can be resolved.
+pub(super) struct ReturnMatcher<T> {
+    unresolved: Vec<Confirm<T>>,
+    returned: HashSet<Route>,
 }
 
-impl<T> Default for Returns<T> {
+impl<T> Default for ReturnMatcher<T> {
     fn default() -> Self {
-        Self { waiting: Vec::new(), returned: HashSet::new() }
+        Self { unresolved: Vec::new(), returned: HashSet::new() }
     }
 }
 
-impl<T> Returns<T> {
-    /// Takes a confirm in.
-    pub(super) fn collect(&mut self, confirmed: Confirmed<T>) {
-        if let Some(returned) = &confirmed.returned {
+impl<T> ReturnMatcher<T> {
+    pub(super) fn push(&mut self, confirm: Confirm<T>) {
+        if let Some(returned) = &confirm.returned {
             self.returned.insert(returned.clone());
         }
-        self.waiting.push(confirmed);
+        self.unresolved.push(confirm);
     }
 
-    /// Whether nothing more may be published until all outstanding confirms are in.
-    pub(super) fn must_settle(&self) -> bool {
+    /// Whether nothing may be published until all outstanding confirms have arrived.
+    pub(super) fn must_drain(&self) -> bool {
         !self.returned.is_empty()
     }
 
-    /// Judges what can be judged, when no further confirm is ready and `outstanding` are still to come:
-    /// each item, and whether it was routed. `address` tells where an item was sent to.
-    pub(super) fn judge(
+    /// Resolves the collected publishes that can be resolved, each with whether it was routed. Call it when no further
+    /// confirm is ready; `outstanding` is the number of confirms still to come.
+    pub(super) fn resolve(
         &mut self,
         outstanding: usize,
-        address: impl Fn(&T) -> Address,
+        route: impl Fn(&T) -> Route,
     ) -> impl Iterator<Item = (T, bool)> {
-        let must_wait = self.must_settle() && outstanding > 0;
+        let must_wait = self.must_drain() && outstanding > 0;
         let (returned, count) = match must_wait {
             true => (HashSet::new(), 0),
-            false => (std::mem::take(&mut self.returned), self.waiting.len()),
+            false => (std::mem::take(&mut self.returned), self.unresolved.len()),
         };
-        let judged = self.waiting.drain(..count);
-        judged.map(move |Confirmed { item, .. }| {
-            let is_routed = returned.is_empty() || !returned.contains(&address(&item));
-            (item, is_routed)
+        self.unresolved.drain(..count).map(move |Confirm { publish, .. }| {
+            let is_routed = returned.is_empty() || !returned.contains(&route(&publish));
+            (publish, is_routed)
         })
     }
 }
@@ -74,56 +73,56 @@ impl<T> Returns<T> {
 mod tests {
     use super::*;
 
-    fn address(key: &str) -> Address {
-        Address { exchange: "e".to_owned(), key: key.to_owned() }
+    fn route(key: &str) -> Route {
+        Route { exchange: "e".to_owned(), key: key.to_owned() }
     }
 
-    type Item = (u32, &'static str);
+    type Publish = (u32, &'static str);
 
-    fn confirmed(number: u32, key: &'static str, returned: Option<&str>) -> Confirmed<Item> {
-        Confirmed { returned: returned.map(address), item: (number, key) }
+    fn confirm(number: u32, key: &'static str, returned: Option<&str>) -> Confirm<Publish> {
+        Confirm { returned: returned.map(route), publish: (number, key) }
     }
 
-    fn judged(returns: &mut Returns<Item>, outstanding: usize) -> Vec<(u32, bool)> {
-        let judged = returns.judge(outstanding, |(_, key)| address(key));
-        judged.map(|((number, _), is_routed)| (number, is_routed)).collect()
-    }
-
-    #[test]
-    fn clean_confirms_are_believed_at_once() {
-        let mut returns = Returns::default();
-        returns.collect(confirmed(1, "a", None));
-        assert_eq!(judged(&mut returns, 5), [(1, true)]);
+    fn resolved(returns: &mut ReturnMatcher<Publish>, outstanding: usize) -> Vec<(u32, bool)> {
+        let resolved = returns.resolve(outstanding, |(_, key)| route(key));
+        resolved.map(|((number, _), is_routed)| (number, is_routed)).collect()
     }
 
     #[test]
-    fn a_return_on_its_own_confirm_condemns_it_and_its_address_only() {
-        let mut returns = Returns::default();
-        returns.collect(confirmed(1, "lost", Some("lost")));
-        returns.collect(confirmed(2, "a", None));
-        assert_eq!(judged(&mut returns, 0), [(1, false), (2, true)]);
-        returns.collect(confirmed(3, "lost", None));
-        assert_eq!(judged(&mut returns, 0), [(3, true)], "the next of that address may be routed again");
+    fn confirm_without_return_is_resolved_at_once() {
+        let mut returns = ReturnMatcher::default();
+        returns.push(confirm(1, "a", None));
+        assert_eq!(resolved(&mut returns, 5), [(1, true)]);
     }
 
     #[test]
-    fn a_return_on_a_neighbour_condemns_the_victim_not_the_neighbour() {
-        let mut returns = Returns::default();
-        returns.collect(confirmed(1, "a", Some("lost")));
-        returns.collect(confirmed(2, "lost", None));
-        assert_eq!(judged(&mut returns, 0), [(1, true), (2, false)]);
+    fn return_on_own_confirm_fails_its_route_only() {
+        let mut returns = ReturnMatcher::default();
+        returns.push(confirm(1, "lost", Some("lost")));
+        returns.push(confirm(2, "a", None));
+        assert_eq!(resolved(&mut returns, 0), [(1, false), (2, true)]);
+        returns.push(confirm(3, "lost", None));
+        assert_eq!(resolved(&mut returns, 0), [(3, true)], "later publishes of the route are not affected");
     }
 
     #[test]
-    fn a_return_stops_the_judging_until_none_is_outstanding() {
+    fn return_on_other_confirm_fails_the_returned_publish() {
+        let mut returns = ReturnMatcher::default();
+        returns.push(confirm(1, "a", Some("lost")));
+        returns.push(confirm(2, "lost", None));
+        assert_eq!(resolved(&mut returns, 0), [(1, true), (2, false)]);
+    }
+
+    #[test]
+    fn return_delays_resolution_until_none_is_outstanding() {
         for (first, second) in [((1, "a", true), (2, "lost", false)), ((1, "lost", false), (2, "lost", false))] {
-            let mut returns = Returns::default();
-            returns.collect(confirmed(first.0, first.1, Some("lost")));
-            assert!(returns.must_settle());
-            assert_eq!(judged(&mut returns, 1), []);
-            returns.collect(confirmed(second.0, second.1, None));
-            assert_eq!(judged(&mut returns, 0), [(first.0, first.2), (second.0, second.2)]);
-            assert!(!returns.must_settle());
+            let mut returns = ReturnMatcher::default();
+            returns.push(confirm(first.0, first.1, Some("lost")));
+            assert!(returns.must_drain());
+            assert_eq!(resolved(&mut returns, 1), []);
+            returns.push(confirm(second.0, second.1, None));
+            assert_eq!(resolved(&mut returns, 0), [(first.0, first.2), (second.0, second.2)]);
+            assert!(!returns.must_drain());
         }
     }
 }

@@ -1,72 +1,75 @@
-//! A subscription to the queue of commands, from its start to its last delivery.
+//! A subscription to the command queue, from `basic.consume` to its last delivery.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
-/// So long a subscription with little room is kept before one with more takes its place.
-const KEPT: Duration = Duration::from_secs(5);
+/// How long a narrow subscription is kept before a wider one replaces it.
+const MIN_LIFETIME: Duration = Duration::from_secs(5);
 
-/// One that the broker serves.
-pub(super) struct Active {
-    pub(super) consumer: lapin::Consumer,
-    pub(super) extent: Extent,
-}
-
-/// How much a subscription may bring.
-#[derive(Clone, Copy)]
-pub(super) struct Extent {
-    pub(super) since: Instant,
-    /// For this prefetch it was made.
-    pub(super) prefetch: u16,
-    /// What of it was free then: the broker counts by subscription, so what was in hand from earlier ones was taken off.
-    pub(super) room: u16,
-}
-
-impl Extent {
-    /// Whether another one would serve better, with so many in hand. One that is cramped must not wait until what is in hand
-    /// from earlier ones is settled: that may wait for what only more room would bring.
-    pub(super) fn is_outdated(&self, prefetch: u16, in_hand: u16) -> bool {
-        let is_better = self.room < room(prefetch, in_hand) / 2;
-        self.prefetch != prefetch || (self.is_cramped() && is_better && self.since.elapsed() > KEPT)
-    }
-
-    /// Whether much of its prefetch was taken when it was made.
-    pub(super) const fn is_cramped(&self) -> bool {
-        self.room < self.prefetch / 2
-    }
-}
-
-/// What of a prefetch is free with so many in hand; a subscription needs some.
-pub(super) fn room(prefetch: u16, in_hand: u16) -> u16 {
-    prefetch.saturating_sub(in_hand).max(1)
-}
-
-/// What a subscription brings.
-pub(super) type Brought = Result<lapin::message::Delivery, lapin::Error>;
-
-/// Whether the broker sends us deliveries.
+/// Whether the broker sends deliveries.
 pub(super) enum Subscription {
     None,
-    Active(Active),
-    /// We asked it to stop; what it sent before still comes.
-    Ending(lapin::Consumer),
+    Active(ActiveSubscription),
+    /// Cancelled; deliveries that the broker sent before still arrive.
+    Cancelling(lapin::Consumer),
 }
 
+/// A subscription that the broker serves.
+pub(super) struct ActiveSubscription {
+    pub(super) consumer: lapin::Consumer,
+    pub(super) window: SubscriptionWindow,
+}
+
+/// A delivery, or the error that ends the subscription.
+pub(super) type DeliveryResult = Result<lapin::message::Delivery, lapin::Error>;
+
 impl Subscription {
-    /// Whether one with more room may have to take its place soon.
-    pub(super) const fn is_cramped(&self) -> bool {
-        matches!(self, Self::Active(active) if active.extent.is_cramped())
+    /// Whether a wider subscription may have to replace this one soon.
+    pub(super) const fn is_narrow(&self) -> bool {
+        matches!(self, Self::Active(active) if active.window.is_narrow())
     }
 
-    /// Pends while there is no subscription.
-    pub(super) async fn next(&mut self) -> Option<Brought> {
+    /// The next delivery, or `None` at the end of the subscription. Pends while there is no subscription.
+    pub(super) async fn next(&mut self) -> Option<DeliveryResult> {
         match self {
             Self::None => std::future::pending().await,
-            Self::Active(Active { consumer, .. }) | Self::Ending(consumer) => consumer.next().await,
+            Self::Active(ActiveSubscription { consumer, .. }) | Self::Cancelling(consumer) => consumer.next().await,
         }
     }
+}
+
+/// How many unsettled deliveries a subscription may have.
+#[derive(Clone, Copy)]
+pub(super) struct SubscriptionWindow {
+    pub(super) opened_at: Instant,
+    /// The prefetch that was wanted.
+    pub(super) prefetch: u16,
+    /// The prefetch that was set. RabbitMQ counts it per consumer, so unsettled deliveries of earlier subscriptions are
+    /// subtracted.
+    pub(super) size: u16,
+}
+
+impl SubscriptionWindow {
+    /// Whether a new subscription would serve better with this many unsettled deliveries.
+    ///
+    /// A narrow one must not wait until those of earlier subscriptions are settled: they may wait for commands that
+    /// only a wider window brings.
+    pub(super) fn is_outdated(&self, prefetch: u16, unsettled: u16) -> bool {
+        let would_widen = self.size < window_size(prefetch, unsettled) / 2;
+        self.prefetch != prefetch || (self.is_narrow() && would_widen && self.opened_at.elapsed() > MIN_LIFETIME)
+    }
+
+    /// Whether less than half of the prefetch was free when the subscription started.
+    pub(super) const fn is_narrow(&self) -> bool {
+        self.size < self.prefetch / 2
+    }
+}
+
+/// The part of a prefetch that is free, at least 1: RabbitMQ takes 0 as unlimited.
+pub(super) fn window_size(prefetch: u16, unsettled: u16) -> u16 {
+    prefetch.saturating_sub(unsettled).max(1)
 }
 
 #[cfg(test)]
@@ -74,15 +77,15 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_with_little_room_is_replaced_when_another_had_more_and_not_at_once() {
-        let extent = Extent { since: Instant::now(), prefetch: 22, room: room(22, 40) };
-        assert!(extent.is_cramped() && extent.room == 1, "it needs some");
-        assert!(!extent.is_outdated(22, 5), "just made");
+    async fn narrow_window_is_replaced_by_wider_one_after_a_while() {
+        let window = SubscriptionWindow { opened_at: Instant::now(), prefetch: 22, size: window_size(22, 40) };
+        assert!(window.is_narrow() && window.size == 1, "never 0");
+        assert!(!window.is_outdated(22, 5), "too young");
         tokio::time::advance(Duration::from_secs(6)).await;
-        assert!(!extent.is_outdated(22, 20), "another one had no more");
-        assert!(extent.is_outdated(22, 5), "what is still in hand may wait for what only this would bring");
-        assert!(extent.is_outdated(30, 20), "another prefetch");
-        let roomy = Extent { room: 15, ..extent };
-        assert!(!roomy.is_cramped() && !roomy.is_outdated(22, 0));
+        assert!(!window.is_outdated(22, 20), "a new one would not be wider");
+        assert!(window.is_outdated(22, 5), "a new one would be wider");
+        assert!(window.is_outdated(30, 20), "another prefetch");
+        let wide = SubscriptionWindow { size: 15, ..window };
+        assert!(!wide.is_narrow() && !wide.is_outdated(22, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! Keeps one session of a role alive: builds it, serves it, drops it at the first doubt, builds the next.
+//! Keeps one session of a role alive: builds it, runs it, drops it at the first error, backs off, builds the next.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connect::{self, Broker},
+    connect::{BrokerAddresses, close},
     error::SessionError,
 };
 use crate::{
@@ -19,72 +19,69 @@ use crate::{
     },
 };
 
-/// A session that lived for so long was sound: what ended it is a new trouble, and the waits begin anew.
-const HEALTHY: Duration = Duration::from_secs(30);
+/// After a session of this length the backoff starts anew.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
 
-/// What a supervised role needs.
+/// Supervises the sessions of one role.
 pub(super) struct Supervisor<R> {
-    pub(super) broker: Arc<Broker>,
+    pub(super) broker: Arc<BrokerAddresses>,
     pub(super) role: Role,
     pub(super) telemetry: Telemetry,
     pub(super) random: R,
-    /// Ends the supervision; the session in service is expected to heed it too.
+    /// Ends the supervision; a running session must observe it, too.
     pub(super) stop: CancellationToken,
 }
 
-/// What a session does with its connection.
-pub(super) trait Serve: Send {
-    /// Serves until the session ends; `Ok` only when it was told to stop.
-    fn serve(&mut self, connection: &Connection) -> impl Future<Output = Result<(), SessionError>> + Send;
+/// The use that a role makes of its connection; outlives the sessions.
+pub(super) trait SessionTask: Send {
+    /// Runs one session on a new connection; returns `Ok` only after a requested stop.
+    fn run_session(&mut self, connection: &Connection) -> impl Future<Output = Result<(), SessionError>> + Send;
 
-    /// Whether nothing is left that only a session could do.
+    /// Whether no work is left that needs a session.
     fn is_flushed(&mut self) -> bool;
 }
 
 impl<R: Random> Supervisor<R> {
-    /// Serves sessions until `stop`. Tells whether the last one ended in good order, with nothing left to flush.
-    pub(super) async fn run(&self, mut serve: impl Serve) -> bool {
+    /// Runs sessions until `stop`. Returns whether the last one ended regularly or left nothing to flush.
+    pub(super) async fn run(&self, mut task: impl SessionTask) -> bool {
         let mut failures = 0;
         while !self.stop.is_cancelled() {
-            let began = Instant::now();
-            let (connected, result) = self.session(&mut serve).await;
-            let Err(problem) = result else { return true };
-            failures = if began.elapsed() > HEALTHY { 1 } else { failures + 1 };
-            let wait = retry::backoff(failures, self.random.random_unit());
-            self.tell(connected, &problem, wait);
+            let started_at = Instant::now();
+            let (was_connected, result) = self.session(&mut task).await;
+            let Err(error) = result else { return true };
+            failures = if started_at.elapsed() > STABLE_AFTER { 1 } else { failures + 1 };
+            let retry_in = retry::backoff(failures, self.random.random_unit());
+            self.record_failure(was_connected, &error, retry_in);
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(retry_in) => {}
                 () = self.stop.cancelled() => break,
             }
         }
-        // Without a session there is nothing that could be flushed.
-        serve.is_flushed()
+        task.is_flushed()
     }
 
-    fn tell(&self, connected: bool, problem: &SessionError, retry_in: Duration) {
-        let (role, text) = (self.role, problem.to_string());
-        match problem {
-            SessionError::Missing(_) | SessionError::WrongType(_) => {
-                self.telemetry.record(TopologyMissing { problem: &text })
-            }
-            _ if connected => self.telemetry.record(ConnectionLost { role, problem: &text }),
-            _ => self.telemetry.record(ConnectFailed { role, problem: &text, retry_in }),
+    fn record_failure(&self, was_connected: bool, error: &SessionError, retry_in: Duration) {
+        let (role, problem) = (self.role, &error.to_string());
+        match error {
+            SessionError::Missing(_) | SessionError::WrongType(_) => self.telemetry.record(TopologyMissing { problem }),
+            _ if was_connected => self.telemetry.record(ConnectionLost { role, problem }),
+            _ => self.telemetry.record(ConnectFailed { role, problem, retry_in }),
         }
     }
 
-    /// One session, and whether it came as far as being connected.
-    async fn session(&self, serve: &mut impl Serve) -> (bool, Result<(), SessionError>) {
+    /// Runs one session; the flag is whether it got a connection.
+    async fn session(&self, task: &mut impl SessionTask) -> (bool, Result<(), SessionError>) {
         let name = format!("edna-courier {}", self.role.as_str());
-        let connecting = tokio::select! {
-            connecting = self.broker.connect(&name) => connecting,
+        let connected = tokio::select! {
+            connected = self.broker.connect(&name) => connected,
             () = self.stop.cancelled() => return (false, Ok(())),
         };
-        let connection = match connecting {
+        let connection = match connected {
             Ok(connection) => connection,
-            Err(problem) => return (false, Err(problem)),
+            Err(error) => return (false, Err(error)),
         };
-        let result = serve.serve(&connection).await;
-        connect::close(connection).await;
+        let result = task.run_session(&connection).await;
+        close(connection).await;
         (true, result)
     }
 }

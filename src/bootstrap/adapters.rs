@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    amqp::{Acks, Publisher},
+    amqp::{AmqpSettler, Publisher},
     edna::ApiClient,
     journal::AnyJournal,
     ports::{Clock, Ports, Random},
@@ -13,14 +13,14 @@ use crate::{
 pub(super) struct Adapters {
     pub(super) client: ApiClient,
     pub(super) publisher: Publisher,
-    pub(super) acks: Acks,
+    pub(super) acks: AmqpSettler,
     pub(super) journal: AnyJournal,
 }
 
 impl Ports for Adapters {
     type Sender = ApiClient;
     type Outbox = Publisher;
-    type Settler = Acks;
+    type Settler = AmqpSettler;
     type Journal = AnyJournal;
     type Clock = SystemClock;
     type Random = SystemRandom;
@@ -31,7 +31,7 @@ impl Ports for Adapters {
     fn outbox(&self) -> &Publisher {
         &self.publisher
     }
-    fn settler(&self) -> &Acks {
+    fn settler(&self) -> &AmqpSettler {
         &self.acks
     }
     fn journal(&self) -> &AnyJournal {

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::adapters::SystemRandom;
 use crate::{
     amqp::{
-        Acks, Broker, Consumer, Deliveries, Others, Publisher,
-        topology::{Names, Topology},
+        AmqpInbox, AmqpSettler, BrokerAddresses, Consumer, OnConsumerCount, Publisher,
+        topology::{Topology, TopologyNames},
     },
     config::{BrokerSettings, Config},
     gate::Gate,
@@ -22,8 +22,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The pipeline's handles of the sessions, and the sessions themselves.
 pub(super) struct BrokerHandles {
-    pub(super) deliveries: Deliveries,
-    pub(super) acks: Acks,
+    pub(super) deliveries: AmqpInbox,
+    pub(super) acks: AmqpSettler,
     pub(super) publisher: Publisher,
     pub(super) sessions: BrokerSessions,
 }
@@ -36,9 +36,15 @@ pub(super) struct BrokerSessions {
 }
 
 impl BrokerHandles {
-    pub(super) fn start(config: &Config, gate: &Gate, telemetry: &Telemetry, others: Others) -> Self {
+    pub(super) fn start(
+        config: &Config,
+        gate: &Gate,
+        telemetry: &Telemetry,
+        on_consumer_count: OnConsumerCount,
+    ) -> Self {
         let BrokerSettings { uris, tls, prefix, declare } = config.broker.clone();
-        let (broker, names, stop) = (Arc::new(Broker::new(uris, tls)), Names::new(&prefix), CancellationToken::new());
+        let (broker, names, stop) =
+            (Arc::new(BrokerAddresses::new(uris, tls)), TopologyNames::new(&prefix), CancellationToken::new());
         let (publisher, publishing) =
             Publisher::new(broker.clone(), names.clone(), gate.clone(), telemetry.clone(), SystemRandom, stop.clone());
         let consumer = Consumer {
@@ -46,7 +52,7 @@ impl BrokerHandles {
             names,
             tiers: config.delivery.tiers.clone(),
             prefetch: first_prefetch(config.limits.prefetch()),
-            others,
+            on_consumer_count,
             gate: gate.clone(),
             telemetry: telemetry.clone(),
         };

@@ -2,11 +2,11 @@
 
 use lapin::Connection;
 
-use crate::{amqp::Broker, config::BrokerSettings};
+use crate::{amqp::BrokerAddresses, config::BrokerSettings};
 
 /// The nodes of the broker, of which any may answer.
 pub(super) struct BrokerClient {
-    broker: Broker,
+    broker: BrokerAddresses,
     nodes: usize,
     connection_name: &'static str,
 }
@@ -14,7 +14,7 @@ pub(super) struct BrokerClient {
 impl BrokerClient {
     /// The broker's list of connections shows `connection_name`.
     pub(super) fn new(settings: &BrokerSettings, connection_name: &'static str) -> Self {
-        let broker = Broker::new(settings.uris.clone(), settings.tls.clone());
+        let broker = BrokerAddresses::new(settings.uris.clone(), settings.tls.clone());
         Self { broker, nodes: settings.uris.len(), connection_name }
     }
 

@@ -1,7 +1,7 @@
 //! Commands into the queue.
 
 use edna_courier::{
-    amqp::topology::{Names, Topology},
+    amqp::topology::{Topology, TopologyNames},
     domain::tier::Tiers,
 };
 use futures_util::future::join_all;
@@ -29,7 +29,7 @@ impl Producer {
     pub(crate) async fn on(queues: &Queues) -> Self {
         let url = queues.broker().url();
         let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("connected");
-        let names = Names::new(queues.prefix());
+        let names = TopologyNames::new(queues.prefix());
         let topology = Topology::new(&names, &Tiers::default(), true);
         topology.declare(&names, &connection).await.expect("the topology is declared");
         let channel = connection.create_channel().await.expect("a channel");

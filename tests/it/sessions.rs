@@ -140,7 +140,7 @@ async fn a_topology_of_another_type_is_named_and_nothing_is_taken_until_it_is_me
     stage.queues.declare("commands", ExchangeKind::Direct, "send").await;
     stage.send(3, "hello").await;
     let daemon = stage.setup().start().await;
-    let told = format!("of another type, which no policy can mend: exchange {events};");
+    let told = format!("of another type, which no policy can change: exchange {events};");
     not_ready(&daemon, &["topology: ", &told, "delete"]).await;
     assert_eq!((stage.posts(), stage.waiting().await), (0, 3));
 

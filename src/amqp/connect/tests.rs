@@ -1,4 +1,4 @@
-//! Connecting to a peer that accepts and says nothing, and what a URL may ask for.
+//! Connecting to a peer that accepts and stays silent, and the limits on URL parameters.
 
 use std::{fs, net::TcpListener};
 
@@ -10,76 +10,75 @@ use crate::domain::retry;
 const ATTEMPTS: usize = 5;
 /// Long enough for a thread to start on a busy machine.
 const SHORT: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(20);
 
-/// A broker at an address, with little patience.
-fn broker(url: &str) -> Broker {
-    Broker { deadline: SHORT, ..Broker::new(vec![url.parse().unwrap()], OwnedTLSConfig::default()) }
+fn addresses(url: &str, connect_timeout: Duration) -> BrokerAddresses {
+    BrokerAddresses { connect_timeout, ..BrokerAddresses::new(vec![url.parse().unwrap()], OwnedTLSConfig::default()) }
 }
 
-/// How many I/O loops of the library this process runs. A thread that ends while we look is not one of them.
+/// Number of the library's I/O loops in this process. A thread that ends during the scan is not counted.
 fn io_loops() -> usize {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
     names.filter(|name| name.trim_end() == "lapin-io-loop").count()
 }
 
-/// Waits until all that attempts began has ended: threads, tasks and, by the thread that owned them, buffers.
-async fn all_ended() {
+/// Waits until every thread and task of the attempts has ended; the buffers go with their thread.
+async fn expect_no_leak() {
     let ended = async {
         while io_loops() > 0 || Handle::current().metrics().num_alive_tasks() > 0 {
             yield_now().await;
         }
     };
-    let ended = timeout(PATIENCE, ended).await;
+    let ended = timeout(LONG, ended).await;
     let tasks = Handle::current().metrics().num_alive_tasks();
     assert!(ended.is_ok(), "{} I/O loops and {tasks} tasks are left", io_loops());
 }
 
-/// One test for all ways to fail, because I/O loops are counted for the whole process.
+/// One test for all kinds of failure, because I/O loops are counted for the whole process.
 #[tokio::test]
-async fn nothing_is_left_of_an_attempt_that_failed() {
+async fn connect_failed_attempt_leaks_nothing() {
     // The kernel accepts for a listener that never does.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
 
     for scheme in ["amqp", "amqps"] {
-        let broker = broker(&format!("{scheme}://{address}"));
+        let broker = addresses(&format!("{scheme}://{address}"), SHORT);
         for _ in 0..ATTEMPTS {
             let error = broker.connect("test").await.unwrap_err();
-            assert!(matches!(error, SessionError::Deadline { .. }), "{error}");
+            assert!(matches!(error, SessionError::Timeout { .. }), "{error}");
         }
-        all_ended().await;
+        expect_no_leak().await;
     }
 
-    let broker = Broker { deadline: PATIENCE, ..broker(&format!("amqp://{address}")) };
-    let shaking_hands = async {
+    let broker = addresses(&format!("amqp://{address}"), LONG);
+    let handshake_started = async {
         while io_loops() == 0 {
             yield_now().await
         }
     };
     tokio::select! {
         connected = broker.connect("test") => panic!("{connected:?}"),
-        () = shaking_hands => {}
+        () = handshake_started => {}
     }
-    all_ended().await;
+    expect_no_leak().await;
 
     drop(silent);
     for _ in 0..ATTEMPTS {
         let error = broker.connect("test").await.unwrap_err();
         assert!(matches!(error, SessionError::Connect { .. }), "{error}");
     }
-    all_ended().await;
+    expect_no_leak().await;
 }
 
 #[test]
-fn the_longest_that_we_stay_away_without_need_is_less_than_15_s() {
-    let longest_wait = retry::backoff(u32::MAX, 1.0);
-    assert!(CONNECT_DEADLINE + longest_wait < Duration::from_secs(15));
+fn connect_longest_attempt_and_backoff_are_below_15_s() {
+    let longest_backoff = retry::backoff(u32::MAX, 1.0);
+    assert!(CONNECT_TIMEOUT + longest_backoff < Duration::from_secs(15));
 }
 
 #[test]
-fn what_a_url_asks_for_is_kept_within_our_limits() {
+fn url_parameters_are_kept_within_limits() {
     for (query, heartbeat) in [
         ("", 10),
         ("?heartbeat=0&frame_max=0", 10),
@@ -87,7 +86,7 @@ fn what_a_url_asks_for_is_kept_within_our_limits() {
         ("?heartbeat=30&frame_max=65536", 30),
         ("?heartbeat=65535&frame_max=4294967295", 60),
     ] {
-        let limited = &broker(&format!("amqp://host/v{query}")).uris[0].query;
+        let limited = &addresses(&format!("amqp://host/v{query}"), SHORT).uris[0].query;
         assert_eq!((limited.heartbeat, limited.frame_max), (Some(heartbeat), Some(131_072)), "{query}");
     }
 }

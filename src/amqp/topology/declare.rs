@@ -1,58 +1,58 @@
-//! Making what lacks.
+//! Declares missing objects.
 
 use lapin::Connection;
 use tracing::warn;
 
 use super::{
-    ask::{Answer, Asker, Object},
+    finding::{Finding, FindingState},
     model::{Binding, Topology},
-    names::Names,
-    report::{Finding, State},
-    verify::{is_the_daemons, standing},
+    names::TopologyNames,
+    probe::{BrokerReply, TopologyObject, TopologyProbe},
+    verify::{inspect, is_required},
 };
 use crate::amqp::error::SessionError;
 
 impl Topology {
-    /// Declares what is missing and binds everything; tells of each how it stands then. What is there stays as it is,
-    /// also when it differs: its owner may have set by policies what we set by arguments. A refusal does not stop it.
+    /// Declares missing objects, adds all bindings and returns the state of each afterwards. Existing objects stay
+    /// unchanged, even if they differ: policies may set the same values. A refusal does not stop it.
     ///
     /// # Errors
     /// The broker does not answer.
     pub async fn apply(&self, connection: &Connection) -> Result<Vec<Finding>, SessionError> {
-        let (mut asker, mut findings) = (Asker::new(connection), Vec::new());
+        let (mut probe, mut findings) = (TopologyProbe::new(connection), Vec::new());
         for object in self.objects() {
-            findings.push(applied(&mut asker, object).await?);
+            findings.push(create_missing(&mut probe, object).await?);
         }
         for queue in &self.queues {
             for binding in &queue.bindings {
-                findings.push(bound(&mut asker, &queue.name, binding).await?);
+                findings.push(bind(&mut probe, &queue.name, binding).await?);
             }
         }
         Ok(findings)
     }
 
-    /// [`Self::apply`] for a program: a refusal is an error, and so is another type of what the daemon needs; other
-    /// differences are logged.
+    /// As [`Self::apply`], for a program: a refusal is an error, and so is a wrong type of an object that the daemon
+    /// requires; other differences are logged.
     ///
     /// # Errors
-    /// [`SessionError::Refused`] with the broker's words; [`SessionError::WrongType`] with all that are of another; others when
-    /// the broker does not answer.
-    pub async fn declare(&self, names: &Names, connection: &Connection) -> Result<(), SessionError> {
-        let needed = |kind, name: &str| {
-            let is_it = |object: &Object<'_>| (object.kind(), object.name()) == (kind, name);
-            self.objects().any(|object| is_it(&object) && is_the_daemons(names, &object))
+    /// [`SessionError::DeclareRefused`] with the broker's message, [`SessionError::WrongType`] with all such objects;
+    /// others when the broker does not answer.
+    pub async fn declare(&self, names: &TopologyNames, connection: &Connection) -> Result<(), SessionError> {
+        let is_required = |kind, name: &str| {
+            let mut required = self.objects().filter(|object| is_required(names, object));
+            required.any(|object| (object.kind(), object.name()) == (kind, name))
         };
         let mut wrong = Vec::new();
         for Finding { kind, name, state, detail } in self.apply(connection).await? {
             let detail = detail.unwrap_or_default();
             match state {
-                State::Created | State::There => {}
-                State::WrongType if needed(kind, &name) => wrong.push(format!("{kind} {name}")),
-                State::Differs | State::WrongType => {
-                    warn!(name, "{kind} {name} is there already, not as we declare it, and stays as it is: {detail}");
+                FindingState::Created | FindingState::There => {}
+                FindingState::WrongType if is_required(kind, &name) => wrong.push(format!("{kind} {name}")),
+                FindingState::Differs | FindingState::WrongType => {
+                    warn!(name, "{kind} {name} exists, differs from the declaration and stays unchanged: {detail}");
                 }
-                State::Missing | State::Refused | State::CannotVerify => {
-                    return Err(SessionError::Refused(format!("{kind} {name}: {detail}")));
+                FindingState::Missing | FindingState::Refused | FindingState::CannotVerify => {
+                    return Err(SessionError::DeclareRefused(format!("{kind} {name}: {detail}")));
                 }
             }
         }
@@ -60,26 +60,26 @@ impl Topology {
     }
 }
 
-async fn applied(asker: &mut Asker<'_>, object: Object<'_>) -> Result<Finding, SessionError> {
-    let found = standing(asker, object).await?;
-    if !matches!(found.state, State::Missing | State::CannotVerify) {
-        return Ok(found);
+async fn create_missing(probe: &mut TopologyProbe<'_>, object: TopologyObject<'_>) -> Result<Finding, SessionError> {
+    let finding = inspect(probe, object).await?;
+    if !matches!(finding.state, FindingState::Missing | FindingState::CannotVerify) {
+        return Ok(finding);
     }
-    let (state, detail) = made(asker.declare(object).await?, State::Created);
-    Ok(Finding { state, detail, ..found })
+    let (state, detail) = state_after(probe.declare(object).await?, FindingState::Created);
+    Ok(Finding { state, detail, ..finding })
 }
 
-async fn bound(asker: &mut Asker<'_>, queue: &str, binding: &Binding) -> Result<Finding, SessionError> {
-    let (state, detail) = made(asker.bind(queue, binding).await?, State::There);
+async fn bind(probe: &mut TopologyProbe<'_>, queue: &str, binding: &Binding) -> Result<Finding, SessionError> {
+    let (state, detail) = state_after(probe.bind(queue, binding).await?, FindingState::There);
     let Binding { exchange, key } = binding;
     Ok(Finding { kind: "binding", name: format!("{exchange} -> {queue}, key {key:?}"), state, detail })
 }
 
-fn made(answer: Answer, state: State) -> (State, Option<String>) {
-    match answer {
-        Answer::Yes => (state, None),
-        Answer::NotFound(words) | Answer::AccessRefused(words) | Answer::Mismatch(words) => {
-            (State::Refused, Some(words))
+fn state_after(reply: BrokerReply, success: FindingState) -> (FindingState, Option<String>) {
+    match reply {
+        BrokerReply::Ok => (success, None),
+        BrokerReply::NotFound(message) | BrokerReply::AccessRefused(message) | BrokerReply::Mismatch(message) => {
+            (FindingState::Refused, Some(message))
         }
     }
 }

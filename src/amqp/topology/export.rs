@@ -1,35 +1,35 @@
-//! The table as RabbitMQ's definitions: for `rabbitmqctl import_definitions` and the management UI.
+//! Exports the table as RabbitMQ definitions, for `rabbitmqctl import_definitions` and the management UI.
 //!
-//! Only what no policy can set is an argument of a queue, everything else a policy of its own, changeable later. At most
-//! one policy applies to an object, so each pattern fits the names of one kind of object alone.
+//! Only what no policy can set is an argument of a queue; everything else is a policy, which can be changed later. At
+//! most one policy applies to an object, so each pattern matches the names of one kind of object only.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::model::{Argument, Arguments, Kind, Queue, Topology};
+use super::model::{ArgumentValue, DeclareArguments, ExchangeType, Queue, Topology};
 use crate::domain::tier::Tier;
 
-/// Arguments that stay arguments.
+/// Arguments that no policy can set.
 const NO_POLICY: [&str; 2] = ["x-queue-type", "x-single-active-consumer"];
-/// Matches nothing: no object has an empty name.
+/// Matches no name: none is empty.
 const NOTHING: &str = "^$";
-/// Of the daemon, of who publishes commands, of who reads events.
+/// The daemon, the publisher of commands, the consumer of events.
 const USERS: [&str; 3] = ["courier", "producer", "listener"];
 
-type Definition<'a> = BTreeMap<&'a str, &'a Argument>;
+type ArgumentsByName<'a> = BTreeMap<&'a str, &'a ArgumentValue>;
 
 #[derive(Serialize)]
-struct User {
+struct UserDefinition {
     name: &'static str,
-    /// None yet: nobody can log in with it.
+    /// Empty: no login until a password is set.
     password_hash: &'static str,
     hashing_algorithm: &'static str,
     tags: &'static str,
 }
 
 #[derive(Serialize)]
-struct Permission<'a> {
+struct PermissionDefinition<'a> {
     user: &'static str,
     vhost: &'a str,
     configure: &'static str,
@@ -42,11 +42,11 @@ struct ExchangeDefinition<'a> {
     name: &'a str,
     vhost: &'a str,
     #[serde(rename = "type")]
-    kind: Kind,
+    exchange_type: ExchangeType,
     durable: bool,
     auto_delete: bool,
     internal: bool,
-    arguments: Definition<'a>,
+    arguments: ArgumentsByName<'a>,
 }
 
 #[derive(Serialize)]
@@ -55,7 +55,7 @@ struct QueueDefinition<'a> {
     vhost: &'a str,
     durable: bool,
     auto_delete: bool,
-    arguments: Definition<'a>,
+    arguments: ArgumentsByName<'a>,
 }
 
 #[derive(Serialize)]
@@ -65,23 +65,23 @@ struct BindingDefinition<'a> {
     destination: &'a str,
     destination_type: &'static str,
     routing_key: &'a str,
-    arguments: Definition<'a>,
+    arguments: ArgumentsByName<'a>,
 }
 
 #[derive(Serialize)]
-struct Policy<'a> {
+struct PolicyDefinition<'a> {
     vhost: &'a str,
     name: String,
     pattern: String,
     #[serde(rename = "apply-to")]
     apply_to: &'static str,
     priority: u8,
-    definition: Definition<'a>,
+    definition: ArgumentsByName<'a>,
 }
 
 impl Topology {
-    /// The definitions for this vhost: JSON, one object a line. Users have no password yet, and only the rights that
-    /// they need.
+    /// Returns the definitions for this vhost as JSON, one object a line. Users have no password, and only the
+    /// permissions that they need.
     #[must_use]
     pub fn definitions(&self, vhost: &str) -> String {
         let sections = [
@@ -115,20 +115,21 @@ impl Topology {
         ]
     }
 
-    fn permissions<'a>(&self, vhost: &'a str) -> [Permission<'a>; 3] {
+    fn permissions<'a>(&self, vhost: &'a str) -> [PermissionDefinition<'a>; 3] {
         let [courier, producer, listener] = USERS;
         let (prefix, tiers): (_, Vec<&Tier>) = (escaped(self.names.prefix()), self.tiers.iter().collect());
         let tiers: Vec<_> = tiers.iter().map(|tier| tier.name.as_str()).collect();
         let outbound = format!(r"^{prefix}\.(retry\.({})|events|dead)$", tiers.join("|"));
-        let right = |user, write: String, read: String| Permission { user, vhost, configure: NOTHING, write, read };
+        let permission =
+            |user, write: String, read: String| PermissionDefinition { user, vhost, configure: NOTHING, write, read };
         [
-            right(courier, outbound, self.commands_pattern()),
-            right(producer, exactly(&self.names.commands()), NOTHING.to_owned()),
-            right(listener, NOTHING.to_owned(), exactly(&self.names.events())),
+            permission(courier, outbound, self.commands_pattern()),
+            permission(producer, exact_pattern(&self.names.commands()), NOTHING.to_owned()),
+            permission(listener, NOTHING.to_owned(), exact_pattern(&self.names.events())),
         ]
     }
 
-    /// The queue of commands, and those that hold a share of them each.
+    /// Matches the command queue and its partitions.
     fn commands_pattern(&self) -> String {
         format!(r"^{}(\.p[0-9]+)?$", escaped(&self.names.commands()))
     }
@@ -137,11 +138,11 @@ impl Topology {
         self.exchanges.iter().map(move |exchange| ExchangeDefinition {
             name: &exchange.name,
             vhost,
-            kind: exchange.kind,
+            exchange_type: exchange.exchange_type,
             durable: true,
             auto_delete: false,
             internal: false,
-            arguments: Definition::new(),
+            arguments: ArgumentsByName::new(),
         })
     }
 
@@ -168,49 +169,56 @@ impl Topology {
             destination: &queue.name,
             destination_type: "queue",
             routing_key: &binding.key,
-            arguments: Definition::new(),
+            arguments: ArgumentsByName::new(),
         })
     }
 
-    /// One for the exchanges, which are alike, and one for each queue.
-    fn policies<'a>(&'a self, vhost: &'a str) -> impl Iterator<Item = Policy<'a>> {
-        let caught: Vec<_> = self.exchanges.iter().filter(|exchange| !exchange.arguments.is_empty()).collect();
-        let names: Vec<_> = caught.iter().map(|exchange| escaped(&exchange.name)).collect();
-        let exchanges = Policy {
+    /// One policy for all exchanges, which have the same arguments, and one for each queue.
+    fn policies<'a>(&'a self, vhost: &'a str) -> impl Iterator<Item = PolicyDefinition<'a>> {
+        let with_alternate: Vec<_> = self.exchanges.iter().filter(|exchange| !exchange.arguments.is_empty()).collect();
+        let names: Vec<_> = with_alternate.iter().map(|exchange| escaped(&exchange.name)).collect();
+        let exchanges = PolicyDefinition {
             vhost,
             name: format!("{}.exchanges", self.names.prefix()),
             pattern: format!("^({})$", names.join("|")),
             apply_to: "exchanges",
             priority: 0,
-            definition: caught.first().map(|exchange| tunable(&exchange.arguments)).unwrap_or_default(),
+            definition: with_alternate
+                .first()
+                .map(|exchange| policy_arguments(&exchange.arguments))
+                .unwrap_or_default(),
         };
-        let queue = move |queue: &'a Queue| Policy {
+        let queue = move |queue: &'a Queue| PolicyDefinition {
             vhost,
             name: queue.name.clone(),
-            pattern: if queue.name == self.names.commands() { self.commands_pattern() } else { exactly(&queue.name) },
+            pattern: if queue.name == self.names.commands() {
+                self.commands_pattern()
+            } else {
+                exact_pattern(&queue.name)
+            },
             apply_to: "queues",
             priority: 0,
-            definition: tunable(&queue.arguments),
+            definition: policy_arguments(&queue.arguments),
         };
         [exchanges].into_iter().chain(self.queues.iter().map(queue))
     }
 }
 
-const fn user(name: &'static str) -> User {
-    User { name, password_hash: "", hashing_algorithm: "rabbit_password_hashing_sha256", tags: "" }
+const fn user(name: &'static str) -> UserDefinition {
+    UserDefinition { name, password_hash: "", hashing_algorithm: "rabbit_password_hashing_sha256", tags: "" }
 }
 
-/// What a policy sets, by the names that policies have for it.
-fn tunable(arguments: &Arguments) -> Definition<'_> {
-    let tunable = arguments.iter().filter(|(key, _)| !NO_POLICY.contains(*key));
-    tunable.map(|(key, value)| (key.strip_prefix("x-").unwrap_or(key), value)).collect()
+/// The arguments that a policy sets, by their names in policies.
+fn policy_arguments(arguments: &DeclareArguments) -> ArgumentsByName<'_> {
+    let arguments = arguments.iter().filter(|(key, _)| !NO_POLICY.contains(*key));
+    arguments.map(|(key, value)| (key.strip_prefix("x-").unwrap_or(key), value)).collect()
 }
 
-fn exactly(name: &str) -> String {
+fn exact_pattern(name: &str) -> String {
     format!("^{}$", escaped(name))
 }
 
-/// Of all that a name may hold, only the dot means something in a pattern.
+/// The dot is the only character of a name with a meaning in patterns.
 fn escaped(name: &str) -> String {
     name.replace('.', r"\.")
 }
@@ -227,47 +235,47 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{amqp::topology::Names, domain::tier::Tiers};
+    use crate::{amqp::topology::TopologyNames, domain::tier::Tiers};
 
     fn definitions(prefix: &str, tiers: &Tiers, default_events_queue: bool, vhost: &str) -> Value {
-        let topology = Topology::new(&Names::new(prefix), tiers, default_events_queue);
+        let topology = Topology::new(&TopologyNames::new(prefix), tiers, default_events_queue);
         serde_json::from_str(&topology.definitions(vhost)).unwrap()
     }
 
     #[test]
-    fn the_file_of_the_deployment_is_what_the_defaults_export() {
-        let exported = Topology::new(&Names::new("edna"), &Tiers::default(), true).definitions("/") + "\n";
+    fn exported_defaults_match_the_deployed_file() {
+        let exported = Topology::new(&TopologyNames::new("edna"), &Tiers::default(), true).definitions("/") + "\n";
         let file = include_str!("../../../deploy/rabbitmq/definitions.json");
-        assert!(exported == file, "write it anew: edna-courier topology export > deploy/rabbitmq/definitions.json");
+        assert!(exported == file, "outdated: run edna-courier topology export > deploy/rabbitmq/definitions.json");
     }
 
     #[test]
-    fn prefix_tiers_and_vhost_are_those_of_the_settings() {
+    fn exported_prefix_tiers_and_vhost_follow_the_settings() {
         let tier = Tier { length: Duration::from_millis(1_500), name: "1500ms".to_owned() };
-        let made = definitions("a.b-c", &Tiers::new(vec![tier]).unwrap(), false, "shop");
-        assert_eq!(made["vhosts"], json!([{"name": "shop"}]));
-        let courier = &made["permissions"][0];
+        let exported = definitions("a.b-c", &Tiers::new(vec![tier]).unwrap(), false, "shop");
+        assert_eq!(exported["vhosts"], json!([{"name": "shop"}]));
+        let courier = &exported["permissions"][0];
         assert_eq!(courier["write"], r"^a\.b-c\.(retry\.(1500ms)|events|dead)$");
         assert_eq!(courier["read"], r"^a\.b-c\.commands(\.p[0-9]+)?$");
         assert_eq!(courier["configure"], "^$");
         let names = |section: &str| {
-            let objects = made[section].as_array().unwrap().iter();
+            let objects = exported[section].as_array().unwrap().iter();
             objects.map(|object| object["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names("queues"), ["a.b-c.commands", "a.b-c.retry.1500ms", "a.b-c.dead", "a.b-c.unroutable"]);
-        assert_eq!(made["policies"][2]["definition"]["message-ttl"], 1_500);
+        assert_eq!(exported["policies"][2]["definition"]["message-ttl"], 1_500);
         for section in ["permissions", "exchanges", "queues", "bindings", "policies"] {
-            assert!(made[section].as_array().unwrap().iter().all(|object| object["vhost"] == "shop"), "{section}");
+            assert!(exported[section].as_array().unwrap().iter().all(|object| object["vhost"] == "shop"), "{section}");
         }
     }
 
-    /// Policies and arguments together are the table, each value in exactly one of them.
+    /// Each value of the table is either an argument or in a policy.
     #[test]
-    fn what_is_no_argument_is_a_policy() {
-        let (names, tiers) = (Names::new("edna"), Tiers::default());
-        let (topology, made) = (Topology::new(&names, &tiers, true), definitions("edna", &tiers, true, "/"));
+    fn exported_policies_and_arguments_are_complete() {
+        let (names, tiers) = (TopologyNames::new("edna"), Tiers::default());
+        let (topology, exported) = (Topology::new(&names, &tiers, true), definitions("edna", &tiers, true, "/"));
         for (index, queue) in topology.queues.iter().enumerate() {
-            let (defined, policy) = (&made["queues"][index], &made["policies"][index + 1]);
+            let (defined, policy) = (&exported["queues"][index], &exported["policies"][index + 1]);
             assert_eq!(defined["arguments"], json!({"x-queue-type": "quorum"}), "{}", queue.name);
             assert_eq!((&defined["name"], &policy["name"]), (&json!(queue.name), &json!(queue.name)));
             let mut all = defined["arguments"].as_object().unwrap().clone();

@@ -1,19 +1,19 @@
-//! The exchanges, queues and bindings of the contract: one table of data, and what is made of it.
+//! The exchanges, queues and bindings of the contract: one table of data, and the operations on it.
 //!
-//! `model` is the table. `ask` puts single questions to the broker; `verify` compares the table with what is there,
-//! `declare` makes what lacks, `export` writes it as the broker's definitions. Nothing here ever deletes.
+//! `model` is the table. `probe` sends single requests to the broker; `verify` compares the table with the broker's
+//! objects, `declare` creates missing ones, `export` writes the table as RabbitMQ definitions. Nothing here deletes.
 
-mod ask;
 mod declare;
 mod export;
+mod finding;
 mod model;
 mod names;
-mod report;
+mod probe;
 mod verify;
 
-pub(super) use self::ask::{Asker, refusal};
+pub(super) use self::probe::{TopologyProbe, channel_refusal};
 pub use self::{
-    model::{Argument, Arguments, Binding, Exchange, Kind, Queue, Topology},
-    names::Names,
-    report::{Finding, State},
+    finding::{Finding, FindingState},
+    model::{ArgumentValue, Binding, DeclareArguments, Exchange, ExchangeType, Queue, Topology},
+    names::TopologyNames,
 };

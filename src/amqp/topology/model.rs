@@ -1,31 +1,31 @@
-//! The contract's table as data.
+//! The contract's exchanges, queues and bindings as data.
 
 use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use super::names::Names;
+use super::names::TopologyNames;
 use crate::domain::{
     delayed::COMMAND_KEY,
     reason::Reason,
     tier::{Tier, Tiers},
 };
 
-/// After so many returns the broker gives a command up to `<p>.dead`, key `poison`.
-const DELIVERY_LIMIT: i64 = 20;
-/// See [`kept_for_people`].
-const LOOKED_AT: i64 = 1_000_000;
-/// The events queue is a convenience; without a reader it keeps the newest.
-const EVENTS_KEPT: i64 = 100_000;
+/// After this many redeliveries the broker dead-letters a command with the key `poison`.
+const COMMAND_DELIVERY_LIMIT: i64 = 20;
+/// High enough never to be reached, see [`inspected_by_operators`].
+const OPERATOR_DELIVERY_LIMIT: i64 = 1_000_000;
+/// The default events queue is a convenience; without a consumer it keeps the newest events.
+const EVENTS_MAX_LENGTH: i64 = 100_000;
 
-/// The whole of one prefix.
+/// All objects of one prefix.
 #[derive(Clone, Debug, Serialize)]
 pub struct Topology {
     #[serde(skip)]
-    pub(super) names: Names,
+    pub(super) names: TopologyNames,
     #[serde(skip)]
     pub(super) tiers: Tiers,
-    /// Each comes after its alternate exchange.
+    /// Each after its alternate exchange.
     pub exchanges: Vec<Exchange>,
     /// With their bindings.
     pub queues: Vec<Queue>,
@@ -38,25 +38,25 @@ pub struct Exchange {
     pub name: String,
     /// How it routes.
     #[serde(rename = "type")]
-    pub kind: Kind,
-    /// Its alternate exchange, if it has one.
-    pub arguments: Arguments,
+    pub exchange_type: ExchangeType,
+    /// The alternate exchange, if it has one.
+    pub arguments: DeclareArguments,
 }
 
 /// How an exchange routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// By the whole key.
+pub enum ExchangeType {
+    /// By the whole routing key.
     Direct,
-    /// To every queue that is bound.
+    /// To every bound queue.
     Fanout,
-    /// By patterns of the key's words.
+    /// By patterns of the routing key's words.
     Topic,
 }
 
-impl Kind {
-    /// The word on the wire.
+impl ExchangeType {
+    /// The type's name in AMQP.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -72,41 +72,41 @@ impl Kind {
 pub struct Queue {
     /// Starts with the prefix.
     pub name: String,
-    /// As `queue.declare` takes them.
-    pub arguments: Arguments,
-    /// Where its messages come from.
+    /// As in `queue.declare`.
+    pub arguments: DeclareArguments,
+    /// The exchanges that route to it.
     pub bindings: Vec<Binding>,
 }
 
-/// From an exchange to the queue that has it.
+/// A binding of the queue that contains it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Binding {
     /// The source.
     pub exchange: String,
-    /// The routing key; a pattern for a topic exchange, empty for a fanout one.
+    /// The routing key; a pattern for a topic exchange, empty for a fanout exchange.
     pub key: String,
 }
 
-/// By their names on the wire.
-pub type Arguments = BTreeMap<&'static str, Argument>;
+/// Optional arguments of a declaration, by their names in AMQP.
+pub type DeclareArguments = BTreeMap<&'static str, ArgumentValue>;
 
-/// An argument's value.
+/// The value of an argument.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Argument {
-    /// A name or a word.
+pub enum ArgumentValue {
+    /// A name or keyword.
     Text(String),
     /// A count, or milliseconds.
     Number(i64),
 }
 
-impl From<&str> for Argument {
+impl From<&str> for ArgumentValue {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
 }
 
-impl fmt::Display for Argument {
+impl fmt::Display for ArgumentValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.write_str(text),
@@ -116,9 +116,9 @@ impl fmt::Display for Argument {
 }
 
 impl Topology {
-    /// The contract's table; the events queue only if `default_events_queue`.
+    /// The contract's objects; the events queue only if `default_events_queue`.
     #[must_use]
-    pub fn new(names: &Names, tiers: &Tiers, default_events_queue: bool) -> Self {
+    pub fn new(names: &TopologyNames, tiers: &Tiers, default_events_queue: bool) -> Self {
         let mut queues = vec![commands_queue(names, names.commands(), COMMAND_KEY)];
         queues.extend(tiers.iter().map(|tier| retry_queue(names, tier)));
         queues.extend(default_events_queue.then(|| events_queue(names)));
@@ -127,57 +127,64 @@ impl Topology {
     }
 }
 
-fn exchanges(names: &Names, tiers: &Tiers) -> Vec<Exchange> {
+fn exchanges(names: &TopologyNames, tiers: &Tiers) -> Vec<Exchange> {
     let unroutable = names.unroutable();
-    let caught = |name, kind| Exchange { name, kind, arguments: [("alternate-exchange", (*unroutable).into())].into() };
-    let fanout = |name| Exchange { name, kind: Kind::Fanout, arguments: Arguments::new() };
-    let mut exchanges = vec![fanout(names.unroutable()), caught(names.commands(), Kind::Direct)];
+    let with_alternate = |name, exchange_type| Exchange {
+        name,
+        exchange_type,
+        arguments: [("alternate-exchange", (*unroutable).into())].into(),
+    };
+    let fanout = |name| Exchange { name, exchange_type: ExchangeType::Fanout, arguments: DeclareArguments::new() };
+    let mut exchanges = vec![fanout(names.unroutable()), with_alternate(names.commands(), ExchangeType::Direct)];
     exchanges.extend(tiers.iter().map(|tier| fanout(names.retry(&tier.name))));
-    exchanges.extend([caught(names.events(), Kind::Topic), caught(names.dead(), Kind::Direct)]);
+    exchanges.push(with_alternate(names.events(), ExchangeType::Topic));
+    exchanges.push(with_alternate(names.dead(), ExchangeType::Direct));
     exchanges
 }
 
-/// Of all commands, or of a share of them that comes by a key of its own.
-fn commands_queue(names: &Names, name: String, key: &str) -> Queue {
+/// The queue of all commands, or of one partition with its own key.
+fn commands_queue(names: &TopologyNames, name: String, key: &str) -> Queue {
     let mut arguments = dead_lettering_to(&names.dead());
     arguments.insert("x-dead-letter-routing-key", Reason::Poison.as_str().into());
-    arguments.insert("x-delivery-limit", Argument::Number(DELIVERY_LIMIT));
+    arguments.insert("x-delivery-limit", ArgumentValue::Number(COMMAND_DELIVERY_LIMIT));
     Queue { name, arguments, bindings: bindings(&names.commands(), [key]) }
 }
 
-/// No dead-letter routing key: what comes back keeps the key that it came with.
-fn retry_queue(names: &Names, tier: &Tier) -> Queue {
+/// Without a dead-letter routing key, so that a command returns with the key that it was published with.
+fn retry_queue(names: &TopologyNames, tier: &Tier) -> Queue {
     let ttl_ms = i64::try_from(tier.length.as_millis()).unwrap_or(i64::MAX);
     let mut arguments = dead_lettering_to(&names.commands());
-    arguments.insert("x-message-ttl", Argument::Number(ttl_ms));
+    arguments.insert("x-message-ttl", ArgumentValue::Number(ttl_ms));
     let name = names.retry(&tier.name);
     Queue { bindings: bindings(&name, [""]), name, arguments }
 }
 
-fn dead_queue(names: &Names) -> Queue {
-    let mut arguments = kept_for_people();
+fn dead_queue(names: &TopologyNames) -> Queue {
+    let mut arguments = inspected_by_operators();
     arguments.insert("x-overflow", "reject-publish".into());
     Queue { name: names.dead(), arguments, bindings: bindings(&names.dead(), Reason::ALL.map(Reason::as_str)) }
 }
 
-fn unroutable_queue(names: &Names) -> Queue {
+fn unroutable_queue(names: &TopologyNames) -> Queue {
     let name = names.unroutable();
-    Queue { bindings: bindings(&name, [""]), name, arguments: kept_for_people() }
+    Queue { bindings: bindings(&name, [""]), name, arguments: inspected_by_operators() }
 }
 
-/// People look at these messages and put them back, again and again. Without a limit of its own a queue of RabbitMQ 4
-/// drops a message at the 20th time; not every version takes "none", so it is a number that nobody reaches.
-fn kept_for_people() -> Arguments {
-    quorum([("x-delivery-limit", Argument::Number(LOOKED_AT))])
+/// Operators read these messages and requeue them repeatedly. RabbitMQ 4 drops a message after 20 redeliveries by
+/// default, and not every version accepts "unlimited".
+fn inspected_by_operators() -> DeclareArguments {
+    quorum([("x-delivery-limit", ArgumentValue::Number(OPERATOR_DELIVERY_LIMIT))])
 }
 
-fn events_queue(names: &Names) -> Queue {
-    let arguments = quorum([("x-max-length", Argument::Number(EVENTS_KEPT)), ("x-overflow", "drop-head".into())]);
+fn events_queue(names: &TopologyNames) -> Queue {
+    let max_length = ArgumentValue::Number(EVENTS_MAX_LENGTH);
+    let arguments = quorum([("x-max-length", max_length), ("x-overflow", "drop-head".into())]);
     Queue { name: names.events(), arguments, bindings: bindings(&names.events(), ["#"]) }
 }
 
-/// At-least-once dead-lettering works only together with reject-publish; with anything else it falls back silently.
-fn dead_lettering_to(exchange: &str) -> Arguments {
+/// RabbitMQ dead-letters at least once only together with `reject-publish`; with another overflow it silently falls
+/// back to at most once.
+fn dead_lettering_to(exchange: &str) -> DeclareArguments {
     quorum([
         ("x-dead-letter-exchange", exchange.into()),
         ("x-dead-letter-strategy", "at-least-once".into()),
@@ -185,8 +192,8 @@ fn dead_lettering_to(exchange: &str) -> Arguments {
     ])
 }
 
-fn quorum<const N: usize>(more: [(&'static str, Argument); N]) -> Arguments {
-    [("x-queue-type", "quorum".into())].into_iter().chain(more).collect()
+fn quorum<const N: usize>(others: [(&'static str, ArgumentValue); N]) -> DeclareArguments {
+    [("x-queue-type", "quorum".into())].into_iter().chain(others).collect()
 }
 
 fn bindings<'a>(exchange: &str, keys: impl IntoIterator<Item = &'a str>) -> Vec<Binding> {
@@ -198,22 +205,22 @@ mod tests {
     use super::*;
 
     fn topology(default_events_queue: bool) -> Topology {
-        Topology::new(&Names::new("p"), &Tiers::default(), default_events_queue)
+        Topology::new(&TopologyNames::new("p"), &Tiers::default(), default_events_queue)
     }
 
     fn arguments(queue: &Queue) -> String {
-        let told: Vec<_> = queue.arguments.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        told.join(" ")
+        let arguments: Vec<_> = queue.arguments.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        arguments.join(" ")
     }
 
     #[test]
-    fn exchanges_are_those_of_the_contract() {
-        let told = |exchange: &Exchange| {
+    fn topology_exchanges_match_the_contract() {
+        let text = |exchange: &Exchange| {
             let alternate = exchange.arguments.get("alternate-exchange").map(ToString::to_string);
-            format!("{} {} {}", exchange.name, exchange.kind.as_str(), alternate.unwrap_or_default())
+            format!("{} {} {}", exchange.name, exchange.exchange_type.as_str(), alternate.unwrap_or_default())
         };
-        let told: Vec<_> = topology(true).exchanges.iter().map(told).collect();
-        let wanted = [
+        let actual: Vec<_> = topology(true).exchanges.iter().map(text).collect();
+        let expected = [
             "p.unroutable fanout ",
             "p.commands direct p.unroutable",
             "p.retry.5s fanout ",
@@ -224,12 +231,12 @@ mod tests {
             "p.events topic p.unroutable",
             "p.dead direct p.unroutable",
         ];
-        assert_eq!(told, wanted);
+        assert_eq!(actual, expected);
     }
 
     #[test]
-    fn queues_are_those_of_the_contract() {
-        let told: BTreeMap<_, _> =
+    fn topology_queues_match_the_contract() {
+        let actual: BTreeMap<_, _> =
             topology(true).queues.iter().map(|queue| (queue.name.clone(), arguments(queue))).collect();
         let tier = |ttl_ms: u32| {
             format!(
@@ -240,7 +247,7 @@ mod tests {
         let commands = "x-dead-letter-exchange=p.dead x-dead-letter-routing-key=poison \
                         x-dead-letter-strategy=at-least-once x-delivery-limit=20 x-overflow=reject-publish \
                         x-queue-type=quorum";
-        let wanted = [
+        let expected = [
             ("p.commands", commands.to_owned()),
             ("p.retry.5s", tier(5_000)),
             ("p.retry.30s", tier(30_000)),
@@ -251,11 +258,11 @@ mod tests {
             ("p.dead", "x-delivery-limit=1000000 x-overflow=reject-publish x-queue-type=quorum".to_owned()),
             ("p.unroutable", "x-delivery-limit=1000000 x-queue-type=quorum".to_owned()),
         ];
-        assert_eq!(told, wanted.map(|(name, arguments)| (name.to_owned(), arguments)).into());
+        assert_eq!(actual, expected.map(|(name, arguments)| (name.to_owned(), arguments)).into());
     }
 
     #[test]
-    fn bindings_are_those_of_the_contract() {
+    fn topology_bindings_match_the_contract() {
         let topology = topology(true);
         let keys = topology.queues.iter().map(|queue| {
             assert!(queue.bindings.iter().all(|binding| binding.exchange == queue.name), "{queue:?}");
@@ -266,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_default_queue_nobody_keeps_the_events() {
+    fn topology_without_default_events_queue_keeps_exchange() {
         let topology = topology(false);
         assert!(topology.queues.iter().all(|queue| queue.name != "p.events"));
         assert!(topology.exchanges.iter().any(|exchange| exchange.name == "p.events"));

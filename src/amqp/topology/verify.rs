@@ -1,45 +1,46 @@
-//! Comparing the table with what is there.
+//! Compares the table with the broker's objects.
 
 use lapin::Connection;
 
 use super::{
-    ask::{Answer, Asker, Object},
-    model::{Queue, Topology},
-    names::Names,
-    report::{Finding, State},
+    finding::{Finding, FindingState},
+    model::{DeclareArguments, Queue, Topology},
+    names::TopologyNames,
+    probe::{BrokerReply, TopologyObject, TopologyProbe},
 };
 use crate::{amqp::error::SessionError, domain::tier::Tiers};
 
-/// What no policy can set: an object that differs in one of these is another one. As the broker names them.
+/// Properties that no policy can set, as the broker names them: an object that differs in one has the wrong type.
 const FIXED: [&str; 7] =
     ["type", "durable", "auto_delete", "internal", "exclusive", "x-queue-type", "x-single-active-consumer"];
 
 impl Topology {
-    /// How each exchange and each queue of the table stands. AMQP has no question for bindings, so nothing is told of
-    /// them. Arguments are compared by declaring again what has just been found, with the same arguments; a thing that
-    /// is deleted in this very moment would come back.
+    /// Returns the state of each exchange and queue. AMQP has no method to read bindings, so they are left out.
+    ///
+    /// Arguments are compared by declaring an object that exists, with the same arguments; an object that is deleted
+    /// just before that is created again.
     ///
     /// # Errors
     /// The broker does not answer.
     pub async fn verify(&self, connection: &Connection) -> Result<Vec<Finding>, SessionError> {
-        let (mut asker, mut findings) = (Asker::new(connection), Vec::new());
+        let (mut probe, mut findings) = (TopologyProbe::new(connection), Vec::new());
         for object in self.objects() {
-            findings.push(standing(&mut asker, object).await?);
+            findings.push(inspect(&mut probe, object).await?);
         }
         Ok(findings)
     }
 
-    /// Insists that what the daemon reads and writes is there: the exchanges of events and dead letters, the tiers, the
-    /// queue of commands. Only looks.
+    /// Checks that the objects exist that the daemon reads and writes: the exchanges of events and dead letters, the
+    /// tiers, the command queue. Changes nothing.
     ///
     /// # Errors
-    /// [`SessionError::Missing`] with all that are not; others when the broker does not answer. A user that may not even
-    /// look (access refused) is no proof that something is missing and passes.
-    pub async fn require(names: &Names, tiers: &Tiers, connection: &Connection) -> Result<(), SessionError> {
+    /// [`SessionError::Missing`] with all that do not exist; others when the broker does not answer. Refused access is
+    /// no proof that an object is missing, and passes.
+    pub async fn require(names: &TopologyNames, tiers: &Tiers, connection: &Connection) -> Result<(), SessionError> {
         let topology = Self::new(names, tiers, false);
-        let (mut asker, mut missing) = (Asker::new(connection), Vec::new());
-        for object in topology.objects().filter(|object| is_the_daemons(names, object)) {
-            if let Answer::NotFound(_) = asker.is_there(object).await? {
+        let (mut probe, mut missing) = (TopologyProbe::new(connection), Vec::new());
+        for object in topology.objects().filter(|object| is_required(names, object)) {
+            if let BrokerReply::NotFound(_) = probe.check_exists(object).await? {
                 missing.push(format!("{} {}", object.kind(), object.name()));
             }
         }
@@ -47,69 +48,69 @@ impl Topology {
     }
 }
 
-/// Whether the daemon cannot work without it.
-pub(super) fn is_the_daemons(names: &Names, object: &Object<'_>) -> bool {
+/// Whether the daemon cannot work without the object.
+pub(super) fn is_required(names: &TopologyNames, object: &TopologyObject<'_>) -> bool {
     match object {
-        Object::Exchange(exchange) => exchange.name != names.unroutable(),
-        Object::Queue(queue) => ![names.events(), names.dead(), names.unroutable()].contains(&queue.name),
+        TopologyObject::Exchange(exchange) => exchange.name != names.unroutable(),
+        TopologyObject::Queue(queue) => ![names.events(), names.dead(), names.unroutable()].contains(&queue.name),
     }
 }
 
-/// How an object stands. Nothing is declared unless something of its name is there.
-pub(super) async fn standing(asker: &mut Asker<'_>, object: Object<'_>) -> Result<Finding, SessionError> {
-    let (state, detail) = match asker.is_there(object).await? {
-        Answer::Yes => compared(asker, object).await?,
-        Answer::NotFound(words) => (State::Missing, Some(words)),
-        Answer::AccessRefused(words) => unseen(&words),
-        Answer::Mismatch(words) => (State::WrongType, Some(words)),
+/// Returns the state of an object. Declares it only if an object of its name exists.
+pub(super) async fn inspect(
+    probe: &mut TopologyProbe<'_>,
+    object: TopologyObject<'_>,
+) -> Result<Finding, SessionError> {
+    let (state, detail) = match probe.check_exists(object).await? {
+        BrokerReply::Ok => compare(probe, object).await?,
+        BrokerReply::NotFound(message) => (FindingState::Missing, Some(message)),
+        BrokerReply::AccessRefused(message) => cannot_verify(&message),
+        BrokerReply::Mismatch(message) => (FindingState::WrongType, Some(message)),
     };
     Ok(Finding { kind: object.kind(), name: object.name().to_owned(), state, detail })
 }
 
-/// Some versions of RabbitMQ let only those look who may declare; that proves nothing.
-fn unseen(words: &str) -> (State, Option<String>) {
-    (State::CannotVerify, Some(format!("the user may not look: {words}")))
+/// Some versions of RabbitMQ require the right to declare for a passive declaration, too.
+fn cannot_verify(message: &str) -> (FindingState, Option<String>) {
+    (FindingState::CannotVerify, Some(format!("the user may not inspect it: {message}")))
 }
 
-async fn compared(asker: &mut Asker<'_>, object: Object<'_>) -> Result<(State, Option<String>), SessionError> {
-    let words = match asker.declare(object).await? {
-        Answer::Yes => return Ok((State::There, None)),
-        Answer::AccessRefused(_) | Answer::NotFound(_) => {
-            let unseen = "its arguments cannot be compared: the user may not declare it";
-            return Ok((State::There, Some(unseen.to_owned())));
+async fn compare(
+    probe: &mut TopologyProbe<'_>,
+    object: TopologyObject<'_>,
+) -> Result<(FindingState, Option<String>), SessionError> {
+    let message = match probe.declare(object).await? {
+        BrokerReply::Ok => return Ok((FindingState::There, None)),
+        BrokerReply::AccessRefused(_) | BrokerReply::NotFound(_) => {
+            let detail = "its arguments cannot be compared: the user may not declare it";
+            return Ok((FindingState::There, Some(detail.to_owned())));
         }
-        Answer::Mismatch(words) => words,
+        BrokerReply::Mismatch(message) => message,
     };
-    if is_fixed(&words) {
-        return Ok((State::WrongType, Some(words)));
+    if names_fixed_property(&message) {
+        return Ok((FindingState::WrongType, Some(message)));
     }
-    let bare = match object {
-        Object::Exchange(_) => None,
-        Object::Queue(queue) => Some(Queue { arguments: only_fixed(queue), ..queue.clone() }),
-    };
-    // The broker names the first difference only, and the type may be a later one.
-    match bare {
-        Some(bare) => match asker.declare(Object::Queue(&bare)).await? {
-            Answer::Mismatch(type_differs) if is_fixed(&type_differs) => Ok((State::WrongType, Some(type_differs))),
-            _ => Ok(differs(&words)),
-        },
-        None => Ok(differs(&words)),
+    // The broker names only the first difference; a later one may be of the type.
+    if let TopologyObject::Queue(queue) = object {
+        let bare = Queue { arguments: fixed_arguments(queue), ..queue.clone() };
+        if let BrokerReply::Mismatch(message) = probe.declare(TopologyObject::Queue(&bare)).await?
+            && names_fixed_property(&message)
+        {
+            return Ok((FindingState::WrongType, Some(message)));
+        }
     }
+    Ok((FindingState::Differs, Some(format!("declared with other arguments; policies may set them: {message}"))))
 }
 
-fn differs(words: &str) -> (State, Option<String>) {
-    (State::Differs, Some(format!("declared with other arguments; policies may set them: {words}")))
-}
-
-fn only_fixed(queue: &Queue) -> super::Arguments {
+fn fixed_arguments(queue: &Queue) -> DeclareArguments {
     let fixed = queue.arguments.iter().filter(|(key, _)| FIXED.contains(*key));
     fixed.map(|(key, value)| (*key, value.clone())).collect()
 }
 
-/// Whether the broker complains of something that no policy sets: `… inequivalent arg 'x-queue-type' for queue …`.
-fn is_fixed(words: &str) -> bool {
-    let argument = words.split_once("inequivalent arg '").and_then(|(_, rest)| rest.split('\'').next());
-    argument.is_some_and(|argument| FIXED.contains(&argument))
+/// Whether the broker reports a property that no policy sets: `… inequivalent arg 'x-queue-type' for queue …`.
+fn names_fixed_property(message: &str) -> bool {
+    let property = message.split_once("inequivalent arg '").and_then(|(_, rest)| rest.split('\'').next());
+    property.is_some_and(|property| FIXED.contains(&property))
 }
 
 #[cfg(test)]
@@ -117,36 +118,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_policy_sets_is_told_from_what_one_may() {
-        let words = |argument: &str| {
-            format!("PRECONDITION_FAILED - inequivalent arg '{argument}' for queue 'x-overflow' in vhost '/': received")
+    fn fixed_property_in_broker_message_is_recognized() {
+        let message = |property: &str| {
+            format!("PRECONDITION_FAILED - inequivalent arg '{property}' for queue 'x-overflow' in vhost '/': received")
         };
-        for argument in FIXED {
-            assert!(is_fixed(&words(argument)), "{argument}");
+        for property in FIXED {
+            assert!(names_fixed_property(&message(property)), "{property}");
         }
-        for argument in ["x-overflow", "alternate-exchange", "x-delivery-limit", ""] {
-            assert!(!is_fixed(&words(argument)), "{argument}");
+        for property in ["x-overflow", "alternate-exchange", "x-delivery-limit", ""] {
+            assert!(!names_fixed_property(&message(property)), "{property}");
         }
-        assert!(!is_fixed("PRECONDITION_FAILED - anything else about 'type'"));
+        assert!(!names_fixed_property("PRECONDITION_FAILED - anything else about 'type'"));
     }
 
     #[test]
-    fn who_may_not_look_has_not_found_it_missing() {
-        let (state, detail) = unseen("ACCESS_REFUSED - configure access to queue");
-        assert!(!state.is_failure() && detail.unwrap().starts_with("the user may not look: ACCESS_REFUSED"));
+    fn refused_access_is_no_failure() {
+        let (state, detail) = cannot_verify("ACCESS_REFUSED - configure access to queue");
+        assert!(!state.is_failure() && detail.unwrap().starts_with("the user may not inspect it: ACCESS_REFUSED"));
     }
 
     #[test]
-    fn the_daemon_needs_what_it_reads_and_writes() {
-        let names = Names::new("p");
+    fn required_objects_are_those_read_and_written() {
+        let names = TopologyNames::new("p");
         let topology = Topology::new(&names, &Tiers::default(), false);
-        let needed = topology.objects().filter(|object| is_the_daemons(&names, object));
-        let told: Vec<_> = needed.map(|object| format!("{} {}", object.kind(), object.name())).collect();
+        let required = topology.objects().filter(|object| is_required(&names, object));
+        let required: Vec<_> = required.map(|object| format!("{} {}", object.kind(), object.name())).collect();
         let tiers = ["5s", "30s", "2m", "10m", "1h"];
-        let mut wanted: Vec<_> = tiers.iter().map(|tier| format!("exchange p.retry.{tier}")).collect();
-        wanted.insert(0, "exchange p.commands".to_owned());
-        wanted.extend(["exchange p.events", "exchange p.dead", "queue p.commands"].map(str::to_owned));
-        wanted.extend(tiers.iter().map(|tier| format!("queue p.retry.{tier}")));
-        assert_eq!(told, wanted);
+        let mut expected: Vec<_> = tiers.iter().map(|tier| format!("exchange p.retry.{tier}")).collect();
+        expected.insert(0, "exchange p.commands".to_owned());
+        expected.extend(["exchange p.events", "exchange p.dead", "queue p.commands"].map(str::to_owned));
+        expected.extend(tiers.iter().map(|tier| format!("queue p.retry.{tier}")));
+        assert_eq!(required, expected);
     }
 }

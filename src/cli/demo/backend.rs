@@ -12,7 +12,10 @@ use lapin::{
 
 use super::{plan, tracker::SharedTracker};
 use crate::{
-    amqp::topology::{Names, Topology},
+    amqp::{
+        short_string,
+        topology::{Topology, TopologyNames},
+    },
     domain::{delayed::COMMAND_KEY, properties::header, reason::Reason, tier::Tiers},
 };
 
@@ -26,11 +29,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A backend with a connection of its own.
 pub(super) struct Backend {
     connection: Connection,
-    names: Names,
+    names: TopologyNames,
 }
 
 impl Backend {
-    pub(super) fn new(connection: Connection, names: Names) -> Self {
+    pub(super) fn new(connection: Connection, names: TopologyNames) -> Self {
         Self { connection, names }
     }
 
@@ -61,7 +64,7 @@ impl Backend {
             .with_correlation_id(index.to_string().into())
             .with_delivery_mode(PERSISTENT);
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let (exchange, key) = (short(&self.names.commands()), short(COMMAND_KEY));
+        let (exchange, key) = (short_string(self.names.commands()), short_string(COMMAND_KEY));
         let confirm = channel.basic_publish(exchange, key, options, &planned.body, properties).await;
         match confirm.map_err(broker_error)?.await.map_err(broker_error)? {
             Confirmation::Ack(None) => Ok(()),
@@ -98,8 +101,13 @@ impl Backend {
         for (exchange, key) in [(self.names.events(), END_MARKER), (self.names.dead(), Reason::Malformed.as_str())] {
             let properties = BasicProperties::default().with_correlation_id(END_MARKER.into());
             let options = BasicPublishOptions::default();
-            let publish =
-                channel.basic_publish(short(&exchange), short(key), options, END_MARKER.as_bytes(), properties);
+            let publish = channel.basic_publish(
+                short_string(&exchange),
+                short_string(key),
+                options,
+                END_MARKER.as_bytes(),
+                properties,
+            );
             drop(publish.await.map_err(broker_error)?);
         }
         Ok(())
@@ -108,7 +116,8 @@ impl Backend {
     async fn consume_queue(&self, queue: &str) -> Result<lapin::Consumer, String> {
         let channel = self.channel().await?;
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-        let consumer = channel.basic_consume(short(queue), ShortString::default(), options, FieldTable::default());
+        let consumer =
+            channel.basic_consume(short_string(queue), ShortString::default(), options, FieldTable::default());
         consumer.await.map_err(broker_error)
     }
 
@@ -128,10 +137,6 @@ fn reason(dead_letter: &Delivery) -> String {
         Some(AMQPValue::LongString(reason)) => reason.to_string(),
         _ => String::new(),
     }
-}
-
-pub(super) fn short(name: &str) -> ShortString {
-    ShortString::try_new(name).unwrap_or_default()
 }
 
 fn broker_error(error: lapin::Error) -> String {

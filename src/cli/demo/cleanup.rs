@@ -7,8 +7,12 @@ use lapin::{
     options::{ExchangeDeleteOptions, QueueDeleteOptions},
 };
 
-use super::{backend::short, settings::PREFIX};
-use crate::{amqp::topology::Names, cli::broker_client::BrokerClient, domain::tier::Tiers};
+use super::settings::PREFIX;
+use crate::{
+    amqp::{short_string, topology::TopologyNames},
+    cli::broker_client::BrokerClient,
+    domain::tier::Tiers,
+};
 
 /// For one deletion.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +39,7 @@ fn names(prefix: &str) -> Result<Vec<String>, String> {
     if !prefix.starts_with(PREFIX) {
         return Err(format!("nothing is deleted: the prefix {prefix} does not start with {PREFIX}"));
     }
-    Ok(Names::new(prefix).all(&Tiers::default()))
+    Ok(TopologyNames::new(prefix).all(&Tiers::default()))
 }
 
 /// Returns `true` when everything is deleted, `false` when the broker refuses a deletion. Keeps the first problem.
@@ -61,11 +65,11 @@ async fn delete_all(connection: &Connection, names: &[String]) -> Result<(), Str
     let mut result = Ok(());
     for name in names {
         let queue = on_new_channel(connection, async |channel| {
-            channel.queue_delete(short(name), QueueDeleteOptions::default()).await.map(|_| ())
+            channel.queue_delete(short_string(name), QueueDeleteOptions::default()).await.map(|_| ())
         });
         result = result.and(queue.await);
         let exchange = on_new_channel(connection, async |channel| {
-            channel.exchange_delete(short(name), ExchangeDeleteOptions::default()).await
+            channel.exchange_delete(short_string(name), ExchangeDeleteOptions::default()).await
         });
         result = result.and(exchange.await);
     }

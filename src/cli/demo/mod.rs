@@ -18,7 +18,7 @@ use clap::Args;
 use self::{backend::Backend, session::Session};
 use super::{Exit, broker_client::BrokerClient, exit::failed, runtime, signals::StopSignals};
 use crate::{
-    amqp::topology::Names,
+    amqp::topology::TopologyNames,
     config::Sources,
     sandbox::{self, Sandbox},
     telemetry::logging,
@@ -76,7 +76,7 @@ async fn with_broker(
         connected = client.connect() => connected.map_err(unreachable)?,
         () = signals.recv() => return Err(failed(session::INTERRUPTED)),
     };
-    let backend = Backend::new(connection, Names::new(&prefix));
+    let backend = Backend::new(connection, TopologyNames::new(&prefix));
     let session = Session { count, keep: args.keep, json: args.json, sandbox, backend: &backend };
     let result = match backend.declare().await.map_err(failed) {
         Ok(()) => session.run(config, signals).await,

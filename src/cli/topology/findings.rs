@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::tables::aligned;
 use crate::{
-    amqp::topology::{Finding, State},
+    amqp::topology::{Finding, FindingState},
     cli::{Exit, output},
 };
 
@@ -47,14 +47,17 @@ fn table(findings: &[Finding]) -> String {
 /// One error per kind of failure, which names all objects that failed in this way.
 fn errors(findings: &[Finding]) -> Vec<String> {
     let remedies = [
-        (State::Missing, "run `edna-courier topology apply`, or import the output of `edna-courier topology export`"),
         (
-            State::WrongType,
+            FindingState::Missing,
+            "run `edna-courier topology apply`, or import the output of `edna-courier topology export`",
+        ),
+        (
+            FindingState::WrongType,
             "stop its users, move its messages to another queue, delete it, then run `edna-courier topology apply`",
         ),
-        (State::Refused, "use a user that may configure, write and read all names with this prefix"),
+        (FindingState::Refused, "use a user that may configure, write and read all names with this prefix"),
     ];
-    let error = |(state, remedy): (State, &str)| {
+    let error = |(state, remedy): (FindingState, &str)| {
         let failed = findings.iter().filter(|finding| finding.state == state);
         let failed: Vec<_> = failed.map(|finding| format!("{} {}", finding.kind, finding.name)).collect();
         (!failed.is_empty()).then(|| format!("{}: {}; {remedy}", state.as_str(), failed.join(", ")))
@@ -66,24 +69,24 @@ fn errors(findings: &[Finding]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const ALL: [State; 7] = [
-        State::Created,
-        State::There,
-        State::Differs,
-        State::WrongType,
-        State::Missing,
-        State::Refused,
-        State::CannotVerify,
+    const ALL: [FindingState; 7] = [
+        FindingState::Created,
+        FindingState::There,
+        FindingState::Differs,
+        FindingState::WrongType,
+        FindingState::Missing,
+        FindingState::Refused,
+        FindingState::CannotVerify,
     ];
 
-    fn finding(state: State) -> Finding {
+    fn finding(state: FindingState) -> Finding {
         Finding { kind: "queue", name: format!("p.{}", state.as_str()), state, detail: None }
     }
 
     #[test]
     fn errors_name_each_failure_and_nothing_else() {
         for state in ALL {
-            let errors = errors(&[finding(State::There), finding(state)]);
+            let errors = errors(&[finding(FindingState::There), finding(state)]);
             assert_eq!(!errors.is_empty(), state.is_failure(), "{state:?}: {errors:?}");
             assert!(errors.iter().all(|error| error.contains(&format!("queue p.{}; ", state.as_str()))), "{errors:?}");
         }
@@ -91,7 +94,8 @@ mod tests {
 
     #[test]
     fn errors_join_failures_of_one_kind() {
-        let errors = errors(&[finding(State::Missing), finding(State::Refused), finding(State::Missing)]);
+        let errors =
+            errors(&[finding(FindingState::Missing), finding(FindingState::Refused), finding(FindingState::Missing)]);
         assert_eq!(errors.len(), 2);
         assert!(errors.iter().any(|error| error.starts_with("missing: queue p.missing, queue p.missing; run")));
     }

@@ -11,7 +11,7 @@ use lapin::Connection;
 use self::findings::BrokerOperation;
 use super::{Exit, broker_client::BrokerClient, output, runtime};
 use crate::{
-    amqp::topology::{Names, Topology},
+    amqp::topology::{Topology, TopologyNames},
     config::{BrokerSettings, Sources, TopologySettings},
 };
 
@@ -54,7 +54,7 @@ struct OutputArgs {
 pub(super) fn execute(args: &TopologyArgs, sources: &Sources) -> Result<Exit, Exit> {
     let settings = TopologySettings::load(sources).map_err(|mistakes| Exit::Configuration.because(mistakes))?;
     let TopologySettings { broker, tiers, default_queue } = &settings;
-    let topology = Topology::new(&Names::new(&broker.prefix), tiers, *default_queue);
+    let topology = Topology::new(&TopologyNames::new(&broker.prefix), tiers, *default_queue);
     match args.command {
         TopologyCommand::Show(OutputArgs { json: true }) => output::print_json(&topology),
         TopologyCommand::Show(_) => output::print(&tables::format(&topology)),

@@ -1,15 +1,15 @@
 //! Tables for people.
 
-use crate::amqp::topology::{Argument, Topology};
+use crate::amqp::topology::{ArgumentValue, Topology};
 
 /// Formats exchanges, queue arguments and bindings as one table each.
 pub(super) fn format(topology: &Topology) -> String {
     let exchanges = topology.exchanges.iter().map(|exchange| {
-        let alternate = exchange.arguments.get("alternate-exchange").map(Argument::to_string);
-        [exchange.name.clone(), exchange.kind.as_str().to_owned(), alternate.unwrap_or_default()]
+        let alternate = exchange.arguments.get("alternate-exchange").map(ArgumentValue::to_string);
+        [exchange.name.clone(), exchange.exchange_type.as_str().to_owned(), alternate.unwrap_or_default()]
     });
     let arguments = topology.queues.iter().flat_map(|queue| {
-        let row = |(key, value): (&&str, &Argument)| [queue.name.clone(), (*key).to_owned(), value.to_string()];
+        let row = |(key, value): (&&str, &ArgumentValue)| [queue.name.clone(), (*key).to_owned(), value.to_string()];
         queue.arguments.iter().map(row)
     });
     let bindings = topology.queues.iter().flat_map(|queue| {
@@ -43,7 +43,7 @@ pub(super) fn aligned<const N: usize>(head: [&str; N], rows: impl IntoIterator<I
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{amqp::topology::Names, domain::tier::Tiers};
+    use crate::{amqp::topology::TopologyNames, domain::tier::Tiers};
 
     #[test]
     fn aligned_counts_characters_not_bytes() {
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn format_includes_every_object() {
-        let topology = Topology::new(&Names::new("p"), &Tiers::default(), true);
+        let topology = Topology::new(&TopologyNames::new("p"), &Tiers::default(), true);
         let text = format(&topology);
         for line in [
             "p.commands    direct  p.unroutable",

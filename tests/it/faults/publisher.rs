@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use edna_courier::{
-    amqp::{self, Publisher, topology::Names},
+    amqp::{self, Publisher, topology::TopologyNames},
     domain::{
         message::{Message, Target},
         properties::Properties,
@@ -72,8 +72,8 @@ async fn each_message_of_a_batch_is_told_its_own_fate() {
     // Every return is there before the first confirm: nothing tells any more which belongs to which.
     proxy.withhold_confirms();
     let url = fates.queues.broker().url_at(proxy.address()).parse().expect("a URL");
-    let broker = Arc::new(amqp::Broker::new(vec![url], OwnedTLSConfig::default()));
-    let names = Names::new(fates.queues.prefix());
+    let broker = Arc::new(amqp::BrokerAddresses::new(vec![url], OwnedTLSConfig::default()));
+    let names = TopologyNames::new(fates.queues.prefix());
     let (publisher, serving) = Publisher::new(broker, names, gate, telemetry.expect("metrics"), Fair, stop.clone());
     let serving = tokio::spawn(serving);
 

@@ -1,35 +1,35 @@
-//! What was found, or done, for each part of the table.
+//! The result of verifying or declaring one object of the topology.
 
 use serde::Serialize;
 
-/// How a part of the table stands.
+/// The state of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It was missing and is there now.
+pub enum FindingState {
+    /// Was missing; exists now.
     Created,
-    /// As far as can be told, as in the table.
+    /// Exists, as far as it can be compared as the contract has it.
     There,
-    /// There, with other arguments. That may be on purpose: policies can set the same.
+    /// Exists with other arguments, possibly on purpose: policies can set the same.
     Differs,
-    /// There, and of another type, which no policy can mend.
+    /// Exists with another type, which no policy can change.
     WrongType,
-    /// Not there.
+    /// Does not exist.
     Missing,
-    /// The broker does not let this user make it.
+    /// The broker refuses the declaration.
     Refused,
-    /// The broker does not let this user look.
+    /// The user may not inspect it.
     CannotVerify,
 }
 
-impl State {
-    /// Whether the contract does not hold.
+impl FindingState {
+    /// Whether the object violates the contract.
     #[must_use]
     pub const fn is_failure(self) -> bool {
         matches!(self, Self::WrongType | Self::Missing | Self::Refused)
     }
 
-    /// For people.
+    /// The state as text, for tables and messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,16 +44,16 @@ impl State {
     }
 }
 
-/// One part and its state.
+/// One object and its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// `exchange`, `queue` or `binding`.
     pub kind: &'static str,
-    /// Which.
+    /// The object's name.
     pub name: String,
-    /// How it stands.
-    pub state: State,
-    /// Why, most often in the broker's words.
+    /// Its state.
+    pub state: FindingState,
+    /// The reason for the state, usually the broker's message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

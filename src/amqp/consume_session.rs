@@ -1,0 +1,219 @@
+//! One session on the command queue: subscribes while the gate is open, tracks deliveries, sends acknowledgements.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use lapin::{
+    Channel,
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions},
+    types::{FieldTable, ShortString},
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    acks::{Ack, AckTracker},
+    consumer_count::{ConsumerCount, OnConsumerCount},
+    error::SessionError,
+    properties,
+    short_string::short_string,
+    subscription::{ActiveSubscription, DeliveryResult, Subscription, SubscriptionWindow, window_size},
+    timeout::with_timeout,
+};
+use crate::{
+    gate::Gate,
+    ports::{Delivery, DeliveryTag},
+    telemetry::{
+        Telemetry,
+        events::{ConsumerStarted, ConsumerStopped, ConsumersCounted},
+    },
+};
+
+/// Consecutive consumer counts of zero that end the session. A single one proves nothing: a queue whose leader is being
+/// elected, or is busy, reports none.
+const MAX_ZERO_COUNTS: u32 = 3;
+
+/// How long the broker may take to process an acknowledgement that it has read.
+const ACK_PROCESSING_TIME: Duration = Duration::from_secs(1);
+
+/// The settings and handles of the consumer that a session uses.
+pub(super) struct SessionContext {
+    pub(super) queue: String,
+    pub(super) gate: Gate,
+    pub(super) telemetry: Telemetry,
+    pub(super) on_consumer_count: OnConsumerCount,
+}
+
+/// The session of one generation, on one channel.
+pub(super) struct ConsumeSession {
+    context: SessionContext,
+    channel: Channel,
+    generation: u64,
+    subscription: Subscription,
+    acks: AckTracker,
+    /// The last delivery of the subscriptions before the present one.
+    last_of_earlier: u64,
+    /// Consecutive consumer counts of zero.
+    zero_counts: u32,
+    last_ack_at: Option<Instant>,
+}
+
+impl ConsumeSession {
+    pub(super) fn new(context: SessionContext, channel: Channel, generation: u64) -> Self {
+        Self {
+            context,
+            channel,
+            generation,
+            subscription: Subscription::None,
+            acks: AckTracker::default(),
+            last_of_earlier: 0,
+            zero_counts: 0,
+            last_ack_at: None,
+        }
+    }
+
+    pub(super) const fn is_subscribed(&self) -> bool {
+        !matches!(self.subscription, Subscription::None)
+    }
+
+    pub(super) const fn is_narrow(&self) -> bool {
+        self.subscription.is_narrow()
+    }
+
+    /// When [`Self::flush_acks`] is due, if it is.
+    pub(super) fn ack_due(&self) -> Option<Instant> {
+        self.acks.flush_due()
+    }
+
+    /// The next result of the subscription, for [`Self::receive`]. Pends while there is no subscription.
+    pub(super) async fn next(&mut self) -> Option<DeliveryResult> {
+        self.subscription.next().await
+    }
+
+    /// Subscribes when the gate opens and cancels when it closes. Another prefetch needs another subscription: RabbitMQ
+    /// applies `basic.qos` to new consumers only.
+    pub(super) async fn update_subscription(&mut self, is_open: bool, prefetch: u16) -> Result<(), SessionError> {
+        let unsettled = u16::try_from(self.acks.unsettled_count()).unwrap_or(u16::MAX);
+        self.subscription = match std::mem::replace(&mut self.subscription, Subscription::None) {
+            Subscription::None if is_open => {
+                let size = window_size(prefetch, unsettled);
+                self.set_qos(size).await?;
+                self.last_of_earlier = self.acks.contiguous_to();
+                let consumer = self.subscribe().await?;
+                self.context.telemetry.record(ConsumerStarted { queue: &self.context.queue, prefetch });
+                let window = SubscriptionWindow { opened_at: Instant::now(), prefetch, size };
+                Subscription::Active(ActiveSubscription { consumer, window })
+            }
+            Subscription::Active(active) if !is_open || active.window.is_outdated(prefetch, unsettled) => {
+                let cancel = self.channel.basic_cancel(active.consumer.tag(), BasicCancelOptions::default());
+                with_timeout("basic.cancel", cancel).await?;
+                Subscription::Cancelling(active.consumer)
+            }
+            unchanged => unchanged,
+        };
+        Ok(())
+    }
+
+    async fn set_qos(&self, prefetch: u16) -> Result<(), SessionError> {
+        with_timeout("basic.qos", self.channel.basic_qos(prefetch, BasicQosOptions::default())).await
+    }
+
+    async fn subscribe(&self) -> Result<lapin::Consumer, SessionError> {
+        let (queue, generated_tag) = (short_string(&self.context.queue), ShortString::default());
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        with_timeout("basic.consume", self.channel.basic_consume(queue, generated_tag, options, arguments)).await
+    }
+
+    /// Accepts a delivery; the end of the subscription is an error unless it was cancelled here.
+    pub(super) fn receive(&mut self, result: Option<DeliveryResult>) -> Result<Option<Delivery>, SessionError> {
+        match result {
+            Some(Ok(delivery)) => Ok(Some(self.accept(delivery))),
+            Some(Err(error)) => Err(error.into()),
+            None if matches!(self.subscription, Subscription::Cancelling(_)) => {
+                self.subscription = Subscription::None;
+                // With an open gate a new subscription follows at once.
+                if !self.context.gate.state().is_open() {
+                    self.context.telemetry.record(ConsumerStopped { why: "the gate is closed" });
+                }
+                Ok(None)
+            }
+            None => Err(SessionError::ConsumerCancelled(self.context.queue.clone())),
+        }
+    }
+
+    /// Fetches one command without a subscription, to probe while the gate is closed.
+    pub(super) async fn fetch(&mut self) -> Result<Option<Delivery>, SessionError> {
+        let get = self.channel.basic_get(short_string(&self.context.queue), BasicGetOptions::default());
+        let fetched = with_timeout("basic.get", get).await?;
+        Ok(fetched.map(|message| self.accept(message.delivery)))
+    }
+
+    fn accept(&mut self, delivery: lapin::message::Delivery) -> Delivery {
+        self.acks.record_delivery(delivery.delivery_tag);
+        self.zero_counts = 0;
+        Delivery {
+            tag: DeliveryTag { generation: self.generation, number: delivery.delivery_tag },
+            properties: properties::read(&delivery.properties),
+            redelivered: delivery.redelivered,
+            source: [delivery.exchange.as_str(), "/", delivery.routing_key.as_str()].concat(),
+            body: Bytes::from(delivery.data),
+        }
+    }
+
+    /// Checks the broker's consumer count against the subscription and reports it. Returns whether to poll again soon.
+    ///
+    /// # Errors
+    /// [`SessionError::ConsumerUnknown`] after [`MAX_ZERO_COUNTS`] counts of zero.
+    pub(super) fn check_consumer_count(&mut self, count: ConsumerCount) -> Result<bool, SessionError> {
+        let Subscription::Active(ActiveSubscription { window, .. }) = &self.subscription else { return Ok(false) };
+        if window.opened_at > count.requested_at {
+            return Ok(false);
+        }
+        self.context.telemetry.record(ConsumersCounted { consumers: count.consumers });
+        self.zero_counts = if count.consumers == 0 { self.zero_counts + 1 } else { 0 };
+        if self.zero_counts >= MAX_ZERO_COUNTS {
+            return Err(SessionError::ConsumerUnknown(self.context.queue.clone()));
+        }
+        // RabbitMQ counts a cancelled consumer until its deliveries are settled.
+        if !self.acks.has_unsettled_up_to(self.last_of_earlier) {
+            (self.context.on_consumer_count)(count.consumers);
+        }
+        Ok(self.zero_counts > 0)
+    }
+
+    /// Marks a delivery as settled; ignores those of earlier sessions, which the broker has requeued.
+    pub(super) fn settle(&mut self, tag: DeliveryTag) {
+        if tag.generation == self.generation {
+            self.acks.settle(tag.number);
+        }
+    }
+
+    /// Sends the acknowledgements that are due, or all of them, in one write.
+    pub(super) async fn flush_acks(&mut self, all: bool) -> Result<(), SessionError> {
+        let acks = self.acks.flush(all);
+        if acks.is_empty() {
+            return Ok(());
+        }
+        self.last_ack_at = Some(Instant::now());
+        let send = |Ack { number, multiple }| self.channel.basic_ack(number, BasicAckOptions { multiple });
+        with_timeout("basic.ack", try_join_all(acks.into_iter().map(send))).await.map(drop)
+    }
+
+    /// Sends all acknowledgements and waits until the broker has processed them.
+    ///
+    /// The reply to a later method proves that the broker has read them. But the channel of a quorum queue holds back
+    /// acknowledgements beyond 32 that await the queue's log, and drops them when it closes; no method reports when it
+    /// holds none, so a pause follows.
+    pub(super) async fn drain_acks(&mut self, prefetch: u16) -> Result<(), SessionError> {
+        self.flush_acks(true).await?;
+        self.set_qos(prefetch).await?;
+        if let Some(last) = self.last_ack_at {
+            sleep_until(last + ACK_PROCESSING_TIME).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn close(&self) -> Result<(), SessionError> {
+        with_timeout("channel.close", self.channel.close(200, "done".into())).await
+    }
+}
