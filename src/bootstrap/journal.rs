@@ -119,7 +119,7 @@ impl JournalObserver {
                 "the journal is full; dropped {entries} records up to {newest} before their retention ended; raise \
                  journal.max_bytes, or lower journal.retention"
             )),
-            JournalEvent::MaintenanceFailed { problem } | JournalEvent::Weakened { problem } => self.degraded(problem),
+            JournalEvent::MaintenanceFailed { problem } | JournalEvent::Degraded { problem } => self.degraded(problem),
         }
     }
 

@@ -51,7 +51,7 @@ pub enum JournalEvent<'a> {
         newest: Timestamp,
     },
     /// The journal protects less than expected while its configuration stays as it is.
-    Weakened {
+    Degraded {
         /// The cause and the remedy.
         problem: &'a str,
     },

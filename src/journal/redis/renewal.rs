@@ -100,7 +100,7 @@ impl RedisJournalState {
         let server = ServerInfo::parse(&info);
         for problem in server.weaknesses {
             if reported_weaknesses.insert(problem) {
-                self.lease.emit(JournalEvent::Weakened { problem });
+                self.lease.emit(JournalEvent::Degraded { problem });
             }
         }
         let server_key = self.key("server");

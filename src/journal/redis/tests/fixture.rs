@@ -67,7 +67,7 @@ impl TestOwner {
         let recorded = Arc::clone(&events);
         let listener = move |event: JournalEvent<'_>| {
             let text = match event {
-                JournalEvent::Unavailable { reason: text } | JournalEvent::Weakened { problem: text } => text,
+                JournalEvent::Unavailable { reason: text } | JournalEvent::Degraded { problem: text } => text,
                 JournalEvent::Available => "available",
                 _ => return,
             };
