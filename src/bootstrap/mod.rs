@@ -19,7 +19,7 @@ use crate::{
     edna::{self, ApiClient},
     gate::{Gate, GateReason},
     journal::{AnyJournal, OpenError},
-    pipeline::{Drained, Pipeline, Rules},
+    pipeline::{Drained, Pipeline, PipelineSettings},
     telemetry::{Telemetry, TelemetryLimits, events::CredentialRefresh},
 };
 
@@ -104,8 +104,8 @@ impl App {
         let BrokerHandles { deliveries, acks, publisher, mut sessions } =
             BrokerHandles::start(&config, &gate, &telemetry, on_consumer_count);
         let adapters = Adapters { client, publisher, acks, journal: journal.clone() };
-        let rules = rules(&config, rates.subscribe());
-        let pipeline = Pipeline::new(rules, adapters, gate.clone(), telemetry.clone(), drain.clone());
+        let settings = pipeline_settings(&config, rates.subscribe());
+        let pipeline = Pipeline::new(settings, adapters, gate.clone(), telemetry.clone(), drain.clone());
         let mut pipeline_task = JoinSet::new();
         pipeline_task.spawn(pipeline.run(deliveries));
 
@@ -157,9 +157,9 @@ fn api_client(config: &Config, telemetry: &Telemetry) -> Result<ApiClient, edna:
     ApiClient::with_refresh(&settings, api.credentials.clone(), Arc::new(on_refresh))
 }
 
-fn rules(config: &Config, rates: watch::Receiver<Rates>) -> Rules {
+fn pipeline_settings(config: &Config, rates: watch::Receiver<Rates>) -> PipelineSettings {
     let delivery = &config.delivery;
-    Rules {
+    PipelineSettings {
         limits: decode::DecodeLimits {
             max_body: delivery.max_body,
             max_text: delivery.max_text,

@@ -1,62 +1,30 @@
-//! From a delivery to its outcome: the dispatcher takes it in hand and gives it its turn, attempt posts it, settle tells
-//! what became of it.
+//! Takes each delivery from the queue to its outcome: schedules it, makes its attempts and settles it.
 //!
-//! Knows no AMQP and no HTTP, only ports. A delivery ends in one of two ways: settled (its outcome is stored by the broker,
-//! then it is acknowledged) or released (nothing is acknowledged, and the broker hands it out again).
+//! Knows no AMQP and no HTTP, only [`ports`](crate::ports). The work on a delivery ends in one of two ways: it is settled
+//! (the broker has confirmed its outcome or its delayed copy, then it is acked) or requeued (it is not acked, and the
+//! broker delivers it again).
 
+mod api_health;
 mod attempt;
+mod context;
+mod dead_letter_claims;
+mod delivery_state;
 mod dispatcher;
-mod journey;
-mod keeper;
-mod place;
+mod in_flight_command;
+mod journal_update;
 mod prefetch;
-mod remember;
-mod rules;
+mod publish;
+mod resolution;
+mod schedule_handle;
+mod scheduler;
+mod settings;
 mod settle;
-mod telling;
+mod task;
 #[cfg(test)]
 mod tests;
-mod waiting;
-
-use std::sync::Arc;
-
-use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    dispatcher::Drained,
+    dispatcher::{Drained, Pipeline},
     prefetch::first_prefetch,
-    rules::{Concurrency, Order, Rules},
+    settings::{Concurrency, Order, PipelineSettings},
 };
-use self::{keeper::Keeper, telling::Telling};
-use crate::{gate::Gate, ports::Ports, telemetry::Telemetry};
-
-/// Everything that the work on one delivery needs; cheap to clone.
-pub struct Pipeline<P: Ports> {
-    shared: Arc<Shared<P>>,
-}
-
-impl<P: Ports> Clone for Pipeline<P> {
-    fn clone(&self) -> Self {
-        Self { shared: self.shared.clone() }
-    }
-}
-
-struct Shared<P: Ports> {
-    rules: Rules,
-    ports: P,
-    gate: Gate,
-    telemetry: Telemetry,
-    keeper: Arc<Keeper>,
-    telling: Telling,
-    /// Cancelled when the daemon shuts down: no attempt starts any more.
-    drain: CancellationToken,
-}
-
-impl<P: Ports> Pipeline<P> {
-    /// A pipeline that takes no more work once `drain` is cancelled.
-    #[must_use]
-    pub fn new(rules: Rules, ports: P, gate: Gate, telemetry: Telemetry, drain: CancellationToken) -> Self {
-        let keeper = Arc::new(Keeper::new(gate.clone()));
-        Self { shared: Arc::new(Shared { rules, ports, gate, telemetry, keeper, telling: Telling::default(), drain }) }
-    }
-}

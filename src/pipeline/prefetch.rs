@@ -1,66 +1,63 @@
-//! How many commands are worth having in hand: half as many again as attempts may be under way, so that none waits for the
-//! broker, and no more bytes than a bound.
+//! The consumer's prefetch: half as many again as attempts may be in flight, so that no attempt waits for the broker, and
+//! within a bound of bytes.
 
 use std::time::Duration;
 
-/// Bodies in hand, together, as far as the sizes of the last ones tell.
-const BYTES_MOST: f64 = 64.0 * 1024.0 * 1024.0;
-/// Where more than this is wanted, a daemon starts with a fifth: a queue full of large bodies must not fill the memory at each
-/// start, before the size of one is known. The fifth is less than what is in hand beside the attempts, so what was taken of it
-/// leaves room for all of them.
-const UNSEEN_MOST: u16 = 2_000;
-/// Even a limit that has learned to be small leaves as much of the most: what waits for its next attempt, or behind another
-/// of its device, is in hand, too, and must not keep the others out.
-const LEAST: f64 = 0.5;
-/// How much the last body counts.
-const SHARE: f64 = 0.02;
-/// A change costs a round trip to the broker: not more often than this, and not for little.
-const PAUSE: Duration = Duration::from_secs(5);
-const LITTLE: f64 = 0.2;
+/// The bound of all bodies in hand, estimated from recent sizes.
+const MAX_BYTES: f64 = 64.0 * 1024.0 * 1024.0;
+/// Above this prefetch a daemon starts with a fifth: until a body's size is known, a queue of large bodies must not fill
+/// the memory. When the prefetch grows, those already in hand leave room for the attempts.
+const MAX_UNMEASURED: u16 = 2_000;
+/// The share of the most that stays even when the concurrency limit is low: commands that wait for a retry or behind
+/// another of their device are in hand too, and must not displace the others.
+const MIN_SHARE: f64 = 0.5;
+/// The weight of the newest body in the mean.
+const WEIGHT: f64 = 0.02;
+/// A change costs a round trip to the broker: at most one per this interval.
+const MIN_INTERVAL: Duration = Duration::from_secs(5);
+/// Smaller relative changes are skipped.
+const MIN_CHANGE: f64 = 0.2;
 
-/// What it is until a body has been seen.
+/// The prefetch before a body was measured.
 #[must_use]
 pub const fn first_prefetch(most: u16) -> u16 {
-    if most > UNSEEN_MOST { most / 5 } else { most }
+    if most > MAX_UNMEASURED { most / 5 } else { most }
 }
 
-/// The prefetch; times are counted from some start.
+/// Computes the prefetch. Times are counted from any fixed start.
 #[derive(Debug)]
-pub(super) struct Prefetch {
+pub(super) struct PrefetchControl {
     most: f64,
     current: f64,
-    /// Of the last bodies.
     mean_bytes: f64,
     changed: Duration,
 }
 
-impl Prefetch {
-    /// The first one.
+impl PrefetchControl {
     pub(super) fn new(most: u16) -> Self {
         Self { most: most.into(), current: first_prefetch(most).into(), mean_bytes: 0.0, changed: Duration::ZERO }
     }
 
-    /// A command came.
-    pub(super) fn took(&mut self, bytes: usize) {
+    /// Measures the body of a delivery. A large one raises the mean at once; small ones lower it slowly.
+    pub(super) fn measure(&mut self, bytes: usize) {
         let bytes = f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
-        // A large one counts at once; it is forgotten slowly.
-        self.mean_bytes = (self.mean_bytes + SHARE * (bytes - self.mean_bytes)).max(SHARE * bytes);
+        self.mean_bytes = (self.mean_bytes + WEIGHT * (bytes - self.mean_bytes)).max(WEIGHT * bytes);
     }
 
-    /// What it is to be when so many attempts may be under way, if that is another.
-    pub(super) fn change(&mut self, limit: usize, now: Duration) -> Option<u16> {
-        if self.mean_bytes <= 0.0 || now.saturating_sub(self.changed) < PAUSE {
+    /// Returns the new prefetch for this concurrency limit, if it changes.
+    pub(super) fn adjust(&mut self, concurrency: usize, now: Duration) -> Option<u16> {
+        if self.mean_bytes <= 0.0 || now.saturating_sub(self.changed) < MIN_INTERVAL {
             return None;
         }
-        let limit = f64::from(u32::try_from(limit).unwrap_or(u32::MAX));
-        let wanted = (limit * 1.5).max(self.most * LEAST).min(BYTES_MOST / self.mean_bytes.max(1.0));
+        let concurrency = f64::from(u32::try_from(concurrency).unwrap_or(u32::MAX));
+        let wanted = (concurrency * 1.5).max(self.most * MIN_SHARE).min(MAX_BYTES / self.mean_bytes.max(1.0));
         let wanted = wanted.clamp(1.0, self.most);
-        let is_little = (wanted - self.current).abs() < self.current * LITTLE && wanted < self.most;
-        if is_little || (wanted - self.current).abs() < 1.0 {
+        let is_small = (wanted - self.current).abs() < self.current * MIN_CHANGE && wanted < self.most;
+        if is_small || (wanted - self.current).abs() < 1.0 {
             return None;
         }
         (self.current, self.changed) = (wanted, now);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to the most, a u16")]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a u16")]
         let prefetch = wanted as u16;
         Some(prefetch)
     }
@@ -75,36 +72,36 @@ mod tests {
     }
 
     #[test]
-    fn it_follows_the_limit_but_not_at_once_and_not_for_little() {
-        let mut prefetch = Prefetch::new(96);
-        prefetch.took(150);
-        assert_eq!(prefetch.change(64, s(10)), None, "it is that already");
-        assert_eq!(prefetch.change(60, s(11)), None, "a little");
-        assert_eq!(prefetch.change(40, s(12)), Some(60));
-        assert_eq!(prefetch.change(64, s(13)), None, "just changed");
-        assert_eq!(prefetch.change(64, s(17)), Some(96));
-        assert_eq!(prefetch.change(1, s(30)), Some(48), "half of it at least");
-        assert_eq!(prefetch.change(1_000, s(40)), Some(96), "never more than the most");
+    fn prefetch_changed_limit_follows_in_large_steps() {
+        let mut prefetch = PrefetchControl::new(96);
+        prefetch.measure(150);
+        assert_eq!(prefetch.adjust(64, s(10)), None, "unchanged");
+        assert_eq!(prefetch.adjust(60, s(11)), None, "small change");
+        assert_eq!(prefetch.adjust(40, s(12)), Some(60));
+        assert_eq!(prefetch.adjust(64, s(13)), None, "changed recently");
+        assert_eq!(prefetch.adjust(64, s(17)), Some(96));
+        assert_eq!(prefetch.adjust(1, s(30)), Some(48), "at least half of the most");
+        assert_eq!(prefetch.adjust(1_000, s(40)), Some(96), "at most the most");
     }
 
     #[test]
-    fn large_bodies_make_it_small_at_once_and_small_ones_large_again() {
-        let mut prefetch = Prefetch::new(2_000);
-        (0..500).for_each(|_| prefetch.took(256 * 1024));
-        let small = prefetch.change(1_600, s(10)).unwrap();
-        assert!((250..=300).contains(&small), "64 MiB of 256 KiB each: {small}");
-        (0..500).for_each(|_| prefetch.took(150));
-        assert_eq!(prefetch.change(1_600, s(20)), Some(2_000));
+    fn prefetch_large_bodies_shrink_it_and_small_restore_it() {
+        let mut prefetch = PrefetchControl::new(2_000);
+        (0..500).for_each(|_| prefetch.measure(256 * 1024));
+        let small = prefetch.adjust(1_600, s(10)).unwrap();
+        assert!((250..=300).contains(&small), "64 MiB in bodies of 256 KiB: {small}");
+        (0..500).for_each(|_| prefetch.measure(150));
+        assert_eq!(prefetch.adjust(1_600, s(20)), Some(2_000));
     }
 
     #[test]
-    fn a_large_one_starts_with_a_fifth_until_a_body_has_been_seen() {
+    fn prefetch_large_most_starts_with_a_fifth() {
         assert_eq!([96, 2_000, 2_001, 15_000].map(first_prefetch), [96, 2_000, 400, 3_000]);
-        let [mut small, mut large] = [Prefetch::new(7_500), Prefetch::new(7_500)];
-        assert_eq!(small.change(5_000, s(3_600)), None, "nobody knows how large they are");
-        small.took(150);
-        assert_eq!(small.change(5_000, s(3_601)), Some(7_500));
-        (0..first_prefetch(7_500)).for_each(|_| large.took(256 * 1024));
-        assert_eq!(large.change(5_000, s(10)), Some(256), "64 MiB of 256 KiB each");
+        let [mut small, mut large] = [PrefetchControl::new(7_500), PrefetchControl::new(7_500)];
+        assert_eq!(small.adjust(5_000, s(3_600)), None, "no body measured");
+        small.measure(150);
+        assert_eq!(small.adjust(5_000, s(3_601)), Some(7_500));
+        (0..first_prefetch(7_500)).for_each(|_| large.measure(256 * 1024));
+        assert_eq!(large.adjust(5_000, s(10)), Some(256), "64 MiB in bodies of 256 KiB");
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         tier::Tiers, verdict::StatusLists,
     },
     gate::{Gate, GateHold, GateReason, GateState},
-    pipeline::{Concurrency, Drained, Order, Pipeline, Rules},
+    pipeline::{Concurrency, Drained, Order, Pipeline, PipelineSettings},
     ports::{Delivery, Inbox},
     telemetry::{Telemetry, TelemetryLimits},
 };
@@ -49,12 +49,12 @@ impl Daemon {
         Self::start_with(|_| {})
     }
 
-    pub(super) fn start_with(change: impl FnOnce(&mut Rules)) -> Self {
+    pub(super) fn start_with(change: impl FnOnce(&mut PipelineSettings)) -> Self {
         Self::of(World::new(), change)
     }
 
-    fn of(world: World, change: impl FnOnce(&mut Rules)) -> Self {
-        let mut rules = Rules {
+    fn of(world: World, change: impl FnOnce(&mut PipelineSettings)) -> Self {
+        let mut rules = PipelineSettings {
             limits: DecodeLimits::default(),
             descriptor_field: "clientApplicationDescriptor".to_owned(),
             statuses: StatusLists::default(),

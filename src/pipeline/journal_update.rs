@@ -1,0 +1,61 @@
+//! Journal writes that must succeed before the work on a command may go on.
+
+use super::{context::PipelineContext, resolution::Resolution};
+use crate::{
+    domain::journal::{RecordedOutcome, SendKey},
+    gate::GateReason,
+    ports::{Journal, JournalResult, Ports},
+};
+
+/// A change of a send's journal record; see [`Journal`].
+pub(super) enum JournalUpdate {
+    /// The result of the attempt is known, and more attempts may follow.
+    AttemptFinished {
+        /// A request may have reached the API.
+        uncertain: bool,
+    },
+    /// The outcome.
+    Outcome(RecordedOutcome),
+    /// The outcome's dead letter is stored.
+    LetterStored,
+}
+
+impl<P: Ports> PipelineContext<P> {
+    /// Retries until the update is durable. While the journal cannot be written, it keeps the gate closed.
+    pub(super) async fn record(&self, send_key: &SendKey, update: &JournalUpdate) {
+        if self.try_record(send_key, update).await.is_err() {
+            // Boxed: rarely needed, and it would enlarge the future of every task.
+            Box::pin(self.retry_record(send_key, update)).await;
+        }
+    }
+
+    async fn retry_record(&self, send_key: &SendKey, update: &JournalUpdate) {
+        for failures in 1.. {
+            self.gate.until(|gate| !gate.is_closed_by(GateReason::Journal)).await;
+            // The journal may fail again, or may not have closed the gate yet.
+            tokio::time::sleep(self.backoff(failures)).await;
+            if self.try_record(send_key, update).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    async fn try_record(&self, send_key: &SendKey, update: &JournalUpdate) -> JournalResult<()> {
+        let journal = self.ports.journal();
+        match update {
+            JournalUpdate::AttemptFinished { uncertain } => journal.finish_attempt(send_key, *uncertain).await,
+            JournalUpdate::Outcome(outcome) => journal.record_outcome(send_key, outcome.clone()).await,
+            JournalUpdate::LetterStored => journal.record_letter_stored(send_key).await,
+        }
+    }
+
+    /// Waits until the journal is available again; a shutdown ends the wait with [`Resolution::Requeued`].
+    pub(super) async fn journal_available(&self) -> Result<(), Resolution> {
+        self.sleep(self.backoff(1)).await?;
+        tokio::select! {
+            biased;
+            () = self.drain.cancelled() => Err(Resolution::Requeued),
+            () = self.gate.until(|gate| !gate.is_closed_by(GateReason::Journal)) => Ok(()),
+        }
+    }
+}

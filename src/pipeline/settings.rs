@@ -1,0 +1,129 @@
+//! The settings of a pipeline.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::prefetch::first_prefetch;
+use crate::domain::{
+    command::{Command, OnUncertain},
+    decode::DecodeLimits,
+    event::EventFormat,
+    limit::ConcurrencyLimit,
+    rate::Rates,
+    schedule::ScheduleSettings,
+    tier::Tiers,
+    verdict::StatusLists,
+};
+
+/// Positions of delayed commands that the schedule remembers, about 50 bytes each.
+const MAX_DELAYED_POSITIONS: usize = 200_000;
+/// A delayed command returns behind the queue's backlog. One that does not return blocks its own device for this long.
+const RETURN_GRACE: Duration = Duration::from_secs(600);
+
+/// The settings of a pipeline.
+#[derive(Clone, Debug)]
+pub struct PipelineSettings {
+    /// Limits of a command's fields.
+    pub limits: DecodeLimits,
+    /// The key of the device in the request.
+    pub descriptor_field: String,
+    /// The statuses that an installation may classify.
+    pub statuses: StatusLists,
+    /// A command that fails this many attempts is exhausted.
+    pub max_attempts: u32,
+    /// The delay tiers.
+    pub tiers: Tiers,
+    /// The default of a command's `onUncertain`.
+    pub on_uncertain: OnUncertain,
+    /// The deadline of a command without one, counted from its timestamp.
+    pub default_ttl: Option<Duration>,
+    /// The format of published events.
+    pub event_format: EventFormat,
+    /// Whether events also go to the command's `reply_to`.
+    pub replies: bool,
+    /// Which commands keep their order.
+    pub order: Order,
+    /// The bounds of concurrent attempts.
+    pub concurrency: Concurrency,
+    /// The most unacked deliveries.
+    pub prefetch: u16,
+    /// The channel types with a rate of their own, which are the rate classes, in this order.
+    pub channels: Vec<String>,
+    /// Attempts per second; may change at any time.
+    pub rates: watch::Receiver<Rates>,
+    /// How long the commands in hand may take to finish at shutdown.
+    pub drain: Duration,
+}
+
+/// `delivery.order`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Commands of one device, or with one `orderKey`, are attempted one after the other.
+    Device,
+    /// Commands are attempted in any order.
+    None,
+}
+
+/// `limits.mode` and its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// A fixed number of attempts at once.
+    Fixed(u16),
+    /// Adapts to the API between a minimum and a maximum.
+    Adaptive(u16, u16),
+}
+
+impl Concurrency {
+    /// The most attempts at once.
+    #[must_use]
+    pub const fn most(self) -> u16 {
+        match self {
+            Self::Fixed(n) | Self::Adaptive(_, n) => n,
+        }
+    }
+
+    pub(super) fn limit(self) -> ConcurrencyLimit {
+        match self {
+            Self::Fixed(n) => ConcurrencyLimit::fixed(n.into()),
+            Self::Adaptive(least, most) => ConcurrencyLimit::adaptive(least.into(), most.into()),
+        }
+    }
+}
+
+/// How many commands may wait in hand behind delayed ones, for this prefetch.
+pub(super) const fn max_held(prefetch: usize) -> usize {
+    prefetch / 4
+}
+
+impl PipelineSettings {
+    /// One device may have an eighth of the prefetch in hand, and at least a few commands where the prefetch is small.
+    pub(super) fn schedule(&self) -> ScheduleSettings {
+        let prefetch = usize::from(self.prefetch);
+        ScheduleSettings {
+            lane_capacity: (prefetch / 8).max(8).min(prefetch / 2).max(1),
+            max_held: max_held(first_prefetch(self.prefetch).into()),
+            max_remembered: MAX_DELAYED_POSITIONS,
+            return_grace: RETURN_GRACE,
+            tiers: self.tiers.iter().map(|tier| tier.length).collect(),
+            classes: self.channels.len() + 1,
+        }
+    }
+
+    /// Commands with the same key keep their order.
+    pub(super) fn order_key(&self, command: &Command) -> Option<String> {
+        match (self.order, &command.order_key) {
+            (Order::None, _) => None,
+            (Order::Device, Some(key)) => Some(key.clone()),
+            // A channel type holds no line break, so no `orderKey` equals a device by chance.
+            (Order::Device, None) => Some([command.channel_type.as_str(), "\n", &command.device_address].concat()),
+        }
+    }
+
+    /// The command's rate class.
+    pub(super) fn rate_class(&self, command: &Command) -> usize {
+        let own = self.channels.iter().position(|channel| *channel == command.channel_type);
+        own.unwrap_or(self.channels.len())
+    }
+}
