@@ -72,7 +72,9 @@ impl<P: Ports> AttemptContext<'_, P> {
         }
         loop {
             let mut permit = self.permit().await?;
-            let attempted = match self.claim().await? {
+            // Bound first: a temporary of the match would live across the POST.
+            let claim = self.claim().await?;
+            let attempted = match claim {
                 AttemptClaim::Granted if !self.may_post(&permit) => {
                     Box::pin(self.abandon_claim()).await?;
                     None
