@@ -259,7 +259,7 @@ fn settings_in_pages_exist() {
 fn configuration_page_lists_every_setting() {
     let page = page(CONFIGURATION);
     for setting in reference() {
-        let row = page.text.lines().find(|line| line.contains(&format!("`{}`", setting.path)));
+        let row = page.text.lines().find(|line| line.starts_with(&format!("| `{}`", setting.path)));
         let row = row.unwrap_or_else(|| panic!("{CONFIGURATION} has no row for {}", setting.path));
         if let Some(default) = setting.default.filter(|default| !default.is_empty()) {
             assert!(row.contains(&format!("`{default}`")), "{CONFIGURATION} has another default: {row}");
