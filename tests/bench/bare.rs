@@ -1,6 +1,9 @@
-//! The bare loop: what a backend developer writes in an afternoon with the same libraries. Takes a command, posts it,
-//! publishes the event, acknowledges. It has no retries, no dead letters, no order, no journal, no metrics; a trouble
-//! ends it. It is the measure of what all that costs, so keep it simple and sound, and no slower than it need be.
+//! The bare loop, the baseline of the benchmark: a minimal consumer written with the same libraries as the daemon. It
+//! consumes a command, posts it, publishes the event and acks.
+//!
+//! It has no retries, dead letters, order, journal or metrics, and panics on any error. Keep it simple, correct, and as
+//! fast as its simplicity allows. It is also the example `bare`, to build it with the release profile.
+#![cfg_attr(not(test), expect(clippy::expect_used, reason = "any error ends the benchmark"))]
 
 use futures_util::StreamExt;
 use lapin::{
@@ -11,8 +14,6 @@ use lapin::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-use super::settings::told;
 
 pub(crate) const AMQP_URL: &str = "BENCH_AMQP_URL";
 pub(crate) const PREFIX: &str = "BENCH_PREFIX";
@@ -29,7 +30,7 @@ struct Command {
 }
 
 #[derive(Clone)]
-struct Loop {
+struct BareLoop {
     channel: Channel,
     http: reqwest::Client,
     url: String,
@@ -38,30 +39,35 @@ struct Loop {
 
 #[tokio::main]
 pub(crate) async fn main() {
-    let (prefix, in_flight) = (told(PREFIX), told(IN_FLIGHT).parse().expect("a number"));
-    let connection = Connection::connect(&told(AMQP_URL), ConnectionProperties::default()).await.expect("connected");
+    let (prefix, in_flight) = (env(PREFIX), env(IN_FLIGHT).parse().expect("a number"));
+    let connection = Connection::connect(&env(AMQP_URL), ConnectionProperties::default()).await.expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
-    channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+    channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirm mode");
     channel.basic_qos(in_flight, BasicQosOptions::default()).await.expect("a prefetch limit");
     let (queue, options) = (format!("{prefix}.commands").into(), BasicConsumeOptions::default());
     let consumer = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await;
     let mut consumer = consumer.expect("a consumer");
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let url = format!("{}/api/v1/messages/outgoing-to-device", told(API_URL));
-    let work = Loop { channel, http, url, events: format!("{prefix}.events") };
+    let url = format!("{}/api/v1/messages/outgoing-to-device", env(API_URL));
+    let bare_loop = BareLoop { channel, http, url, events: format!("{prefix}.events") };
     while let Some(delivery) = consumer.next().await {
-        let (work, delivery) = (work.clone(), delivery.expect("a delivery"));
-        tokio::spawn(async move { work.handle(delivery).await });
+        let (bare_loop, delivery) = (bare_loop.clone(), delivery.expect("a delivery"));
+        tokio::spawn(async move { bare_loop.handle(delivery).await });
     }
 }
 
-impl Loop {
+/// The value of an environment variable that the benchmark sets.
+fn env(name: &str) -> String {
+    std::env::var(name).expect("the environment variables of the benchmark")
+}
+
+impl BareLoop {
     async fn handle(self, delivery: Delivery) {
         let command: Command = serde_json::from_slice(&delivery.data).expect("a command");
         let descriptor = json!({"channelType": command.channel_type, "deviceAddress": command.device_address});
         let request = json!({"text": command.text, "attachments": [], "clientApplicationDescriptor": descriptor});
         let post = self.http.post(&self.url).bearer_auth("t").header("content-type", "application/json");
-        let response = post.body(request.to_string()).send().await.expect("an answer");
+        let response = post.body(request.to_string()).send().await.expect("a response");
         let response = response.error_for_status().expect("a success").bytes().await.expect("a body");
         let response: Value = serde_json::from_slice(&response).expect("JSON");
 
@@ -79,6 +85,6 @@ impl Loop {
         let published = self.channel.basic_publish(exchange, key.into(), options, event.as_bytes(), properties).await;
         let confirmation = published.expect("written").await.expect("a confirm");
         assert!(matches!(confirmation, Confirmation::Ack(None)), "the event is stored");
-        delivery.ack(BasicAckOptions::default()).await.expect("acknowledged");
+        delivery.ack(BasicAckOptions::default()).await.expect("acked");
     }
 }

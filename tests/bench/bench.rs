@@ -1,9 +1,10 @@
-//! The project's own benchmark: the daemon beside a bare loop, on the same broker and the same stand-in for the API.
+//! The end-to-end benchmark: the daemon beside a bare loop, on the same broker and the same stub of the API.
 //!
-//! `sh tests/bench/run.sh --help` says what it can do. Both sides are processes of their own, looked at from outside;
-//! what counts are the ratios of one run, for the machine is never the same twice.
-#![cfg(test)] // By this attribute clippy knows that all of this is test code.
+//! `sh tests/bench/run.sh --help` lists the options. Each program runs as a process of its own and is observed from
+//! outside. Only the ratios of one run are comparable, as the machine's speed varies from run to run.
+#![cfg(test)] // Makes clippy treat this target as test code.
 
+mod args;
 mod bare;
 mod cases;
 mod events;
@@ -11,12 +12,11 @@ mod latency;
 mod load;
 mod proc;
 mod process;
+mod program;
 mod report;
-mod settings;
-mod side;
-mod stand_in;
+mod stub_api;
 #[path = "../it/support/mod.rs"]
-#[expect(dead_code, reason = "the integration tests need more of it")]
+#[expect(dead_code, reason = "used in full by the integration tests")]
 mod support;
 mod throughput;
 
@@ -25,36 +25,36 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
-    cases::{CASES, Case, Work},
-    settings::Settings,
+    args::BenchArgs,
+    cases::{CASES, Case, Workload},
     support::broker::Broker,
 };
 
-/// How this program starts itself as a part of the benchmark.
+/// The first argument with which this executable starts itself as another process of the benchmark.
 const BARE: &str = "bare-loop";
-const STAND_IN: &str = "stand-in";
+const STUB_API: &str = "stub-api";
 const INTERRUPTED: i32 = 130;
 
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some(BARE) => bare::main(),
-        Some(STAND_IN) => stand_in::main(),
+        Some(STUB_API) => stub_api::main(),
         _ => measure(),
     }
 }
 
 fn measure() {
-    let settings = Settings::parse();
+    let args = BenchArgs::parse();
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let finished = runtime.block_on(async {
         tokio::select! {
-            report = run_all(&settings) => {
-                if settings.json {
+            report = run_all(&args) => {
+                if args.json {
                     println!("{report:#}");
                 }
                 true
             }
-            // What was started ends with what the dropped future held.
+            // Dropping the other future stops the processes it started.
             () = interrupted() => false,
         }
     });
@@ -70,28 +70,28 @@ async fn interrupted() {
     }
 }
 
-async fn run_all(settings: &Settings) -> Value {
-    if settings.list {
+async fn run_all(args: &BenchArgs) -> Value {
+    if args.list {
         for Case { name, about, .. } in CASES {
             eprintln!("{name:<20} {about}");
         }
         return Value::Null;
     }
-    let size = settings.daemon_bytes();
-    eprintln!("the daemon's binary has {:.1} MiB", report::mib(size));
+    let size = args.daemon_bytes();
+    eprintln!("daemon binary: {:.1} MiB", report::mib(size));
     let broker = Broker::shared().await;
     let mut cases = Vec::new();
-    for case in settings.chosen() {
+    for case in args.selected_cases() {
         eprintln!("\n{}: {}", case.name, case.about);
-        let told = match (settings.refusal(case).await, &case.work) {
-            (Some(why), _) => {
-                eprintln!("  skipped, the daemon refuses these settings: {why}");
-                json!({"skipped": why})
+        let result = match (args.settings_error(case).await, &case.workload) {
+            (Some(error), _) => {
+                eprintln!("  skipped, the daemon rejects these settings: {error}");
+                json!({"skipped": error})
             }
-            (None, Work::Backlog(load)) => throughput::compare(broker, settings, load).await,
-            (None, Work::Steady(pace)) => latency::compare(broker, settings, pace).await,
+            (None, Workload::Backlog(load)) => throughput::compare(broker, args, load).await,
+            (None, Workload::Steady(pace)) => latency::compare(broker, args, pace).await,
         };
-        cases.push(json!({"case": case.name, "about": case.about, "result": told}));
+        cases.push(json!({"case": case.name, "about": case.about, "result": result}));
     }
-    json!({"binary_bytes": size, "settings": settings.passed_on(), "cases": cases})
+    json!({"binary_bytes": size, "settings": args.daemon_settings(), "cases": cases})
 }

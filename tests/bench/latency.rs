@@ -1,7 +1,7 @@
-//! How long a command takes at an even pace that neither side can slow down.
+//! The latency of commands that arrive at a constant rate.
 //!
-//! The clock of a command starts at the time the schedule gives it, whether or not the producer kept up: a side that
-//! stalls is charged for everything that piled up meanwhile.
+//! It counts from the scheduled time of a command, whether or not the producer kept up, so that a stall counts for all
+//! commands delayed by it (no coordinated omission).
 
 use std::time::Duration;
 
@@ -10,40 +10,40 @@ use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::{
+    args::BenchArgs,
     cases::Pace,
     events::Events,
     load::Producer,
+    program::Program,
     report::{self, Figure},
-    settings::Settings,
-    side::Side,
-    stand_in::StandIn,
-    support::{SOON, broker::Broker, queues::Queues},
+    stub_api::StubApi,
+    support::{TIMEOUT, broker::Broker, queues::Queues},
 };
 
-/// More than enough: a fifth of a second's commands.
+/// Limit of concurrent attempts, more than the latency requires.
 pub(crate) const IN_FLIGHT: u16 = 100;
 const KEYS: usize = 10_000;
 const TEXT_BYTES: usize = 150;
-/// One in so many commands is for warming up.
-const WARM_UP: usize = 10;
+/// The first 1/`WARM_UP_SHARE` of the commands is not measured.
+const WARM_UP_SHARE: usize = 10;
 const LONGEST_US: u64 = 60_000_000;
 
-/// Lets both sides work in turn, and tells each run and the ratios.
-pub(crate) async fn compare(broker: &Broker, settings: &Settings, pace: &Pace) -> Value {
-    let pace = Pace { commands: settings.commands.unwrap_or(pace.commands), ..*pace };
-    report::compare(settings.pairs, async |side| run(broker, settings, &pace, side).await).await
+/// Measures all programs in turn and reports the runs and ratios.
+pub(crate) async fn compare(broker: &Broker, args: &BenchArgs, pace: &Pace) -> Value {
+    let pace = Pace { commands: args.commands.unwrap_or(pace.commands), ..*pace };
+    report::compare(args, async |program| run(broker, args, &pace, program).await).await
 }
 
-async fn run(broker: &Broker, settings: &Settings, pace: &Pace, side: Side) -> Vec<Figure> {
+async fn run(broker: &Broker, args: &BenchArgs, pace: &Pace, program: Program) -> Vec<Figure> {
     let queues = Queues::on(broker, "bench").await;
-    let producer = Producer::on(&queues).await;
-    let mut events = Events::of(&queues).await;
-    let api = StandIn::start(pace.latency).await;
-    let process = side.start(settings, &queues, &api, IN_FLIGHT);
+    let producer = Producer::connect(&queues).await;
+    let mut events = Events::subscribe(&queues).await;
+    let api = StubApi::start(pace.latency).await;
+    let process = program.start(args, &queues, &api, IN_FLIGHT);
     let text = "t".repeat(TEXT_BYTES);
-    // The last number, so that it is in nobody's way: when its event is there, so is everything else.
+    // A first command, numbered after the others: its event shows that all processes are running.
     producer.send(pace.commands, KEYS, &text).await;
-    assert_eq!(timeout(SOON, events.next()).await, Ok(pace.commands), "{}: a first event", side.name());
+    assert_eq!(timeout(TIMEOUT, events.next()).await, Ok(pace.commands), "{}: a first event", program.name());
 
     let (period, start) = (Duration::from_secs(1) / pace.per_second, Instant::now() + Duration::from_millis(100));
     let due = |number: usize| start + period * u32::try_from(number).expect("a number");
@@ -55,21 +55,21 @@ async fn run(broker: &Broker, settings: &Settings, pace: &Pace, side: Side) -> V
             producer.send(number, KEYS, &text).await;
         }
     };
-    let mut histogram = Histogram::<u64>::new_with_bounds(1, LONGEST_US, 3).expect("sound bounds");
+    let mut histogram = Histogram::<u64>::new_with_bounds(1, LONGEST_US, 3).expect("valid bounds");
     let consume = async {
         for _ in 0..pace.commands {
             let number = events.next().await;
-            let took = Instant::now().saturating_duration_since(due(number));
-            if number >= pace.commands / WARM_UP {
-                histogram.saturating_record(u64::try_from(took.as_micros()).expect("no eternity"));
+            let latency = Instant::now().saturating_duration_since(due(number));
+            if number >= pace.commands / WARM_UP_SHARE {
+                histogram.saturating_record(u64::try_from(latency.as_micros()).expect("fewer than 2^64"));
             }
         }
     };
-    let deadline = SOON + (due(pace.commands) - start);
+    let deadline = TIMEOUT + (due(pace.commands) - start);
     let done = timeout(deadline, async { tokio::join!(produce, consume) }).await;
-    done.unwrap_or_else(|_| panic!("{}: not all events came in time", side.name()));
-    process.end().await;
-    assert_eq!(api.end().await, pace.commands + 1, "{}: a POST for each command", side.name());
+    done.unwrap_or_else(|_| panic!("{}: timeout while waiting for events", program.name()));
+    process.stop().await;
+    assert_eq!(api.stop().await, pace.commands + 1, "{}: one POST for each command", program.name());
     figures(&histogram)
 }
 

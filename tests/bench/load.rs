@@ -1,4 +1,4 @@
-//! Commands into the queue.
+//! Publishes commands.
 
 use edna_courier::{
     amqp::topology::{Topology, TopologyNames},
@@ -14,10 +14,9 @@ use super::{
 };
 use crate::throughput;
 
-/// Handed to the client library at once.
+/// Concurrent publishes.
 const BATCH: usize = 500;
 
-/// One who publishes commands.
 pub(crate) struct Producer {
     channel: Channel,
     exchange: String,
@@ -25,18 +24,18 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    /// On queues of the daemon's topology, which it declares.
-    pub(crate) async fn on(queues: &Queues) -> Self {
+    /// Connects and declares the daemon's topology.
+    pub(crate) async fn connect(queues: &Queues) -> Self {
         let url = queues.broker().url();
-        let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("connected");
+        let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("a connection");
         let names = TopologyNames::new(queues.prefix());
         let topology = Topology::new(&names, &Tiers::default(), true);
-        topology.declare(&names, &connection).await.expect("the topology is declared");
+        topology.declare(&names, &connection).await.expect("the declared topology");
         let channel = connection.create_channel().await.expect("a channel");
         Self { channel, exchange: queues.name("commands"), _connection: connection }
     }
 
-    /// Sends the command of this number.
+    /// Publishes the command with this number.
     pub(crate) async fn send(&self, number: usize, keys: usize, text: &str) {
         let id = id(number);
         let device = format!("7900{:07}", number % keys);
@@ -44,15 +43,15 @@ impl Producer {
         let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
         let (exchange, options) = (self.exchange.as_str().into(), BasicPublishOptions::default());
         let body = command.to_string();
-        let sent = self.channel.basic_publish(exchange, "send".into(), options, body.as_bytes(), properties).await;
-        drop(sent.expect("written"));
+        let published = self.channel.basic_publish(exchange, "send".into(), options, body.as_bytes(), properties).await;
+        drop(published.expect("written"));
     }
 }
 
-/// Queues with all of a load in them.
-pub(crate) async fn loaded(broker: &Broker, load: &Load) -> Queues {
+/// Fills the queues with all commands of a load.
+pub(crate) async fn fill(broker: &Broker, load: &Load) -> Queues {
     let queues = Queues::on(broker, "bench").await;
-    let producer = Producer::on(&queues).await;
+    let producer = Producer::connect(&queues).await;
     let text = "t".repeat(load.text_bytes);
     for first in (0..load.commands).step_by(BATCH) {
         let batch = first..(first + BATCH).min(load.commands);
@@ -64,12 +63,12 @@ pub(crate) async fn loaded(broker: &Broker, load: &Load) -> Queues {
     queues
 }
 
-/// Of the command of this number.
+/// The id of the command with this number.
 pub(crate) fn id(number: usize) -> String {
     format!("c-{number}")
 }
 
-/// The number of the command of this id.
+/// The number of the command with this id.
 pub(crate) fn number(id: &str) -> usize {
-    id.strip_prefix("c-").and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no command of ours: {id}"))
+    id.strip_prefix("c-").and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("unknown command id: {id}"))
 }

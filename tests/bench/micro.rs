@@ -1,7 +1,7 @@
-//! What one command costs apart from broker and API: each step of pure code, its time and its allocations.
+//! Time and allocations of each step of pure code for one command, without broker and API.
 //!
-//! Counting allocations adds some 10 ns to each of them.
-#![cfg(test)] // By this attribute clippy knows that all of this is test code.
+//! Counting adds about 10 ns to each allocation.
+#![cfg(test)] // Makes clippy treat this target as test code.
 
 use std::alloc::System;
 
@@ -43,28 +43,28 @@ fn steps(group: &mut BenchmarkGroup<'_, WallTime>, text_bytes: usize) {
     let wire = json!({"commandId": "c-12345", "text": text, "channelType": "WHATSAPP", "deviceAddress": "79001234567"});
     let (body, limits) = (wire.to_string().into_bytes(), DecodeLimits { max_text: 10_000, ..DecodeLimits::default() });
     let properties = Properties { content_type: Some("application/json".into()), ..Properties::default() };
-    let decoded = || decode(&body, &properties, &limits, || unreachable!("it has an id")).expect("a command");
-    let (command, evidence) = (decoded(), answered());
+    let decoded = || decode(&body, &properties, &limits, || unreachable!("the command has an id")).expect("a command");
+    let (command, evidence) = (decoded(), delivered_evidence());
     let lists = StatusLists::default();
 
     step(group, "decode", decoded);
     step(group, "render the request", || request::render(&command, FIELD));
-    step(group, "judge, and what follows", || next(lists.judge(&evidence), 1, 8, OnUncertain::Resend));
-    step(group, "read the answer", || Response::parse(ANSWER));
-    step(group, "render the event", || told(&command, &properties));
-    step(group, "all of it", || {
+    step(group, "judge and choose the next step", || next(lists.judge(&evidence), 1, 8, OnUncertain::Resend));
+    step(group, "parse the response", || Response::parse(ANSWER));
+    step(group, "render the event", || render_event(&command, &properties));
+    step(group, "all steps", || {
         let command = decoded();
-        let follows = next(lists.judge(&evidence), 1, 8, OnUncertain::Resend);
-        (request::render(&command, FIELD), follows, told(&command, &properties))
+        let next_step = next(lists.judge(&evidence), 1, 8, OnUncertain::Resend);
+        (request::render(&command, FIELD), next_step, render_event(&command, &properties))
     });
 }
 
-fn answered() -> Evidence {
+fn delivered_evidence() -> Evidence {
     Evidence::Answer(Answer { status: 200, retry_after: None, body: Some(ANSWER.to_vec()) })
 }
 
-/// As the pipeline does it: the event for the journal, and the message for the broker.
-fn told(command: &Command, properties: &Properties) -> (Bytes, Message) {
+/// The event for the journal and the message for the broker, as in the pipeline.
+fn render_event(command: &Command, properties: &Properties) -> (Bytes, Message) {
     let timing = Timing { waited_ms: 12, api_ms: 48, total_ms: 61 };
     let occurred_at = Timestamp::now();
     let circumstances = EventContext { replay: 0, occurred_at, attempts: 1, possible_duplicate: false, timing };

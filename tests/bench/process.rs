@@ -1,4 +1,4 @@
-//! A process that the benchmark started, and that ends with it whatever happens.
+//! A process that never outlives the benchmark.
 
 use std::{
     io::Write,
@@ -7,55 +7,55 @@ use std::{
 };
 
 use super::support::{
-    SOON,
-    daemon::{Daemon, Setup},
+    TIMEOUT,
+    daemon::{Daemon, DaemonBuilder},
 };
 
-/// Killed when it is dropped, and when the benchmark is gone.
+/// A process that is killed on drop, and when the benchmark process ends.
 pub(crate) struct Process {
     inner: Daemon,
-    _guard: Guard,
+    _watchdog: Watchdog,
 }
 
 impl Process {
-    pub(crate) fn start(setup: &Setup) -> Self {
+    pub(crate) fn start(setup: &DaemonBuilder) -> Self {
         let inner = setup.spawn();
-        let guard = Guard::of(inner.pid());
-        Self { inner, _guard: guard }
+        let watchdog = Watchdog::new(inner.pid());
+        Self { inner, _watchdog: watchdog }
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.inner.pid()
     }
 
-    /// What it has written after this word at the start of a line.
-    pub(crate) fn told(&self, word: &str) -> Option<String> {
+    /// The rest of the first log line that starts with this key.
+    pub(crate) fn logged(&self, key: &str) -> Option<String> {
         let log = self.inner.log_text();
-        log.lines().find_map(|line| line.strip_prefix(word)).map(|rest| rest.trim().to_owned())
+        log.lines().find_map(|line| line.strip_prefix(key)).map(|rest| rest.trim().to_owned())
     }
 
-    /// Asks it to end and waits until it has; tells its exit code.
-    pub(crate) async fn end(&self) -> i32 {
+    /// Sends SIGTERM and waits for the exit; returns the exit code.
+    pub(crate) async fn stop(&self) -> i32 {
         self.inner.signal("TERM");
-        self.inner.wait_exit(SOON).await
+        self.inner.wait_exit(TIMEOUT).await
     }
 }
 
-/// A shell that kills the process if the benchmark ends without a word.
-struct Guard(Child);
+/// A shell that kills the process at EOF on standard input, unless it reads a line first.
+struct Watchdog(Child);
 
-impl Guard {
-    fn of(pid: u32) -> Self {
-        let script = r#"trap '' INT TERM HUP; read -r word || kill -9 "$1""#;
+impl Watchdog {
+    fn new(pid: u32) -> Self {
+        let script = r#"trap '' INT TERM HUP; read -r line || kill -9 "$1""#;
         let mut command = Command::new("sh");
-        command.args(["-c", script, "guard", &pid.to_string()]).stdin(Stdio::piped()).process_group(0);
+        command.args(["-c", script, "watchdog", &pid.to_string()]).stdin(Stdio::piped()).process_group(0);
         Self(command.spawn().expect("a shell"))
     }
 }
 
-impl Drop for Guard {
+impl Drop for Watchdog {
     fn drop(&mut self) {
-        // An error means that it is gone already.
+        // An error means that the shell has already exited.
         drop(self.0.stdin.take().map(|mut stdin| stdin.write_all(b"done\n")));
         drop(self.0.wait());
     }

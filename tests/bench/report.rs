@@ -1,80 +1,85 @@
-//! Figures as people and programs read them.
+//! The measured figures as text and JSON.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::side::Side;
+use super::{args::BenchArgs, program::Program};
 
-/// One that was measured.
+/// One measured figure of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figure {
-    /// In the JSON.
+    /// The key in the JSON.
     pub(crate) name: &'static str,
-    /// For people.
+    /// The unit or label in the text.
     pub(crate) text: &'static str,
     pub(crate) value: f64,
-    /// Its ratio says something.
+    /// Its ratio is reported.
     pub(crate) compared: bool,
 }
 
-type Run = (Side, Vec<Figure>);
+type Run = (Program, Vec<Figure>);
 
-/// Lets both sides run in turn, and tells each run and the ratios.
-pub(crate) async fn compare(pairs: usize, run: impl AsyncFn(Side) -> Vec<Figure>) -> Value {
-    let mut all = Vec::new();
-    for pair in 0..pairs {
+/// Runs the programs in turn, prints the figures of each run and the ratios, and returns everything as JSON.
+pub(crate) async fn compare(args: &BenchArgs, run: impl AsyncFn(Program) -> Vec<Figure>) -> Value {
+    let mut rounds = Vec::new();
+    for round in 0..args.pairs {
         let mut runs = Vec::new();
-        for side in Side::in_turn(pair) {
-            let figures = run(side).await;
-            told(side, &figures);
-            runs.push((side, figures));
+        for program in Program::in_turn(round, args) {
+            let figures = run(program).await;
+            print_run(program, &figures);
+            runs.push((program, figures));
         }
-        all.push(runs);
+        rounds.push(runs);
     }
-    ratios(&all)
+    let pairs: Value = rounds.iter().map(|runs| runs_json(runs)).collect();
+    let mut report = json!({"pairs": pairs, "ratios": ratios(&rounds, Program::Bare)});
+    if args.bare_lto.is_some() {
+        report["ratios_to_bare_lto"] = ratios(&rounds, Program::BareLto);
+    }
+    report
 }
 
-/// Tells one run in a line.
-fn told(side: Side, figures: &[Figure]) {
-    let told: Vec<_> = figures.iter().map(|figure| format!("{:.2} {}", figure.value, figure.text)).collect();
-    eprintln!("  {:<7}{}", side.name(), told.join(", "));
+/// Prints one run in a line.
+fn print_run(program: Program, figures: &[Figure]) {
+    let figures: Vec<_> = figures.iter().map(|figure| format!("{:.2} {}", figure.value, figure.text)).collect();
+    eprintln!("  {:<9}{}", program.name(), figures.join(", "));
 }
 
-/// Tells the ratios of the daemon to the bare loop, pair by pair, and returns everything.
-fn ratios(pairs: &[Vec<Run>]) -> Value {
+/// Prints and returns the ratios of the daemon to the baseline: median, minimum and maximum over the rounds.
+fn ratios(rounds: &[Vec<Run>], baseline: Program) -> Value {
     let mut ratios = Map::new();
-    for figure in pairs.first().map_or(&[][..], |runs| &runs[0].1).iter().filter(|figure| figure.compared) {
-        let mut of_pairs: Vec<_> = pairs.iter().map(|runs| ratio(runs, figure.name)).collect();
-        of_pairs.sort_by(f64::total_cmp);
-        let (min, median, max) = (of_pairs[0], median(&of_pairs), of_pairs[of_pairs.len() - 1]);
-        eprintln!("  daemon/bare {:<22}{median:.2} ({min:.2}..{max:.2})", figure.text);
+    for figure in rounds.first().map_or(&[][..], |runs| &runs[0].1).iter().filter(|figure| figure.compared) {
+        let mut sorted: Vec<_> = rounds.iter().map(|runs| ratio(runs, baseline, figure.name)).collect();
+        sorted.sort_by(f64::total_cmp);
+        let (min, median, max) = (sorted[0], median(&sorted), sorted[sorted.len() - 1]);
+        eprintln!("  daemon/{:<9}{:<22}{median:.2} ({min:.2}..{max:.2})", baseline.name(), figure.text);
         ratios.insert(figure.name.to_owned(), json!({"median": median, "min": min, "max": max}));
     }
-    json!({"pairs": pairs.iter().map(|runs| pair(runs)).collect::<Value>(), "ratios": ratios})
+    ratios.into()
 }
 
-fn ratio(runs: &[Run], name: &str) -> f64 {
-    let of = |wanted: Side| {
-        let (_, figures) = runs.iter().find(|(side, _)| *side == wanted).expect("both sides ran");
-        figures.iter().find(|figure| figure.name == name).expect("both have the same figures").value
+fn ratio(runs: &[Run], baseline: Program, name: &str) -> f64 {
+    let value = |wanted: Program| {
+        let (_, figures) = runs.iter().find(|(program, _)| *program == wanted).expect("each program ran");
+        figures.iter().find(|figure| figure.name == name).expect("the same figures in each run").value
     };
-    of(Side::Daemon) / of(Side::Bare)
+    value(Program::Daemon) / value(baseline)
 }
 
 fn median(sorted: &[f64]) -> f64 {
     f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
 }
 
-fn pair(runs: &[Run]) -> Value {
-    let sides = runs.iter().map(|(side, figures)| {
-        let named = figures.iter().map(|figure| (figure.name.to_owned(), json!(figure.value)));
-        (side.name().to_owned(), Value::Object(named.collect()))
+fn runs_json(runs: &[Run]) -> Value {
+    let programs = runs.iter().map(|(program, figures)| {
+        let figures = figures.iter().map(|figure| (figure.name.to_owned(), json!(figure.value)));
+        (program.name().to_owned(), Value::Object(figures.collect()))
     });
-    Value::Object(sides.collect())
+    Value::Object(programs.collect())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 pub(crate) fn number(count: impl TryInto<u64>) -> f64 {
     count.try_into().ok().expect("a count") as f64
 }

@@ -1,7 +1,7 @@
-//! How fast, and at what cost, a full queue is worked off.
+//! Speed and cost of draining a full queue.
 //!
-//! Measured is from one event to the last one, the first of them late enough that everything is connected and warm: what
-//! starting costs is told apart, as the time to the first POST.
+//! The measurement starts at the end of the warm-up and ends at the last event. The cost of starting is a separate figure,
+//! the time to the first POST.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,40 +9,40 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
+    args::BenchArgs,
     cases::Load,
     events::Events,
     load,
     proc::{self, Snapshot},
+    program::Program,
     report::{self, Figure},
-    settings::Settings,
-    side::Side,
-    stand_in::StandIn,
+    stub_api::StubApi,
     support::broker::Broker,
 };
 
-/// One in so many commands is for warming up.
-const WARM_UP: usize = 10;
-/// Neither side is so slow, and no machine.
-const SLOWEST_PER_SECOND: usize = 200;
+/// The first 1/`WARM_UP_SHARE` of the commands is not measured.
+const WARM_UP_SHARE: usize = 10;
+/// A rate below that of any program on any machine, for the deadline.
+const MIN_PER_SECOND: usize = 200;
 
-/// Lets both sides work in turn, and tells each run and the ratios.
-pub(crate) async fn compare(broker: &Broker, settings: &Settings, load: &Load) -> Value {
-    let load = Load { commands: settings.commands.unwrap_or(load.commands), ..*load };
-    report::compare(settings.pairs, async |side| run(broker, settings, &load, side).await).await
+/// Measures all programs in turn and reports the runs and ratios.
+pub(crate) async fn compare(broker: &Broker, args: &BenchArgs, load: &Load) -> Value {
+    let load = Load { commands: args.commands.unwrap_or(load.commands), ..*load };
+    report::compare(args, async |program| run(broker, args, &load, program).await).await
 }
 
-/// For all of a load.
+/// The deadline for all commands of a load.
 pub(crate) fn deadline(load: &Load) -> Duration {
-    Duration::from_secs(60 + u64::try_from(load.commands / SLOWEST_PER_SECOND).expect("a number"))
+    Duration::from_secs(60 + u64::try_from(load.commands / MIN_PER_SECOND).expect("a number"))
 }
 
-async fn run(broker: &Broker, settings: &Settings, load: &Load, side: Side) -> Vec<Figure> {
-    let queues = load::loaded(broker, load).await;
-    let mut events = Events::of(&queues).await;
-    let api = StandIn::start(load.latency).await;
+async fn run(broker: &Broker, args: &BenchArgs, load: &Load, program: Program) -> Vec<Figure> {
+    let queues = load::fill(broker, load).await;
+    let mut events = Events::subscribe(&queues).await;
+    let api = StubApi::start(load.latency).await;
     let started = SystemTime::now();
-    let process = side.start(settings, &queues, &api, load.in_flight);
-    let warm = (load.commands / WARM_UP).max(1);
+    let process = program.start(args, &queues, &api, load.in_flight);
+    let warm = (load.commands / WARM_UP_SHARE).max(1);
     let count = async {
         let mut from = None;
         let mut seen = vec![false; load.commands];
@@ -56,17 +56,17 @@ async fn run(broker: &Broker, settings: &Settings, load: &Load, side: Side) -> V
         (from.expect("a warm-up"), Snapshot::of(process.pid()))
     };
     let counted = timeout(deadline(load), count).await;
-    let (from, to) = counted.unwrap_or_else(|_| panic!("{}: not all events came in time", side.name()));
+    let (from, to) = counted.unwrap_or_else(|_| panic!("{}: timeout while waiting for events", program.name()));
     let peak = proc::peak_bytes(process.pid());
     let first_post = api.first_post().duration_since(started).unwrap_or_default();
-    process.end().await;
-    assert_eq!(api.end().await, load.commands, "{}: a POST for each command", side.name());
+    process.stop().await;
+    assert_eq!(api.stop().await, load.commands, "{}: one POST for each command", program.name());
     figures(load.commands - warm, from, to, peak, first_post)
 }
 
 fn figures(commands: usize, from: Snapshot, to: Snapshot, peak: u64, first_post: Duration) -> Vec<Figure> {
     let commands = report::number(commands);
-    // A thread that ended took its switches with it.
+    // Saturating, as the context switches of exited threads are lost.
     let per_command = |from: u64, to: u64| report::number(to.saturating_sub(from)) / commands;
     let (user, system) = (per_command(from.user_us, to.user_us), per_command(from.system_us, to.system_us));
     vec![

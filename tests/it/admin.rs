@@ -1,4 +1,4 @@
-//! The admin server of the real daemon: what dashboards and alerts rely on.
+//! The admin server: metrics, `/status`, listen errors.
 
 use std::net::TcpListener;
 
@@ -6,13 +6,13 @@ use edna_courier::sandbox::Options;
 use serde_json::{Value, json};
 
 use crate::support::{
-    SOON,
+    TIMEOUT,
     eventually::eventually,
+    fixture::{Fixture, command, start_ready},
     metrics::Metrics,
-    stage::{Stage, command, start_ready},
 };
 
-/// Counters and gauges that are zero in a daemon that has seen no command yet: name, labels of one series.
+/// Series that exist at zero before the first command: name without prefix, labels.
 const ZERO: &[(&str, &[(&str, &str)])] = &[
     ("commands_received_total", &[("redelivered", "false")]),
     ("commands_received_total", &[("redelivered", "true")]),
@@ -53,9 +53,9 @@ const ZERO: &[(&str, &[(&str, &str)])] = &[
 ];
 
 #[tokio::test]
-async fn every_series_is_there_from_the_start() {
-    let stage = Stage::new("admin-zero").await;
-    let daemon = start_ready(&stage.setup().set("limits.max_in_flight", "7")).await;
+async fn metrics_after_start_are_all_present_at_zero() {
+    let fixture = Fixture::new("admin-zero").await;
+    let daemon = start_ready(&fixture.builder().set("limits.max_in_flight", "7")).await;
     let (status, text) = daemon.get("/metrics").await;
     assert_eq!(status, 200);
     let metrics = Metrics::parse(&text);
@@ -64,24 +64,24 @@ async fn every_series_is_there_from_the_start() {
     }
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     assert_eq!(metrics.sum("courier_build_info", &version), Some(1.0));
-    assert_eq!(metrics.sum("courier_concurrency_limit", &[]), Some(4.0), "few until the first answers");
+    assert_eq!(metrics.sum("courier_concurrency_limit", &[]), Some(4.0), "the adaptive limit starts low");
     assert_eq!(metrics.sum("courier_connected", &[]), Some(2.0));
     assert_eq!(metrics.sum("courier_consumer_active", &[]), Some(1.0));
     let resident_bytes = metrics.sum("process_resident_memory_bytes", &[]);
     assert!(resident_bytes.is_some_and(|bytes| bytes > 0.0), "{resident_bytes:?}");
-    stage.end(&daemon).await;
+    fixture.drain(&daemon).await;
 }
 
 #[tokio::test]
-async fn the_numbers_are_those_of_what_was_done() {
-    let stage = Stage::new("admin-numbers").await;
-    let daemon = start_ready(&stage.setup()).await;
+async fn metrics_after_six_commands_match_the_work() {
+    let fixture = Fixture::new("admin-numbers").await;
+    let daemon = start_ready(&fixture.builder()).await;
     for (index, text) in (0..).zip(["one", "two", "three", "[[status=503,times=1]]", "[[status=400]]"]) {
-        stage.queues.send(&command(index, text)).await;
+        fixture.queues.send(&command(index, text)).await;
     }
-    stage.queues.send(&json!({"commandId": "c-5", "txet": "a typo"})).await;
+    fixture.queues.send(&json!({"commandId": "c-5", "txet": "a typo"})).await;
     let finished = async || daemon.metric("courier_commands_finished_total", &[]).await;
-    eventually!(SOON, finished().await == 6.0, "six outcomes");
+    eventually!(TIMEOUT, finished().await == 6.0, "six finished commands");
 
     let (_, text) = daemon.get("/metrics").await;
     let metrics = Metrics::parse(&text);
@@ -106,14 +106,14 @@ async fn the_numbers_are_those_of_what_was_done() {
     is("unconfirmed", &[], 0.0);
     let last_success_s = metrics.sum("courier_last_success_timestamp_seconds", &[]);
     assert!(last_success_s > Some(1.7e9), "{last_success_s:?}");
-    stage.end(&daemon).await;
+    fixture.drain(&daemon).await;
 }
 
 #[tokio::test]
-async fn the_status_tells_gate_links_limits_and_work() {
-    let stage = Stage::with("admin-status", Options { token: Some("t".into()), ..Options::default() }).await;
-    let daemon = start_ready(&stage.setup().set("limits.max_in_flight", "8")).await;
-    let report = daemon.report().await;
+async fn status_reports_gate_links_limits_and_work() {
+    let fixture = Fixture::with("admin-status", Options { token: Some("t".into()), ..Options::default() }).await;
+    let daemon = start_ready(&fixture.builder().set("limits.max_in_flight", "8")).await;
+    let report = daemon.status().await;
     assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(report["gate"], json!({"open": true, "reasons": [], "problems": {}}));
     assert!(report["links"]["consume"]["connected_since"].is_string(), "{report}");
@@ -122,24 +122,24 @@ async fn the_status_tells_gate_links_limits_and_work() {
     assert_eq!((&report["consumer_active"], &report["topology_problem"]), (&json!(true), &Value::Null));
     assert_eq!((&report["in_hand"], &report["last_success"]), (&json!(0), &Value::Null));
 
-    stage.send(1, "hello [[delay=300ms]]").await;
-    eventually!(SOON, daemon.report().await, |report| report["in_flight"] == 1, "an attempt under way");
-    eventually!(SOON, daemon.report().await, |report| report["last_success"].is_string(), "a success");
-    stage.sandbox.set_token("another".into());
-    stage.queues.send(&command(1, "hello")).await;
-    let problem = json!({"auth": "the API answered HTTP 401"});
-    let closed = json!({"open": false, "reasons": ["auth"], "problems": problem});
-    let report = eventually!(SOON, daemon.report().await, |report| report["gate"] == closed, "a closed gate");
+    fixture.send(1, "hello [[delay=300ms]]").await;
+    eventually!(TIMEOUT, daemon.status().await, |report| report["in_flight"] == 1, "an attempt in flight");
+    eventually!(TIMEOUT, daemon.status().await, |report| report["last_success"].is_string(), "a last success");
+    fixture.sandbox.set_token("another".into());
+    fixture.queues.send(&command(1, "hello")).await;
+    let problems = json!({"auth": "the API answered HTTP 401"});
+    let closed = json!({"open": false, "reasons": ["auth"], "problems": problems});
+    let report = eventually!(TIMEOUT, daemon.status().await, |report| report["gate"] == closed, "a closed gate");
     assert_eq!(report["in_hand"], 1);
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_told_with_its_remedy() {
-    let stage = Stage::new("admin-in-use").await;
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = taken.local_addr().expect("bound").to_string();
-    let daemon = stage.setup().set("admin.listen", &address).spawn();
-    assert_eq!(daemon.wait_exit(SOON).await, 1);
+async fn listen_address_in_use_fails_with_advice() {
+    let fixture = Fixture::new("admin-in-use").await;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let daemon = fixture.builder().set("admin.listen", &address).spawn();
+    assert_eq!(daemon.wait_exit(TIMEOUT).await, 1);
     let log = daemon.log_text();
     for part in ["the admin server cannot listen on", &address, "in use", "set admin.listen"] {
         assert!(log.contains(part), "{part} in {log}");

@@ -1,4 +1,4 @@
-//! The commands of the binary as scripts see them: exit codes, and what is printed where.
+//! The commands of the binary: exit codes, standard output, standard error.
 
 use std::{
     env,
@@ -8,24 +8,24 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{OwnDir, SOON, broker::Broker, broker::output, client::Client, eventually::eventually};
+use crate::support::{TIMEOUT, TempDir, broker::Broker, broker::run_command, client::Client, eventually::eventually};
 
-/// A command line of the real binary, in an empty directory, with these settings and no others.
-struct Line {
+/// Runs the real binary in an empty directory, with the given settings only.
+struct CliCommand {
     command: Command,
-    dir: OwnDir,
+    dir: TempDir,
 }
 
-/// What it came to.
-pub(crate) struct Run {
+/// The result of a finished process.
+pub(crate) struct CliOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Line {
+impl CliCommand {
     fn new(args: &[&str], settings: &[(&str, &str)]) -> Self {
-        let dir = OwnDir::new("edna-courier-test-cli");
+        let dir = TempDir::new("edna-courier-test-cli");
         let mut command = Command::new(env!("CARGO_BIN_EXE_edna-courier"));
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("EDNA_COURIER")) {
             command.env_remove(name);
@@ -37,50 +37,55 @@ impl Line {
         Self { command, dir }
     }
 
-    /// With a configuration file at its default place.
-    fn file(self, toml: &str) -> Self {
+    /// Writes the default configuration file.
+    fn config_file(self, toml: &str) -> Self {
         std::fs::write(self.dir.path().join("edna-courier.toml"), toml).expect("a writable directory");
         self
     }
 
-    /// Runs it to its end, away from the test's own thread.
-    async fn run(mut self) -> Run {
-        let ended = tokio::task::spawn_blocking(move || self.command.output().expect("the binary"));
-        let Output { status, stdout, stderr } = ended.await.expect("no panic");
+    /// Runs the process to completion on a blocking thread.
+    async fn run(mut self) -> CliOutput {
+        let finished = tokio::task::spawn_blocking(move || self.command.output().expect("the binary"));
+        let Output { status, stdout, stderr } = finished.await.expect("no panic");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        Run { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+        CliOutput { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
     }
 }
 
-pub(crate) async fn run(args: &[&str], settings: &[(&str, &str)]) -> Run {
-    Line::new(args, settings).run().await
+/// Runs the binary with these arguments and settings.
+pub(crate) async fn run(args: &[&str], settings: &[(&str, &str)]) -> CliOutput {
+    CliCommand::new(args, settings).run().await
 }
 
-impl Run {
-    /// Insists on the exit code and on each of these parts on standard error.
+impl CliOutput {
+    /// Asserts the exit code, that standard error contains each part, and that standard output is empty.
     pub(crate) fn expect_failure(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, Some(code), "{}", self.stderr);
         for part in parts {
             assert!(self.stderr.contains(part), "{part:?} in {}", self.stderr);
         }
-        assert_eq!(self.stdout, "", "a problem is no result");
+        assert_eq!(self.stdout, "", "standard output of a failed command");
     }
 }
 
-const SOUND: [(&str, &str); 2] = [("api.base_url", "https://name.edna.example"), ("api.token", "SECRET")];
+const VALID: [(&str, &str); 2] = [("api.base_url", "https://name.edna.example"), ("api.token", "SECRET")];
 
 #[tokio::test]
-async fn a_sound_configuration_is_told_as_such() {
-    let told = run(&["check"], &SOUND).await;
-    assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
-    assert!(told.stdout.contains("https://name.edna.example") && !told.stdout.contains("SECRET"), "{}", told.stdout);
-    let told = run(&["check", "--json"], &SOUND).await;
-    assert_eq!(told.code, Some(0));
-    assert_eq!(serde_json::from_str::<Value>(&told.stdout).expect("JSON"), json!({"ok": true, "mistakes": []}));
+async fn check_valid_configuration_exits_zero() {
+    let output = run(&["check"], &VALID).await;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    assert!(
+        output.stdout.contains("https://name.edna.example") && !output.stdout.contains("SECRET"),
+        "{}",
+        output.stdout
+    );
+    let output = run(&["check", "--json"], &VALID).await;
+    assert_eq!(output.code, Some(0));
+    assert_eq!(serde_json::from_str::<Value>(&output.stdout).expect("JSON"), json!({"ok": true, "mistakes": []}));
 }
 
-/// Five mistakes, of five kinds.
-const MISTAKEN: &str = "[broker]\nprefix = \"a b\"\n[api]\ntoken = \"SECRET\"\ntimeout = \"soon\"\n\
+/// With the variable of [`invalid_config`]: five mistakes of five kinds.
+const INVALID_CONFIG: &str = "[broker]\nprefix = \"a b\"\n[api]\ntoken = \"SECRET\"\ntimeout = \"soon\"\n\
     [delivery]\nmax_atempts = 3\n";
 const MISTAKES: [(&str, &str); 5] = [
     ("broker.prefix", "letters, digits"),
@@ -90,28 +95,28 @@ const MISTAKES: [(&str, &str); 5] = [
     ("limits.max_in_flight", "EDNA_COURIER__LIMITS__MAX_IN_FLIGHT"),
 ];
 
-fn mistaken(args: &[&str]) -> Line {
-    Line::new(args, &[("limits.max_in_flight", "many")]).file(MISTAKEN)
+fn invalid_config(args: &[&str]) -> CliCommand {
+    CliCommand::new(args, &[("limits.max_in_flight", "many")]).config_file(INVALID_CONFIG)
 }
 
 #[tokio::test]
-async fn all_mistakes_are_told_at_once() {
+async fn check_and_run_report_all_mistakes_at_once() {
     for args in [["check"], ["run"]] {
-        let told = mistaken(&args).run().await;
-        told.expect_failure(78, &["5 mistakes in the configuration", "edna-courier.toml"]);
+        let output = invalid_config(&args).run().await;
+        output.expect_failure(78, &["5 mistakes in the configuration", "edna-courier.toml"]);
         for (path, part) in MISTAKES {
-            let line = told.stderr.lines().find(|line| line.trim_start().starts_with(path));
-            assert!(line.is_some_and(|line| line.contains(part)), "{path} with {part:?} in {}", told.stderr);
+            let line = output.stderr.lines().find(|line| line.trim_start().starts_with(path));
+            assert!(line.is_some_and(|line| line.contains(part)), "{path} with {part:?} in {}", output.stderr);
         }
-        assert!(!told.stderr.contains("SECRET"), "{}", told.stderr);
+        assert!(!output.stderr.contains("SECRET"), "{}", output.stderr);
     }
 }
 
 #[tokio::test]
-async fn all_mistakes_are_told_to_programs_too() {
-    let told = mistaken(&["check", "--json"]).run().await;
-    assert_eq!(told.code, Some(78), "{}", told.stderr);
-    let report: Value = serde_json::from_str(&told.stdout).expect("JSON");
+async fn check_json_lists_all_mistakes() {
+    let output = invalid_config(&["check", "--json"]).run().await;
+    assert_eq!(output.code, Some(78), "{}", output.stderr);
+    let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
     assert_eq!(report["ok"], false);
     let mistakes = report["mistakes"].as_array().expect("a list");
     assert_eq!(mistakes.len(), MISTAKES.len(), "{report}");
@@ -122,13 +127,13 @@ async fn all_mistakes_are_told_to_programs_too() {
 }
 
 #[tokio::test]
-async fn without_a_configuration_it_tells_what_is_required() {
+async fn run_without_configuration_lists_required_keys() {
     run(&["run"], &[]).await.expect_failure(78, &["2 mistakes", "api.base_url: is required", "api.token: is required"]);
-    run(&["run", "--config", "nowhere.toml"], &SOUND).await.expect_failure(78, &["nowhere.toml", "--config"]);
+    run(&["run", "--config", "nowhere.toml"], &VALID).await.expect_failure(78, &["nowhere.toml", "--config"]);
 }
 
 #[tokio::test]
-async fn usage_and_help() {
+async fn usage_errors_exit_64_and_help_exits_zero() {
     for args in [&["dance"][..], &["check", "--loud"], &["demo", "--count", "0"]] {
         run(args, &[]).await.expect_failure(64, &["--help"]);
     }
@@ -143,10 +148,10 @@ async fn usage_and_help() {
     assert_eq!((version.code, version.stdout), (Some(0), format!("edna-courier {}\n", env!("CARGO_PKG_VERSION"))));
 }
 
-/// A child that does not outlive the test.
-struct Running(Child);
+/// A child process, killed on drop.
+struct ChildGuard(Child);
 
-impl Drop for Running {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         drop(self.0.kill());
         drop(self.0.wait());
@@ -154,60 +159,59 @@ impl Drop for Running {
 }
 
 #[tokio::test]
-async fn the_sandbox_serves_until_it_is_asked_to_stop() {
-    let mut line = Line::new(&["sandbox", "--listen", "127.0.0.1:0", "--token", "t"], &[]);
-    let mut running = Running(line.command.stdout(Stdio::piped()).spawn().expect("the binary"));
+async fn sandbox_serves_until_sigterm() {
+    let mut sandbox = CliCommand::new(&["sandbox", "--listen", "127.0.0.1:0", "--token", "t"], &[]);
+    let mut running = ChildGuard(sandbox.command.stdout(Stdio::piped()).spawn().expect("the binary"));
     let stdout = running.0.stdout.take().expect("piped");
-    let told = tokio::task::spawn_blocking(move || BufReader::new(stdout).lines().next()).await.expect("no panic");
-    let told = told.expect("a line").expect("UTF-8");
-    let url = told.split_whitespace().last().expect("its address").to_owned();
+    let line = tokio::task::spawn_blocking(move || BufReader::new(stdout).lines().next()).await.expect("no panic");
+    let line = line.expect("a line").expect("UTF-8");
+    let url = line.split_whitespace().last().expect("an address").to_owned();
 
-    let http = reqwest::Client::builder().no_proxy().timeout(SOON).build().expect("a client");
+    let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().expect("a client");
     let status = async |path: &str| http.get(format!("{url}{path}")).send().await.expect("an answer").status();
     assert_eq!(status("/healthz").await, 200);
     let send = http.post(format!("{url}/api/v1/messages/outgoing-to-device")).bearer_auth("other").body("{}");
-    assert_eq!(send.send().await.expect("an answer").status(), 401, "the token is heeded");
+    assert_eq!(send.send().await.expect("an answer").status(), 401, "another token is refused");
 
-    output(Command::new("kill").args(["-s", "TERM", &running.0.id().to_string()])).expect("it runs");
-    let mut ended = || running.0.try_wait().expect("ours").map(|status| status.code());
-    assert_eq!(eventually!(SOON, ended(), Option::is_some, "its end"), Some(Some(0)));
+    run_command(Command::new("kill").args(["-s", "TERM", &running.0.id().to_string()])).expect("the sandbox runs");
+    let mut exit_code = || running.0.try_wait().expect("a child of this process").map(|status| status.code());
+    assert_eq!(eventually!(TIMEOUT, exit_code(), Option::is_some, "the exit"), Some(Some(0)));
 }
 
 #[tokio::test]
-async fn the_demo_reaches_every_outcome_and_leaves_nothing_behind() {
+async fn demo_reaches_every_outcome_and_cleans_up() {
     let broker = Broker::shared().await;
     let settings = [("broker.url", broker.url()), ("log.level", "info"), ("log.format", "json")];
-    let told = run(&["demo", "--count", "100", "--json"], &settings).await;
-    assert_eq!(told.code, Some(0), "{}", told.stderr);
-    let report: Value = serde_json::from_str(&told.stdout).expect("only JSON on standard output");
+    let output = run(&["demo", "--count", "100", "--json"], &settings).await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let report: Value = serde_json::from_str(&output.stdout).expect("JSON alone on standard output");
     assert_eq!((&report["count"], &report["wrong"]), (&json!(100), &json!(0)), "{report}");
     let rows = report["outcomes"].as_array().expect("a list");
     let reasons: Vec<_> = rows.iter().map(|row| row["reason"].as_str().expect("a text")).collect();
     assert_eq!(reasons, ["", "malformed", "rejected", "uncertain", "expired"], "{report}");
     assert!(rows.iter().all(|row| row["expected"] == row["reached"] && row["reached"].as_u64() > Some(0)), "{report}");
 
-    let logged = told.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let queue =
-        logged.filter_map(|line| Some(line["queue"].as_str()?.to_owned())).next().expect("the queue in the log");
-    let prefix = queue.strip_suffix(".commands").expect("the queue of commands");
+    let log = output.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let queue = log.filter_map(|line| Some(line["queue"].as_str()?.to_owned())).next().expect("the queue in the log");
+    let prefix = queue.strip_suffix(".commands").expect("the commands queue");
     assert!(prefix.starts_with("edna-demo-"), "{prefix}");
     let client = Client::connect(broker.url()).await;
     for name in
         ["commands", "events", "dead", "unroutable", "retry.5s", "retry.30s", "retry.2m", "retry.10m", "retry.1h"]
     {
         let name = format!("{prefix}.{name}");
-        assert!(!client.exists(&name).await, "queue {name} is left behind");
-        assert!(!client.exchange_exists(&name).await, "exchange {name} is left behind");
+        assert!(!client.exists(&name).await, "queue {name} still exists");
+        assert!(!client.exchange_exists(&name).await, "exchange {name} still exists");
     }
 }
 
 #[tokio::test]
-async fn the_demo_without_a_broker_says_so() {
+async fn demo_without_broker_exits_69() {
     let settings = [("broker.url", "amqp://guest:SECRET@127.0.0.1:1/%2f")];
-    let told = run(&["demo"], &settings).await;
-    told.expect_failure(
+    let output = run(&["demo"], &settings).await;
+    output.expect_failure(
         69,
         &["cannot connect to 127.0.0.1:1", "start RabbitMQ there or set EDNA_COURIER__BROKER__URL"],
     );
-    assert!(!told.stderr.contains("SECRET"), "{}", told.stderr);
+    assert!(!output.stderr.contains("SECRET"), "{}", output.stderr);
 }

@@ -1,21 +1,21 @@
-//! A person's hand on a running daemon: pause, resume, status, and a look into the journal.
+//! Commands against a running daemon: `pause`, `resume`, `status`, `journal`.
 
 use serde_json::{Value, json};
 
 use crate::{
     cli::run,
     support::{
-        SOON,
+        TIMEOUT,
         eventually::eventually,
-        stage::{Stage, ready, start_ready},
+        fixture::{Fixture, start_ready, wait_ready},
     },
 };
 
 #[tokio::test]
-async fn a_paused_daemon_leaves_the_commands_in_the_queue_until_it_is_resumed() {
-    let stage = Stage::new("pause").await;
-    let daemon = start_ready(&stage.setup().set("admin.token", "s3cret")).await;
-    let address = daemon.admin_address().expect("it has told it").to_string();
+async fn paused_daemon_leaves_commands_queued_until_resume() {
+    let fixture = Fixture::new("pause").await;
+    let daemon = start_ready(&fixture.builder().set("admin.token", "s3cret")).await;
+    let address = daemon.admin_address().expect("the admin address in the log").to_string();
     let settings = [("admin.listen", address.as_str()), ("admin.token", "s3cret")];
 
     let refused = run(&["pause", "--admin", &address], &[("admin.token", "wrong")]).await;
@@ -23,31 +23,31 @@ async fn a_paused_daemon_leaves_the_commands_in_the_queue_until_it_is_resumed() 
     assert!(refused.stderr.contains("HTTP 401") && !refused.stderr.contains("wrong"), "{}", refused.stderr);
 
     assert_eq!(run(&["pause"], &settings).await.code, Some(0));
-    eventually!(SOON, daemon.metric("courier_consumer_active", &[]).await == 0.0, "the end of the subscription");
-    assert_eq!(daemon.get("/readyz").await, (200, "paused: operator\n".to_owned()), "on purpose");
+    eventually!(TIMEOUT, daemon.metric("courier_consumer_active", &[]).await == 0.0, "no active consumer");
+    assert_eq!(daemon.get("/readyz").await, (200, "paused: operator\n".to_owned()), "paused on purpose");
     assert_eq!(daemon.metric("courier_gate_closed", &[("reason", "operator")]).await, 1.0);
-    stage.send(3, "hello").await;
+    fixture.send(3, "hello").await;
     let status = run(&["status"], &settings).await.stdout;
     assert!(status.contains("closed by operator") && status.contains("operator: paused by an operator"), "{status}");
-    assert_eq!((stage.posts(), stage.waiting().await), (0, 3));
+    assert_eq!((fixture.posts(), fixture.queued().await), (0, 3));
 
     assert_eq!(run(&["resume"], &settings).await.code, Some(0));
-    stage.expect_success_of_all(3).await;
-    ready(&daemon).await;
+    fixture.expect_all_succeeded(3).await;
+    wait_ready(&daemon).await;
     let status: Value = serde_json::from_str(&run(&["status", "--json"], &settings).await.stdout).expect("JSON");
     assert_eq!(status["gate"]["open"], true);
-    stage.end(&daemon).await;
-    assert_eq!(run(&["status"], &settings).await.code, Some(69), "there is no daemon any more");
+    fixture.drain(&daemon).await;
+    assert_eq!(run(&["status"], &settings).await.code, Some(69), "the daemon has exited");
 }
 
 #[tokio::test]
-async fn the_journal_is_shown_while_the_daemon_writes_in_it() {
-    let stage = Stage::new("journal-show").await;
-    let setup = stage.setup();
-    let daemon = start_ready(&setup).await;
-    stage.send(2, "hello").await;
-    stage.expect_success_of_all(2).await;
-    let dir = setup.dir().join("edna-courier-journal").display().to_string();
+async fn journal_show_works_while_daemon_runs() {
+    let fixture = Fixture::new("journal-show").await;
+    let builder = fixture.builder();
+    let daemon = start_ready(&builder).await;
+    fixture.send(2, "hello").await;
+    fixture.expect_all_succeeded(2).await;
+    let dir = builder.dir().join("edna-courier-journal").display().to_string();
     let settings = [("journal.dir", dir.as_str())];
 
     let shown: Value =
@@ -60,7 +60,7 @@ async fn the_journal_is_shown_while_the_daemon_writes_in_it() {
     let stats: Value =
         serde_json::from_str(&run(&["journal", "stats", "--json"], &settings).await.stdout).expect("JSON");
     assert_eq!(stats["entries"], 2, "{stats}");
-    stage.end(&daemon).await;
-    let none = run(&["journal", "stats"], &[("journal.dir", "/nowhere")]).await;
-    assert!(none.code == Some(1) && none.stderr.contains("check journal.dir"), "{}", none.stderr);
+    fixture.drain(&daemon).await;
+    let missing = run(&["journal", "stats"], &[("journal.dir", "/nowhere")]).await;
+    assert!(missing.code == Some(1) && missing.stderr.contains("check journal.dir"), "{}", missing.stderr);
 }

@@ -1,4 +1,4 @@
-//! Trouble that is everybody's: the gate closes, the commands stay in the queue, and it opens by itself.
+//! The gate: it closes on problems of the whole target, keeps commands in the queue, and reopens by itself.
 
 use std::{
     fs,
@@ -10,126 +10,126 @@ use axum::http::{HeaderValue, StatusCode};
 use edna_courier::sandbox::{Options, ReceivedFilter, Rule, ScriptedResponse};
 
 use crate::support::{
-    OwnDir, SOON,
-    daemon::{Daemon, field},
+    TIMEOUT, TempDir,
+    daemon::{Daemon, log_field},
     eventually::eventually,
-    stage::{Stage, not_ready, ready, start_ready},
+    fixture::{Fixture, start_ready, wait_not_ready, wait_ready},
 };
 
-/// A few POSTs at once and some probes; far from one for each command, and again and again.
-const HANDFUL: u64 = 12;
+/// Limit of POSTs while the token is refused: those in flight and a few probes.
+const MAX_POSTS: u64 = 12;
 
 fn accepting_only(token: &str) -> Options {
     Options { token: Some(token.into()), ..Options::default() }
 }
 
-/// The way that secret agents replace a file: at once.
+/// Replaces the file atomically, as secret agents do.
 fn replace(file: &Path, token: &str) {
     let new = file.with_extension("new");
     fs::write(&new, token).and_then(|()| fs::rename(new, file)).expect("a writable directory");
 }
 
-async fn closed(daemon: &Daemon, reason: &str) -> bool {
+async fn is_closed(daemon: &Daemon, reason: &str) -> bool {
     daemon.metric("courier_gate_closed", &[("reason", reason)]).await == 1.0
 }
 
 fn has_logged(daemon: &Daemon, level: &str, parts: &[&str]) -> bool {
-    let says = |line: &str| parts.iter().all(|part| line.contains(part));
+    let matches = |line: &str| parts.iter().all(|part| line.contains(part));
     daemon.log().iter().any(|line| {
-        field(line, "level").is_some_and(|l| l == level)
-            && field(line, "message").and_then(|m| m.as_str()).is_some_and(says)
+        log_field(line, "level").is_some_and(|l| l == level)
+            && log_field(line, "message").and_then(|m| m.as_str()).is_some_and(matches)
     })
 }
 
 #[tokio::test]
-async fn a_refused_token_leaves_the_commands_in_the_queue_until_the_file_has_a_better_one() {
-    let stage = Stage::with("gate-file", accepting_only("new")).await;
-    let secrets = OwnDir::new("edna-courier-test-token");
+async fn refused_token_closes_gate_until_token_file_changes() {
+    let fixture = Fixture::with("gate-file", accepting_only("new")).await;
+    let secrets = TempDir::new("edna-courier-test-token");
     let file = secrets.path().join("token");
     replace(&file, "old");
-    let setup = stage.setup_without_token().set("api.token_file", &file.display().to_string());
-    let daemon = start_ready(&setup.set("limits.max_in_flight", "4")).await;
-    stage.send(30, "hello").await;
+    let builder = fixture.builder_without_token().set("api.token_file", &file.display().to_string());
+    let daemon = start_ready(&builder.set("limits.max_in_flight", "4")).await;
+    fixture.send(30, "hello").await;
 
-    not_ready(&daemon, &["auth: ", "401", "check the credential in the section api"]).await;
-    assert!(closed(&daemon, "auth").await);
-    let says_why = || has_logged(&daemon, "ERROR", &["the gate is closed (auth)", "401", "check the credential"]);
-    eventually!(SOON, says_why(), "a log line that tells what to do");
-    eventually!(SOON, daemon.metric("courier_consumer_active", &[]).await == 0.0, "the end of the subscription");
-    // In hand are at most the prefetch, six; the last to come may have been on their way when the gate closed.
-    assert!(stage.waiting().await >= 24, "{} commands are left in the queue", stage.waiting().await);
-    let under_way = 4;
-    eventually!(SOON, stage.posts() > under_way, "a probe");
-    assert!(stage.posts() <= HANDFUL, "{} POSTs", stage.posts());
-    assert_eq!(daemon.report().await["gate"]["reasons"][0], "auth");
+    wait_not_ready(&daemon, &["auth: ", "401", "check the credential in section `api`"]).await;
+    assert!(is_closed(&daemon, "auth").await);
+    let logged = || has_logged(&daemon, "ERROR", &["the gate is closed (auth)", "401", "check the credential"]);
+    eventually!(TIMEOUT, logged(), "a log line with advice");
+    eventually!(TIMEOUT, daemon.metric("courier_consumer_active", &[]).await == 0.0, "no active consumer");
+    // At most the prefetch of six is in hand; deliveries may have arrived while the gate closed.
+    assert!(fixture.queued().await >= 24, "{} commands in the queue", fixture.queued().await);
+    let in_flight = 4;
+    eventually!(TIMEOUT, fixture.posts() > in_flight, "a probe");
+    assert!(fixture.posts() <= MAX_POSTS, "{} POSTs", fixture.posts());
+    assert_eq!(daemon.status().await["gate"]["reasons"][0], "auth");
 
     replace(&file, "new");
-    // No word about possible duplicates: the broker calls redelivered what it was just handing over at the cancellation.
-    let events = stage.expect_success_of_all(30).await;
-    assert!(events.iter().all(|event| event["attempts"] == 1), "a refused token is no attempt: {events:?}");
-    assert_eq!(stage.sandbox.received(&ReceivedFilter::default()).accepted, 30, "each was sent once");
-    ready(&daemon).await;
-    assert!(!closed(&daemon, "auth").await);
+    // `possibleDuplicate` may be set: a delivery on its way while the consumer is cancelled comes back as redelivered.
+    let events = fixture.expect_all_succeeded(30).await;
+    assert!(events.iter().all(|event| event["attempts"] == 1), "a refused token counts no attempt: {events:?}");
+    assert_eq!(fixture.sandbox.received(&ReceivedFilter::default()).accepted, 30, "one accepted POST for each command");
+    wait_ready(&daemon).await;
+    assert!(!is_closed(&daemon, "auth").await);
     assert_eq!(daemon.metric("courier_credential_refresh_total", &[("result", "success")]).await, 1.0);
     assert_eq!(daemon.metric("courier_attempts_total", &[("verdict", "delivered")]).await, 30.0);
-    stage.queues.client().expect_empty(&stage.queues.name("dead")).await;
-    stage.end(&daemon).await;
+    fixture.queues.client().expect_empty(&fixture.queues.name("dead")).await;
+    fixture.drain(&daemon).await;
 }
 
 #[tokio::test]
-async fn one_login_serves_all_commands() {
+async fn login_once_serves_all_commands() {
     let login = Some(("courier".to_owned(), "pass".into()));
-    let stage = Stage::with("gate-login", Options { login, ..accepting_only("nobody knows it") }).await;
-    let setup = stage.setup_without_token().set("api.login", "courier").set("api.password", "pass");
-    let daemon = start_ready(&setup).await;
-    stage.send(10, "hello").await;
-    stage.expect_success_of_all(10).await;
-    assert_eq!(stage.posts(), 10, "none was sent without a token");
+    let fixture = Fixture::with("gate-login", Options { login, ..accepting_only("unknown") }).await;
+    let builder = fixture.builder_without_token().set("api.login", "courier").set("api.password", "pass");
+    let daemon = start_ready(&builder).await;
+    fixture.send(10, "hello").await;
+    fixture.expect_all_succeeded(10).await;
+    assert_eq!(fixture.posts(), 10, "no POST without a token");
     assert_eq!(daemon.metric("courier_credential_refresh_total", &[("result", "success")]).await, 1.0);
-    stage.end(&daemon).await;
+    fixture.drain(&daemon).await;
 }
 
 #[tokio::test]
-async fn a_refused_login_sends_nothing_and_loses_nothing() {
+async fn refused_login_posts_nothing_and_keeps_commands() {
     let login = Some(("courier".to_owned(), "pass".into()));
-    let stage = Stage::with("gate-no-login", Options { login, ..accepting_only("nobody knows it") }).await;
-    let setup = stage.setup_without_token().set("api.login", "courier").set("api.password", "wrong");
-    let daemon = start_ready(&setup.set("limits.max_in_flight", "4")).await;
-    stage.send(10, "hello").await;
-    not_ready(&daemon, &["auth: ", "check the credential in the section api"]).await;
-    let says_why = || has_logged(&daemon, "WARN", &["the login was refused with HTTP 401", "api.login, api.password"]);
-    eventually!(SOON, says_why(), "a log line that tells what to do");
+    let fixture = Fixture::with("gate-no-login", Options { login, ..accepting_only("unknown") }).await;
+    let builder = fixture.builder_without_token().set("api.login", "courier").set("api.password", "wrong");
+    let daemon = start_ready(&builder.set("limits.max_in_flight", "4")).await;
+    fixture.send(10, "hello").await;
+    wait_not_ready(&daemon, &["auth: ", "check the credential in section `api`"]).await;
+    let logged = || has_logged(&daemon, "WARN", &["the login was refused with HTTP 401", "api.login, api.password"]);
+    eventually!(TIMEOUT, logged(), "a log line with advice");
     assert_eq!(daemon.metric("courier_credential_refresh_total", &[("result", "failure")]).await, 1.0);
 
     daemon.signal("TERM");
-    assert_eq!(daemon.wait_exit(SOON).await, 0);
-    assert_eq!((stage.waiting().await, stage.posts()), (10, 0));
+    assert_eq!(daemon.wait_exit(TIMEOUT).await, 0);
+    assert_eq!((fixture.queued().await, fixture.posts()), (10, 0));
     for queue in ["events", "dead", "unroutable"] {
-        stage.queues.client().expect_empty(&stage.queues.name(queue)).await;
+        fixture.queues.client().expect_empty(&fixture.queues.name(queue)).await;
     }
 }
 
 #[tokio::test]
-async fn when_the_api_asks_to_wait_everybody_does_and_it_is_no_attempt() {
-    let stage = Stage::new("gate-throttle").await;
+async fn retry_after_closes_gate_and_counts_no_attempt() {
+    let fixture = Fixture::new("gate-throttle").await;
     let (status, retry_after) = (StatusCode::TOO_MANY_REQUESTS, Some(HeaderValue::from_static("3")));
-    stage.sandbox.script([Rule::new(ScriptedResponse::Status { status, retry_after, body: None })]).expect("room");
-    // One at a time, so that nothing else is under way when the answer comes.
-    let daemon = start_ready(&stage.setup().set("limits.max_in_flight", "1")).await;
+    fixture.sandbox.script([Rule::new(ScriptedResponse::Status { status, retry_after, body: None })]).expect("room");
+    // One at a time, so that no other attempt is in flight when the response arrives.
+    let daemon = start_ready(&fixture.builder().set("limits.max_in_flight", "1")).await;
     let started = Instant::now();
-    stage.send(10, "hello").await;
-    eventually!(SOON, closed(&daemon, "throttle").await, "the gate closed");
-    assert_eq!(stage.posts(), 1, "nobody goes on meanwhile");
-    assert_eq!(daemon.get("/readyz").await, (200, "paused: throttle\n".to_owned()), "to wait is no failure");
+    fixture.send(10, "hello").await;
+    eventually!(TIMEOUT, is_closed(&daemon, "throttle").await, "a closed gate");
+    assert_eq!(fixture.posts(), 1, "no POST while the gate is closed");
+    assert_eq!(daemon.get("/readyz").await, (200, "paused: throttle\n".to_owned()), "waiting is not unready");
 
-    for event in stage.expect_success_of_all(10).await {
+    for event in fixture.expect_all_succeeded(10).await {
         assert_eq!(event["attempts"], 1, "{event}");
     }
-    assert!(started.elapsed() >= Duration::from_secs(3), "waited as long as asked");
-    let arrived = stage.sandbox.received(&ReceivedFilter::default()).requests;
-    let statuses: Vec<_> = arrived.iter().map(|request| request.status).collect();
+    assert!(started.elapsed() >= Duration::from_secs(3), "waited for Retry-After");
+    let requests = fixture.sandbox.received(&ReceivedFilter::default()).requests;
+    let statuses: Vec<_> = requests.iter().map(|request| request.status).collect();
     assert_eq!(statuses, [&[Some(429)][..], &[Some(200); 10]].concat());
     assert_eq!(daemon.metric("courier_attempts_total", &[("verdict", "throttled")]).await, 1.0);
-    eventually!(SOON, !closed(&daemon, "throttle").await, "the gate open again");
-    stage.end(&daemon).await;
+    eventually!(TIMEOUT, !is_closed(&daemon, "throttle").await, "an open gate");
+    fixture.drain(&daemon).await;
 }

@@ -1,11 +1,12 @@
-//! The integration tests: the real binary against a real broker, one module a capability.
-#![cfg(test)] // By this attribute clippy knows that all of this is test code.
+//! Integration tests: the real binary against a real broker, one module per capability.
+#![cfg(test)] // Makes clippy treat this target as test code.
 
 mod admin;
 mod cli;
 mod control;
 mod faults;
 mod gate;
+mod high_concurrency;
 mod journal;
 mod malformed;
 mod order;
@@ -18,7 +19,6 @@ mod sessions;
 mod settle;
 mod shutdown;
 mod support;
-mod support_works;
+mod support_selftest;
 mod tiers;
 mod topology;
-mod wide;

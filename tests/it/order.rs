@@ -1,4 +1,4 @@
-//! One device after the other keeps its order, and holds up nobody else.
+//! Order per device, and no delay for other devices.
 
 use std::time::Duration;
 
@@ -6,107 +6,109 @@ use edna_courier::sandbox::{Options, ReceivedFilter};
 use serde_json::json;
 
 use crate::support::{
-    SOON,
-    daemon::Setup,
+    TIMEOUT,
+    daemon::DaemonBuilder,
     eventually::eventually,
-    ordered::{Ordered, accepted, command, number, taken},
-    stage::{Stage, id, start_ready},
+    fixture::{Fixture, id, start_ready},
+    ordered::{OrderedLoad, accepted_count, accepted_texts, command, number},
 };
 
-/// The large one is a figure: see `tests/soak`.
-const MANY: Ordered = Ordered { devices: 50, commands: 20 };
-/// Commands for the device that has too many.
+/// `tests/soak/order.rs` runs a larger load.
+const LOAD: OrderedLoad = OrderedLoad { devices: 50, commands: 20 };
+/// Commands for the busy device.
 const HOT: u32 = 200;
-const STRANGERS: u32 = 50;
+/// Commands for other devices, one each.
+const OTHERS: u32 = 50;
 
-fn setup(stage: &Stage) -> Setup {
+fn builder(fixture: &Fixture) -> DaemonBuilder {
     for tier in ["retry.200ms", "retry.1s"] {
-        stage.queues.name(tier);
+        fixture.queues.name(tier);
     }
-    stage.setup().set("delivery.order", "device").set("delivery.tiers", "200ms,1s")
+    fixture.builder().set("delivery.order", "device").set("delivery.tiers", "200ms,1s")
 }
 
-async fn send_strangers(stage: &Stage) {
-    for stranger in 0..STRANGERS {
-        stage.queues.send(&command(&format!("s-{stranger}"), &format!("stranger-{stranger}"), "0 hello")).await;
+async fn send_to_others(fixture: &Fixture) {
+    for other in 0..OTHERS {
+        fixture.queues.send(&command(&format!("s-{other}"), &format!("other-{other}"), "0 hello")).await;
     }
 }
 
-/// How many requests for this device had come when the last one for a stranger came.
-fn before_the_last_stranger(stage: &Stage, device: &str) -> usize {
-    let requests = stage.sandbox.received(&ReceivedFilter::default()).requests;
+/// The number of requests for this device before the last request for another device.
+fn posts_before_last_other(fixture: &Fixture, device: &str) -> usize {
+    let requests = fixture.sandbox.received(&ReceivedFilter::default()).requests;
     let is_of = |at: usize, name: &str| requests[at].device_address.as_deref().is_some_and(|d| d.starts_with(name));
-    let last = (0..requests.len()).rfind(|at| is_of(*at, "stranger-")).expect("strangers");
+    let last = (0..requests.len()).rfind(|at| is_of(*at, "other-")).expect("requests for other devices");
     (0..last).filter(|at| is_of(*at, device)).count()
 }
 
 #[tokio::test]
-async fn what_is_taken_for_a_device_is_taken_in_the_order_of_publishing() {
-    let stage = Stage::new("order-many").await;
-    let daemon = start_ready(&setup(&stage).set("limits.max_in_flight", "32")).await;
-    for body in MANY.bodies() {
-        stage.queues.send(&body).await;
+async fn device_commands_are_accepted_in_publish_order() {
+    let fixture = Fixture::new("order-many").await;
+    let daemon = start_ready(&builder(&fixture).set("limits.max_in_flight", "32")).await;
+    for body in LOAD.bodies() {
+        fixture.queues.send(&body).await;
     }
-    eventually!(3 * SOON, accepted(&stage) >= u64::from(MANY.total()), "all of them taken");
-    MANY.expect_order(&stage);
-    assert!(stage.posts() > u64::from(MANY.total()), "some failed at first");
-    stage.end(&daemon).await;
+    eventually!(3 * TIMEOUT, accepted_count(&fixture) >= u64::from(LOAD.total()), "all commands accepted");
+    LOAD.assert_order(&fixture);
+    assert!(fixture.posts() > u64::from(LOAD.total()), "some commands failed at first");
+    fixture.drain(&daemon).await;
 }
 
 #[tokio::test]
-async fn a_slow_device_holds_up_no_stranger() {
-    let stage = Stage::new("order-slow").await;
-    let daemon = start_ready(&setup(&stage).set("limits.max_in_flight", "16")).await;
+async fn slow_device_does_not_delay_other_devices() {
+    let fixture = Fixture::new("order-slow").await;
+    let daemon = start_ready(&builder(&fixture).set("limits.max_in_flight", "16")).await;
     for nth in 0..5 {
-        stage.queues.send(&command(&format!("c-{nth}"), "slow", &format!("{nth} [[delay=1s]]"))).await;
+        fixture.queues.send(&command(&format!("c-{nth}"), "slow", &format!("{nth} [[delay=1s]]"))).await;
     }
-    send_strangers(&stage).await;
-    eventually!(SOON, accepted(&stage) == 5 + u64::from(STRANGERS), "all of them taken");
-    assert!(before_the_last_stranger(&stage, "slow") < 5, "the strangers were through before");
-    stage.end(&daemon).await;
+    send_to_others(&fixture).await;
+    eventually!(TIMEOUT, accepted_count(&fixture) == 5 + u64::from(OTHERS), "all commands accepted");
+    assert!(posts_before_last_other(&fixture, "slow") < 5, "the other devices did not wait");
+    fixture.drain(&daemon).await;
 }
 
 #[tokio::test]
-async fn a_hot_device_holds_up_no_stranger_and_keeps_its_order() {
-    let stage = Stage::with("order-hot", Options { latency: Duration::from_millis(20), ..Options::default() }).await;
-    let setup = setup(&stage).set("limits.mode", "fixed").set("limits.max_in_flight", "16");
-    // The topology is there before anything is sent.
-    drop(start_ready(&setup).await);
+async fn hot_device_keeps_order_and_does_not_delay_others() {
+    let fixture =
+        Fixture::with("order-hot", Options { latency: Duration::from_millis(20), ..Options::default() }).await;
+    let builder = builder(&fixture).set("limits.mode", "fixed").set("limits.max_in_flight", "16");
+    // Declares the topology before commands are sent.
+    drop(start_ready(&builder).await);
     for nth in 0..HOT {
-        stage.queues.send(&command(&format!("c-{nth}"), "hot", &format!("{nth} hello"))).await;
+        fixture.queues.send(&command(&format!("c-{nth}"), "hot", &format!("{nth} hello"))).await;
     }
-    send_strangers(&stage).await;
-    let daemon = start_ready(&setup).await;
-    eventually!(3 * SOON, accepted(&stage) == u64::from(HOT + STRANGERS), "all of them taken");
-    let before = before_the_last_stranger(&stage, "hot");
-    assert!(before < HOT as usize / 2, "{before} of the hot device before the last stranger");
-    let nth: Vec<u32> = taken(&stage)["hot"].iter().map(|text| number(text)).collect();
+    send_to_others(&fixture).await;
+    let daemon = start_ready(&builder).await;
+    eventually!(3 * TIMEOUT, accepted_count(&fixture) == u64::from(HOT + OTHERS), "all commands accepted");
+    let before = posts_before_last_other(&fixture, "hot");
+    assert!(before < HOT as usize / 2, "{before} POSTs for the hot device before the last one for another device");
+    let nth: Vec<u32> = accepted_texts(&fixture)["hot"].iter().map(|text| number(text)).collect();
     assert_eq!(nth, (0..HOT).collect::<Vec<_>>());
-    stage.end(&daemon).await;
+    fixture.drain(&daemon).await;
 }
 
 #[tokio::test]
-async fn an_order_key_orders_over_devices() {
-    let stage = Stage::new("order-key").await;
-    let daemon = start_ready(&setup(&stage)).await;
+async fn order_key_orders_across_devices() {
+    let fixture = Fixture::new("order-key").await;
+    let daemon = start_ready(&builder(&fixture)).await;
     for (nth, key, text) in [(0, json!("k"), "[[delay=1s]]"), (1, json!("k"), "hello"), (2, json!(null), "hello")] {
         let mut body = command(&format!("c-{nth}"), &format!("790{nth}"), text);
         body["orderKey"] = key;
-        stage.queues.send(&body).await;
+        fixture.queues.send(&body).await;
     }
-    let events = stage.queues.events(3).await;
+    let events = fixture.queues.events(3).await;
     assert_eq!(events.iter().map(id).collect::<Vec<_>>(), ["c-2", "c-0", "c-1"]);
-    stage.end(&daemon).await;
+    fixture.drain(&daemon).await;
 }
 
 #[tokio::test]
-async fn without_order_the_commands_for_a_device_run_beside_each_other() {
-    let stage = Stage::new("order-none").await;
-    let daemon = start_ready(&setup(&stage).set("delivery.order", "none")).await;
+async fn order_none_runs_device_commands_concurrently() {
+    let fixture = Fixture::new("order-none").await;
+    let daemon = start_ready(&builder(&fixture).set("delivery.order", "none")).await;
     for (nth, text) in [(0, "[[delay=1s]]"), (1, "hello")] {
-        stage.queues.send(&command(&format!("c-{nth}"), "790", text)).await;
+        fixture.queues.send(&command(&format!("c-{nth}"), "790", text)).await;
     }
-    let events = stage.queues.events(2).await;
+    let events = fixture.queues.events(2).await;
     assert_eq!(events.iter().map(id).collect::<Vec<_>>(), ["c-1", "c-0"]);
-    stage.end(&daemon).await;
+    fixture.drain(&daemon).await;
 }

@@ -1,4 +1,4 @@
-//! The broker goes and comes back: every command still reaches its outcome, and the daemon says what is wrong meanwhile.
+//! Broker outages: each command reaches its outcome, and `/readyz` reports the problem.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,198 +6,209 @@ use edna_courier::sandbox::{Action, Options, Rule};
 use lapin::{BasicProperties, ExchangeKind, types::AMQPValue};
 
 use crate::{
-    faults::settle,
+    faults::expect_outcomes,
     support::{
-        SOON,
-        account::{Ending, Told},
+        TIMEOUT,
         broker::Broker,
-        daemon::{Daemon, Setup},
+        collector::{Duplicates, ExpectedOutcome},
+        daemon::{Daemon, DaemonBuilder},
         eventually::eventually,
+        fixture::{Fixture, command, start_ready, wait_not_ready, wait_ready},
         proxy::Proxy,
-        stage::{Stage, command, not_ready, ready, start_ready},
     },
 };
 
-/// Slow enough that a fault meets attempts under way.
-fn slowish() -> Options {
+/// Slow enough that a fault hits attempts in flight.
+fn slow_api() -> Options {
     Options { latency: Duration::from_millis(20), ..Options::default() }
 }
 
-/// A daemon behind a proxy that notices within some four seconds that nothing comes any more.
-async fn behind_proxy(stage: &Stage) -> (Proxy, Setup) {
-    let broker = stage.queues.broker();
+/// A proxy to the broker and a builder of daemons that use it, with a heartbeat timeout of about four seconds.
+async fn behind_proxy(fixture: &Fixture) -> (Proxy, DaemonBuilder) {
+    let broker = fixture.queues.broker();
     let proxy = Proxy::tcp(broker.host_and_port()).await;
     let url = format!("{}?heartbeat=2", broker.url_at(proxy.address()));
-    (proxy, stage.setup().set("broker.url", &url).set("limits.max_in_flight", "8"))
+    (proxy, fixture.builder().set("broker.url", &url).set("limits.max_in_flight", "8"))
 }
 
 async fn reconnects(daemon: &Daemon) -> [f64; 2] {
-    let of = async |role| daemon.metric("courier_reconnects_total", &[("role", role)]).await;
-    [of("consume").await, of("publish").await]
+    let count = async |role| daemon.metric("courier_reconnects_total", &[("role", role)]).await;
+    [count("consume").await, count("publish").await]
 }
 
-/// Ends the daemon once all is told. A command may have been sent twice only if one of its events says so; told twice, it
-/// is told by the same id.
-async fn expect_every_outcome(stage: &Stage, daemon: &Daemon, n: u16) {
-    settle(stage, daemon, |_| Ending::success(1..=1), n, Told::OnceOrAgain).await;
+/// Waits for all outcomes and drains the daemon. Duplicate events must have the same id, and duplicate POSTs an event with
+/// `possibleDuplicate`.
+async fn expect_all_succeeded(fixture: &Fixture, daemon: &Daemon, n: u16) {
+    expect_outcomes(fixture, daemon, |_| ExpectedOutcome::succeeded(1..=1), n, Duplicates::Allowed).await;
 }
 
 #[tokio::test]
-async fn cut_connections_lose_nothing() {
-    let stage = Stage::with("cut", slowish()).await;
-    let (proxy, setup) = behind_proxy(&stage).await;
-    let daemon = start_ready(&setup).await;
-    stage.send(150, "hello").await;
+async fn connections_cut_twice_lose_no_command() {
+    let fixture = Fixture::with("cut", slow_api()).await;
+    let (proxy, builder) = behind_proxy(&fixture).await;
+    let daemon = start_ready(&builder).await;
+    fixture.send(150, "hello").await;
     for (cut, posts) in [(1.0, 5), (2.0, 80)] {
-        eventually!(SOON, stage.posts() >= posts, "commands that flow");
+        eventually!(TIMEOUT, fixture.posts() >= posts, "POSTs");
         proxy.cut();
-        eventually!(SOON, reconnects(&daemon).await, |seen| seen.iter().all(|n| *n >= cut), "both links back");
+        eventually!(
+            TIMEOUT,
+            reconnects(&daemon).await,
+            |seen| seen.iter().all(|n| *n >= cut),
+            "both connections re-established"
+        );
     }
     assert!(daemon.log_text().contains("connection to the broker (consume) lost"));
-    ready(&daemon).await;
-    expect_every_outcome(&stage, &daemon, 150).await;
+    wait_ready(&daemon).await;
+    expect_all_succeeded(&fixture, &daemon, 150).await;
 }
 
 #[tokio::test]
-async fn a_link_that_stands_still_is_given_up_and_made_anew() {
-    let stage = Stage::with("stall", slowish()).await;
-    let (proxy, setup) = behind_proxy(&stage).await;
-    let daemon = start_ready(&setup).await;
-    stage.send(60, "hello").await;
-    eventually!(SOON, stage.posts() >= 10, "commands that flow");
+async fn stalled_connections_are_replaced() {
+    let fixture = Fixture::with("stall", slow_api()).await;
+    let (proxy, builder) = behind_proxy(&fixture).await;
+    let daemon = start_ready(&builder).await;
+    fixture.send(60, "hello").await;
+    eventually!(TIMEOUT, fixture.posts() >= 10, "POSTs");
     proxy.stall();
-    not_ready(&daemon, &["consume: not connected to the broker: ", "publish: not connected to the broker: "]).await;
+    wait_not_ready(&daemon, &["consume: not connected to the broker: ", "publish: not connected to the broker: "])
+        .await;
     proxy.resume().await;
-    eventually!(SOON, reconnects(&daemon).await, |seen| seen.iter().all(|n| *n >= 1.0), "both links back");
-    expect_every_outcome(&stage, &daemon, 60).await;
+    eventually!(
+        TIMEOUT,
+        reconnects(&daemon).await,
+        |seen| seen.iter().all(|n| *n >= 1.0),
+        "both connections re-established"
+    );
+    expect_all_succeeded(&fixture, &daemon, 60).await;
 }
 
 #[tokio::test]
-async fn a_broker_that_is_not_there_yet_is_waited_for() {
-    let stage = Stage::new("late-broker").await;
-    let (proxy, setup) = behind_proxy(&stage).await;
+async fn broker_down_at_start_is_retried() {
+    let fixture = Fixture::new("late-broker").await;
+    let (proxy, builder) = behind_proxy(&fixture).await;
     proxy.refuse().await;
-    let daemon = setup.start().await;
+    let daemon = builder.start().await;
     let address = proxy.address().to_string();
-    not_ready(&daemon, &["consume: not connected to the broker: cannot connect to", &address, "publish: "]).await;
-    let tries = || daemon.log_text().matches("connecting to the broker (consume) failed").count();
-    eventually!(SOON, tries() >= 3, "tries again and again");
+    wait_not_ready(&daemon, &["consume: not connected to the broker: cannot connect to", &address, "publish: "]).await;
+    let attempts = || daemon.log_text().matches("connecting to the broker (consume) failed").count();
+    eventually!(TIMEOUT, attempts() >= 3, "repeated connection attempts");
     assert_eq!(daemon.metric("courier_connected", &[]).await, 0.0);
     proxy.resume().await;
-    ready(&daemon).await;
-    assert_eq!(reconnects(&daemon).await, [0.0, 0.0], "the first connection is no reconnect");
-    stage.send(1, "hello").await;
-    expect_every_outcome(&stage, &daemon, 1).await;
+    wait_ready(&daemon).await;
+    assert_eq!(reconnects(&daemon).await, [0.0, 0.0], "the first connection counts no reconnect");
+    fixture.send(1, "hello").await;
+    expect_all_succeeded(&fixture, &daemon, 1).await;
 }
 
 #[tokio::test]
-async fn a_queue_that_was_deleted_is_declared_and_served_again() {
-    let stage = Stage::new("deleted-queue").await;
-    let daemon = start_ready(&stage.setup()).await;
-    let commands = stage.queues.name("commands");
-    stage.queues.client().delete_queue(&commands).await;
-    let told = format!("the broker cancelled the consumer of queue {commands}");
-    eventually!(SOON, daemon.log_text().contains(&told), "a log line that tells it");
-    ready(&daemon).await;
-    stage.send(3, "hello").await;
-    stage.expect_success_of_all(3).await;
-    stage.end(&daemon).await;
+async fn deleted_commands_queue_is_redeclared() {
+    let fixture = Fixture::new("deleted-queue").await;
+    let daemon = start_ready(&fixture.builder()).await;
+    let commands = fixture.queues.name("commands");
+    fixture.queues.client().delete_queue(&commands).await;
+    let cancelled = format!("the broker cancelled the consumer of queue {commands}");
+    eventually!(TIMEOUT, daemon.log_text().contains(&cancelled), "a log line about the cancellation");
+    wait_ready(&daemon).await;
+    fixture.send(3, "hello").await;
+    fixture.expect_all_succeeded(3).await;
+    fixture.drain(&daemon).await;
 }
 
 #[tokio::test]
-async fn a_topology_that_is_missing_is_named_and_waited_for() {
-    let stage = Stage::new("no-topology").await;
-    let daemon = stage.setup().set("broker.declare", "false").start().await;
+async fn missing_topology_is_reported_until_declared() {
+    let fixture = Fixture::new("no-topology").await;
+    let daemon = fixture.builder().set("broker.declare", "false").start().await;
     let missing = ["exchange {}.events", "exchange {}.dead", "exchange {}.retry.1h", "queue {}.commands"];
-    let missing = missing.map(|object| object.replace("{}", stage.queues.prefix()));
-    let remedies = ["edna-courier topology apply", "edna-courier topology export", "set broker.declare = true"];
-    let told: Vec<_> = missing.iter().map(String::as_str).chain(remedies).collect();
-    not_ready(&daemon, &told).await;
+    let missing = missing.map(|object| object.replace("{}", fixture.queues.prefix()));
+    let advice = ["edna-courier topology apply", "edna-courier topology export", "set broker.declare = true"];
+    let parts: Vec<_> = missing.iter().map(String::as_str).chain(advice).collect();
+    wait_not_ready(&daemon, &parts).await;
     let log = daemon.log_text();
-    assert!(told.iter().all(|part| log.contains(part)), "{log}");
+    assert!(parts.iter().all(|part| log.contains(part)), "{log}");
 
-    stage.queues.declare("events", ExchangeKind::Topic, "#").await;
-    stage.queues.declare("dead", ExchangeKind::Direct, "rejected").await;
+    fixture.queues.declare("events", ExchangeKind::Topic, "#").await;
+    fixture.queues.declare("dead", ExchangeKind::Direct, "rejected").await;
     for tier in ["5s", "30s", "2m", "10m", "1h"] {
-        stage.queues.declare(&format!("retry.{tier}"), ExchangeKind::Fanout, "").await;
+        fixture.queues.declare(&format!("retry.{tier}"), ExchangeKind::Fanout, "").await;
     }
-    let missing = format!("missing: exchange {0}, queue {0};", stage.queues.name("commands"));
-    not_ready(&daemon, &["topology: ", &missing]).await;
+    let missing = format!("missing: exchange {0}, queue {0};", fixture.queues.name("commands"));
+    wait_not_ready(&daemon, &["topology: ", &missing]).await;
 
-    stage.queues.declare("commands", ExchangeKind::Direct, "send").await;
-    ready(&daemon).await;
-    stage.send(3, "hello").await;
-    stage.expect_success_of_all(3).await;
+    fixture.queues.declare("commands", ExchangeKind::Direct, "send").await;
+    wait_ready(&daemon).await;
+    fixture.send(3, "hello").await;
+    fixture.expect_all_succeeded(3).await;
     daemon.signal("TERM");
-    assert_eq!(daemon.wait_exit(SOON).await, 0);
-    stage.queues.client().expect_empty(&stage.queues.name("commands")).await;
+    assert_eq!(daemon.wait_exit(TIMEOUT).await, 0);
+    fixture.queues.client().expect_empty(&fixture.queues.name("commands")).await;
 }
 
 #[tokio::test]
-async fn a_topology_of_another_type_is_named_and_nothing_is_taken_until_it_is_mended() {
-    let stage = Stage::new("wrong-topology").await;
-    let events = stage.queues.declare("events", ExchangeKind::Fanout, "").await;
-    stage.queues.declare("commands", ExchangeKind::Direct, "send").await;
-    stage.send(3, "hello").await;
-    let daemon = stage.setup().start().await;
-    let told = format!("of another type, which no policy can change: exchange {events};");
-    not_ready(&daemon, &["topology: ", &told, "delete"]).await;
-    assert_eq!((stage.posts(), stage.waiting().await), (0, 3));
+async fn wrong_exchange_type_is_reported_until_fixed() {
+    let fixture = Fixture::new("wrong-topology").await;
+    let events = fixture.queues.declare("events", ExchangeKind::Fanout, "").await;
+    fixture.queues.declare("commands", ExchangeKind::Direct, "send").await;
+    fixture.send(3, "hello").await;
+    let daemon = fixture.builder().start().await;
+    let problem = format!("of another type, which no policy can change: exchange {events};");
+    wait_not_ready(&daemon, &["topology: ", &problem, "delete"]).await;
+    assert_eq!((fixture.posts(), fixture.queued().await), (0, 3));
 
-    stage.queues.client().delete_exchange(&events).await;
-    ready(&daemon).await;
-    stage.expect_success_of_all(3).await;
-    stage.end(&daemon).await;
+    fixture.queues.client().delete_exchange(&events).await;
+    wait_ready(&daemon).await;
+    fixture.expect_all_succeeded(3).await;
+    fixture.drain(&daemon).await;
 }
 
 /// RabbitMQ delivers headers in one frame, as they were published.
 #[tokio::test]
 async fn large_headers_cost_no_connection() {
-    let stage = Stage::new("large-headers").await;
-    let daemon = start_ready(&stage.setup()).await;
+    let fixture = Fixture::new("large-headers").await;
+    let daemon = start_ready(&fixture.builder()).await;
     let headers: BTreeMap<_, _> =
         (0..100).map(|n| (format!("n{n}").into(), AMQPValue::LongString("x".repeat(1_000).into()))).collect();
     let properties = BasicProperties::default().with_headers(headers.into());
     let body = command(0, "hello").to_string();
-    stage.queues.client().publish(&stage.queues.name("commands"), "send", body.as_bytes(), properties).await;
-    eventually!(SOON, stage.posts() == 1, "the command with large headers");
+    fixture.queues.client().publish(&fixture.queues.name("commands"), "send", body.as_bytes(), properties).await;
+    eventually!(TIMEOUT, fixture.posts() == 1, "a POST of the command with large headers");
     assert_eq!(reconnects(&daemon).await, [0.0, 0.0]);
-    expect_every_outcome(&stage, &daemon, 1).await;
+    expect_all_succeeded(&fixture, &daemon, 1).await;
 }
 
-/// All of them, with those that the daemon adds, would not fit into a frame.
+/// With the daemon's own headers, not all of these fit into a frame.
 #[tokio::test]
-async fn as_many_headers_as_a_frame_holds_cost_no_connection() {
-    let stage = Stage::new("passed-on-headers").await;
-    let broker = stage.queues.broker();
+async fn copied_headers_are_trimmed_to_frame_max() {
+    let fixture = Fixture::new("passed-on-headers").await;
+    let broker = fixture.queues.broker();
     let url = format!("{}?frame_max=4096", broker.url());
-    let daemon = start_ready(&stage.setup().set("broker.url", &url)).await;
+    let daemon = start_ready(&fixture.builder().set("broker.url", &url)).await;
     let headers: BTreeMap<_, _> =
         (0..4).map(|n| (format!("cloudEvents_n{n}").into(), AMQPValue::LongString("x".repeat(2_000).into()))).collect();
     let properties = BasicProperties::default().with_headers(headers.into());
-    stage.queues.client().publish(&stage.queues.name("commands"), "send", b"{}", properties).await;
-    let letter = stage.queues.dead_letters(1).await.remove(0);
-    let passed_on = letter.headers.keys().filter(|name| name.starts_with("cloudEvents_"));
-    assert_eq!(passed_on.count(), 2);
+    fixture.queues.client().publish(&fixture.queues.name("commands"), "send", b"{}", properties).await;
+    let letter = fixture.queues.dead_letters(1).await.remove(0);
+    let copied = letter.headers.keys().filter(|name| name.starts_with("cloudEvents_"));
+    assert_eq!(copied.count(), 2);
     assert_eq!(reconnects(&daemon).await, [0.0, 0.0]);
-    stage.end(&daemon).await;
+    fixture.drain(&daemon).await;
 }
 
 #[tokio::test]
-async fn a_broker_that_restarts_loses_nothing() {
-    let broker = Broker::to_oneself().await;
-    let mut stage = Stage::on(&broker, "restart", slowish()).await;
-    // A stop takes some seconds; none of them may see the end of the commands.
-    stage.sandbox.script([Rule::new(Action::delay(Duration::from_secs(2))).forever()]).expect("room");
-    let daemon = start_ready(&stage.setup().set("limits.max_in_flight", "4")).await;
-    stage.send(60, "hello").await;
-    eventually!(SOON, stage.posts() >= 4, "commands that flow");
+async fn broker_restart_loses_no_command() {
+    let broker = Broker::exclusive().await;
+    let mut fixture = Fixture::on(&broker, "restart", slow_api()).await;
+    // Stopping the broker takes seconds; the commands must not all finish before.
+    fixture.sandbox.script([Rule::new(Action::delay(Duration::from_secs(2))).forever()]).expect("room");
+    let daemon = start_ready(&fixture.builder().set("limits.max_in_flight", "4")).await;
+    fixture.send(60, "hello").await;
+    eventually!(TIMEOUT, fixture.posts() >= 4, "POSTs");
     broker.stop().await;
-    stage.sandbox.clear_script();
-    not_ready(&daemon, &["consume: not connected", "publish: not connected"]).await;
-    assert!(stage.posts() < 60, "commands are left in the queue");
+    fixture.sandbox.clear_script();
+    wait_not_ready(&daemon, &["consume: not connected", "publish: not connected"]).await;
+    assert!(fixture.posts() < 60, "commands remain in the queue");
     broker.start().await;
-    stage.queues.reconnect().await;
-    ready(&daemon).await;
-    expect_every_outcome(&stage, &daemon, 60).await;
+    fixture.queues.reconnect().await;
+    wait_ready(&daemon).await;
+    expect_all_succeeded(&fixture, &daemon, 60).await;
 }

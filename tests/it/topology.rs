@@ -1,4 +1,4 @@
-//! `edna-courier topology`: what it makes, finds and exports, on a real broker.
+//! `edna-courier topology`: apply, verify, show, export.
 
 use std::{collections::BTreeMap, net::TcpListener, time::Instant};
 
@@ -11,33 +11,39 @@ use lapin::{
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{Run, run},
+    cli::{CliOutput, run},
     support::{
-        SOON,
+        TIMEOUT,
         broker::Broker,
+        fixture::{Fixture, command, id, start_ready},
         queues::Queues,
-        stage::{Stage, command, id, start_ready},
-        unique,
+        unique_name,
     },
 };
 
-/// Runs `topology <verb>` for these queues, as their broker's user.
-async fn topology(verb: &str, queues: &Queues) -> Run {
+/// Runs `topology <verb>` with the broker and the prefix of these queues.
+async fn topology(verb: &str, queues: &Queues) -> CliOutput {
     run(&["topology", verb], &[("broker.url", queues.broker().url()), ("broker.prefix", queues.prefix())]).await
 }
 
-/// The same with `--json`, in other surroundings: the exit code and, by kind and name, the findings.
+/// Runs `topology <verb> --json`; returns the exit code and the findings by `<kind> <name without prefix>`.
 async fn findings(verb: &str, url: &str, prefix: &str) -> (Option<i32>, BTreeMap<String, Value>) {
-    let told = run(&["topology", verb, "--json"], &[("broker.url", url), ("broker.prefix", prefix)]).await;
-    let report: Value = serde_json::from_str(&told.stdout).unwrap_or_else(|e| panic!("{e}: {}", told.stderr));
-    assert_eq!(report["ok"], told.code == Some(0), "{report}");
-    assert_eq!(told.stderr.is_empty(), told.code == Some(0), "a problem is told to people, too: {}", told.stderr);
+    let output = run(&["topology", verb, "--json"], &[("broker.url", url), ("broker.prefix", prefix)]).await;
+    let report: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.stderr));
+    assert_eq!(report["ok"], output.code == Some(0), "{report}");
+    assert_eq!(
+        output.stderr.is_empty(),
+        output.code == Some(0),
+        "standard error has a message exactly on failure: {}",
+        output.stderr
+    );
     let rows = report["findings"].as_array().expect("a list").iter();
     let name = |row: &Value| row["name"].as_str().expect("a name").replace(&format!("{prefix}."), "");
     let by_name = rows.map(|row| (format!("{} {}", row["kind"].as_str().expect("a kind"), name(row)), row.clone()));
-    (told.code, by_name.collect())
+    (output.code, by_name.collect())
 }
 
+/// The findings with the broker and the prefix of these queues.
 async fn found(verb: &str, queues: &Queues) -> (Option<i32>, BTreeMap<String, Value>) {
     findings(verb, queues.broker().url(), queues.prefix()).await
 }
@@ -50,48 +56,48 @@ fn detail<'a>(found: &'a BTreeMap<String, Value>, object: &str) -> &'a str {
     found[object]["detail"].as_str().expect("a detail")
 }
 
-/// Every object but these is in the state; bindings aside.
-fn expect_all(found: &BTreeMap<String, Value>, wanted: &str, but: &[&str]) {
-    let objects = found.keys().filter(|name| !name.starts_with("binding") && !but.contains(&name.as_str()));
+/// Asserts the state of all objects except these and the bindings.
+fn expect_all(found: &BTreeMap<String, Value>, expected: &str, except: &[&str]) {
+    let objects = found.keys().filter(|name| !name.starts_with("binding") && !except.contains(&name.as_str()));
     let objects: Vec<_> = objects.collect();
-    assert_eq!(objects.len() + but.len(), 18, "{found:?}");
-    assert!(objects.iter().all(|object| state(found, object) == wanted), "{wanted}: {found:?}");
+    assert_eq!(objects.len() + except.len(), 18, "{found:?}");
+    assert!(objects.iter().all(|object| state(found, object) == expected), "{expected}: {found:?}");
 }
 
 async fn channel(queues: &Queues) -> (Connection, Channel) {
     let connection = Connection::connect(queues.broker().url(), ConnectionProperties::default()).await;
-    let connection = connection.expect("the broker takes a connection");
+    let connection = connection.expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
     (connection, channel)
 }
 
 #[tokio::test]
-async fn what_is_applied_is_there_and_applied_again_changes_nothing() {
+async fn topology_apply_twice_is_idempotent() {
     let queues = Queues::new("topology").await;
-    let (code, found_there) = found("verify", &queues).await;
+    let (code, verified) = found("verify", &queues).await;
     assert_eq!(code, Some(1));
-    expect_all(&found_there, "missing", &[]);
+    expect_all(&verified, "missing", &[]);
 
-    let (code, made) = found("apply", &queues).await;
+    let (code, applied) = found("apply", &queues).await;
     assert_eq!(code, Some(0));
-    expect_all(&made, "created", &[]);
+    expect_all(&applied, "created", &[]);
     for binding in ["commands -> commands, key \"send\"", "dead -> dead, key \"poison\"", "events -> events, key \"#\""]
     {
-        assert_eq!(state(&made, &format!("binding {binding}")), "there");
+        assert_eq!(state(&applied, &format!("binding {binding}")), "there");
     }
     let (code, again) = found("apply", &queues).await;
     assert_eq!(code, Some(0));
     expect_all(&again, "there", &[]);
-    let (code, found_there) = found("verify", &queues).await;
+    let (code, verified) = found("verify", &queues).await;
     assert_eq!(code, Some(0));
-    expect_all(&found_there, "there", &[]);
-    let told = topology("verify", &queues).await;
-    assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
-    assert!(told.stdout.contains("bindings: cannot verify"), "{}", told.stdout);
+    expect_all(&verified, "there", &[]);
+    let output = topology("verify", &queues).await;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    assert!(output.stdout.contains("bindings: cannot verify"), "{}", output.stdout);
 }
 
 #[tokio::test]
-async fn what_was_deleted_is_named_and_made_again_and_the_rest_is_kept() {
+async fn topology_apply_restores_deleted_objects_only() {
     let queues = Queues::new("topology-deleted").await;
     assert_eq!(topology("apply", &queues).await.code, Some(0));
     queues.client().publish(&queues.name("dead"), "rejected", b"kept", BasicProperties::default()).await;
@@ -100,34 +106,34 @@ async fn what_was_deleted_is_named_and_made_again_and_the_rest_is_kept() {
     channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.expect("deleted");
     channel.exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default()).await.expect("deleted");
 
-    let told = topology("verify", &queues).await;
-    assert_eq!(told.code, Some(1), "{}", told.stdout);
+    let output = topology("verify", &queues).await;
+    assert_eq!(output.code, Some(1), "{}", output.stdout);
     let problem = format!("missing: exchange {exchange}, queue {queue}; run `edna-courier topology apply`");
-    assert!(told.stderr.contains(&problem), "{}", told.stderr);
-    assert!(!queues.client().exists(&queue).await, "to verify changes nothing");
+    assert!(output.stderr.contains(&problem), "{}", output.stderr);
+    assert!(!queues.client().exists(&queue).await, "verify declares nothing");
 
-    let (code, made) = found("apply", &queues).await;
+    let (code, applied) = found("apply", &queues).await;
     assert_eq!(code, Some(0));
-    let made_again = ["queue retry.2m", "exchange events"];
-    expect_all(&made, "there", &made_again);
-    assert!(made_again.iter().all(|object| state(&made, object) == "created"), "{made:?}");
+    let restored = ["queue retry.2m", "exchange events"];
+    expect_all(&applied, "there", &restored);
+    assert!(restored.iter().all(|object| state(&applied, object) == "created"), "{applied:?}");
     let event = b"by the new binding";
     queues.client().publish(&exchange, "send.succeeded.X", event, BasicProperties::default()).await;
-    assert_eq!(queues.client().read_one(&queues.name("events"), SOON).await.body, event);
+    assert_eq!(queues.client().read_one(&queues.name("events"), TIMEOUT).await.body, event);
     assert_eq!(queues.dead_letters(1).await[0].body, b"kept");
 }
 
 #[tokio::test]
-async fn other_arguments_are_told_and_left_as_policies_may_set_them() {
+async fn topology_other_arguments_are_reported_and_kept() {
     let queues = Queues::new("topology-bare").await;
     let commands = queues.declare("commands", ExchangeKind::Direct, "send").await;
     queues.client().publish(&commands, "send", b"kept", BasicProperties::default()).await;
     for (verb, others) in [("apply", "created"), ("verify", "there"), ("apply", "there")] {
         let (code, found) = found(verb, &queues).await;
         assert_eq!(code, Some(0), "{verb}");
-        let bare = ["queue commands", "exchange commands"];
-        expect_all(&found, others, &bare);
-        for object in bare {
+        let differing = ["queue commands", "exchange commands"];
+        expect_all(&found, others, &differing);
+        for object in differing {
             assert_eq!(state(&found, object), "differs");
             assert!(
                 detail(&found, object).contains("declared with other arguments; policies may set them"),
@@ -136,11 +142,11 @@ async fn other_arguments_are_told_and_left_as_policies_may_set_them() {
         }
         assert!(detail(&found, "exchange commands").contains("alternate-exchange"), "{found:?}");
     }
-    assert_eq!(queues.client().read_one(&commands, SOON).await.body, b"kept");
+    assert_eq!(queues.client().read_one(&commands, TIMEOUT).await.body, b"kept");
 }
 
 #[tokio::test]
-async fn another_type_is_a_failure_and_left_as_it_is() {
+async fn topology_wrong_type_fails_and_is_kept() {
     let queues = Queues::new("topology-types").await;
     let events = queues.declare("events", ExchangeKind::Fanout, "").await;
     let (_connection, channel) = channel(&queues).await;
@@ -157,43 +163,43 @@ async fn another_type_is_a_failure_and_left_as_it_is() {
         }
         assert_eq!(state(&found, "queue events"), "differs");
     }
-    let told = topology("verify", &queues).await;
+    let output = topology("verify", &queues).await;
     assert!(
-        told.stderr.contains(&format!("wrong type: exchange {events}, queue {dead}; stop its users")),
+        output.stderr.contains(&format!("wrong type: exchange {events}, queue {dead}; stop its users")),
         "{}",
-        told.stderr
+        output.stderr
     );
-    assert_eq!(queues.client().read_one(&dead, SOON).await.body, b"kept");
+    assert_eq!(queues.client().read_one(&dead, TIMEOUT).await.body, b"kept");
 }
 
 #[tokio::test]
-async fn what_fits_no_queue_lands_in_unroutable() {
+async fn unroutable_message_lands_in_unroutable_queue() {
     let queues = Queues::new("topology-unroutable").await;
     assert_eq!(topology("apply", &queues).await.code, Some(0));
     for exchange in ["commands", "dead"] {
         queues.client().publish(&queues.name(exchange), "typo", exchange.as_bytes(), BasicProperties::default()).await;
-        let caught = queues.client().read_one(&queues.name("unroutable"), SOON).await;
-        assert_eq!((caught.body.as_slice(), caught.key.as_str()), (exchange.as_bytes(), "typo"));
+        let routed = queues.client().read_one(&queues.name("unroutable"), TIMEOUT).await;
+        assert_eq!((routed.body.as_slice(), routed.key.as_str()), (exchange.as_bytes(), "typo"));
     }
     queues.client().expect_empty(&queues.name("commands")).await;
 }
 
 #[tokio::test]
-async fn show_and_export_need_no_broker_and_no_api() {
-    let nowhere =
+async fn topology_show_and_export_need_no_broker() {
+    let settings =
         [("broker.url", "amqp://guest:SECRET@127.0.0.1:1/shop"), ("broker.prefix", "p"), ("delivery.tiers", "7s")];
-    let shown = run(&["topology", "show"], &nowhere).await;
+    let shown = run(&["topology", "show"], &settings).await;
     assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""));
     assert!(shown.stdout.lines().any(|line| line == "p.retry.7s    fanout"), "{}", shown.stdout);
     assert!(shown.stdout.contains("x-message-ttl              7000"), "{}", shown.stdout);
-    let shown = run(&["topology", "show", "--json"], &nowhere).await;
+    let shown = run(&["topology", "show", "--json"], &settings).await;
     let shown: Value = serde_json::from_str(&shown.stdout).expect("JSON");
     assert_eq!(shown["queues"][1]["arguments"]["x-message-ttl"], 7_000);
     assert_eq!(
         shown["exchanges"][1],
         json!({"name": "p.commands", "type": "direct", "arguments": {"alternate-exchange": "p.unroutable"}})
     );
-    let exported = run(&["topology", "export"], &nowhere).await;
+    let exported = run(&["topology", "export"], &settings).await;
     assert_eq!((exported.code, exported.stderr.as_str()), (Some(0), ""));
     assert!(!exported.stdout.contains("SECRET"));
     let exported: Value = serde_json::from_str(&exported.stdout).expect("JSON");
@@ -203,54 +209,54 @@ async fn show_and_export_need_no_broker_and_no_api() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_away_or_silent_is_told_in_time() {
+async fn topology_unreachable_broker_exits_69_in_time() {
     for verb in ["apply", "verify"] {
-        let told = run(&["topology", verb], &[("broker.url", "amqp://guest:SECRET@127.0.0.1:1/%2f")]).await;
-        told.expect_failure(69, &["cannot connect to 127.0.0.1:1", "check broker.url"]);
-        assert!(!told.stderr.contains("SECRET"), "{}", told.stderr);
+        let output = run(&["topology", verb], &[("broker.url", "amqp://guest:SECRET@127.0.0.1:1/%2f")]).await;
+        output.expect_failure(69, &["cannot connect to 127.0.0.1:1", "check broker.url"]);
+        assert!(!output.stderr.contains("SECRET"), "{}", output.stderr);
     }
-    // It takes connections and says nothing; two addresses, so that their deadlines add up.
+    // Accepts connections and never answers; two addresses, so that a timeout per address would be found.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("amqp://{}", silent.local_addr().expect("bound"));
     let began = Instant::now();
-    let told = run(&["topology", "verify"], &[("broker.url", &format!("{url},{url}"))]).await;
-    told.expect_failure(69, &["no answer from the broker within 15 s", "check broker.url"]);
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    let output = run(&["topology", "verify"], &[("broker.url", &format!("{url},{url}"))]).await;
+    output.expect_failure(69, &["no answer from the broker within 15 s", "check broker.url"]);
+    assert!(began.elapsed() < TIMEOUT, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn mistaken_settings_are_told() {
+async fn topology_invalid_settings_exit_78() {
     for verb in ["show", "apply", "verify", "export"] {
-        let told = run(&["topology", verb], &[("broker.prefix", "a b"), ("delivery.tiers", "soon")]).await;
-        told.expect_failure(78, &["broker.prefix", "delivery.tiers"]);
+        let output = run(&["topology", verb], &[("broker.prefix", "a b"), ("delivery.tiers", "soon")]).await;
+        output.expect_failure(78, &["broker.prefix", "delivery.tiers"]);
     }
     run(&["topology", "delete"], &[]).await.expect_failure(64, &["--help"]);
 }
 
-/// Definitions as an operator imports them: from a file on the broker's side.
+/// Imports the definitions from a file on the broker's host, as an operator does.
 async fn import(broker: &Broker, definitions: &str) {
-    let file = std::env::temp_dir().join(unique("edna-courier-test-definitions")).display().to_string();
+    let file = std::env::temp_dir().join(unique_name("edna-courier-test-definitions")).display().to_string();
     let bytes: Vec<_> = definitions.bytes().map(|byte| byte.to_string()).collect();
     let write = format!("ok = file:write_file(\"{file}\", <<{}>>).", bytes.join(","));
     for args in [&["eval", &write][..], &["import_definitions", &file], &["eval", &format!("file:delete(\"{file}\").")]]
     {
-        broker.rabbitmqctl(args).await.unwrap_or_else(|why| panic!("{why}"));
+        broker.rabbitmqctl(args).await.unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
-/// Every queue, and the name of the policy that the broker applies to it.
+/// The queues and the name of the policy that applies to each.
 async fn policies(broker: &Broker) -> BTreeMap<String, Value> {
-    let told = broker.rabbitmqctl(&["--quiet", "list_queues", "name", "policy", "--formatter", "json"]).await;
-    let told = told.unwrap_or_else(|why| panic!("{why}"));
-    let rows: Vec<Value> = serde_json::from_str(&told).unwrap_or_else(|e| panic!("{e}: {told}"));
+    let output = broker.rabbitmqctl(&["--quiet", "list_queues", "name", "policy", "--formatter", "json"]).await;
+    let output = output.unwrap_or_else(|error| panic!("{error}"));
+    let rows: Vec<Value> = serde_json::from_str(&output).unwrap_or_else(|e| panic!("{e}: {output}"));
     rows.iter().map(|row| (row["name"].as_str().expect("a name").to_owned(), row["policy"].clone())).collect()
 }
 
 #[tokio::test]
-async fn what_is_exported_serves_a_daemon_that_may_change_nothing() {
-    let broker = Broker::fresh().await;
-    let stage = Stage::on(&broker, "export", Options::default()).await;
-    let prefix = stage.queues.prefix();
+async fn exported_definitions_serve_daemon_without_configure() {
+    let broker = Broker::start_private().await;
+    let fixture = Fixture::on(&broker, "export", Options::default()).await;
+    let prefix = fixture.queues.prefix();
     let exported =
         run(&["topology", "export"], &[("broker.url", broker.url()), ("broker.prefix", prefix)]).await.stdout;
     import(&broker, &exported).await;
@@ -259,36 +265,40 @@ async fn what_is_exported_serves_a_daemon_that_may_change_nothing() {
 
     let policies = policies(&broker).await;
     assert_eq!(policies.len(), 9, "{policies:?}");
-    assert!(policies.iter().all(|(queue, policy)| queue == policy), "each has its own: {policies:?}");
-    let (code, seen) = findings("verify", broker.url(), prefix).await;
+    assert!(policies.iter().all(|(queue, policy)| queue == policy), "each queue has its own policy: {policies:?}");
+    let (code, found) = findings("verify", broker.url(), prefix).await;
     assert_eq!(code, Some(0));
-    assert_eq!((state(&seen, "queue commands"), state(&seen, "exchange commands")), ("differs", "differs"));
-    assert_eq!(state(&seen, "exchange retry.5s"), "there");
-    let (code, seen) = findings("verify", &courier, prefix).await;
+    assert_eq!((state(&found, "queue commands"), state(&found, "exchange commands")), ("differs", "differs"));
+    assert_eq!(state(&found, "exchange retry.5s"), "there");
+    let (code, found) = findings("verify", &courier, prefix).await;
     assert_eq!(code, Some(0));
-    expect_all(&seen, "there", &[]);
-    assert!(detail(&seen, "queue commands").contains("the user may not declare it"), "{seen:?}");
-    let (code, made) = findings("apply", &courier, "other").await;
+    expect_all(&found, "there", &[]);
+    assert!(detail(&found, "queue commands").contains("the user may not declare it"), "{found:?}");
+    let (code, applied) = findings("apply", &courier, "other").await;
     assert_eq!(code, Some(1));
-    expect_all(&made, "refused", &[]);
-    assert!(!stage.queues.client().exists("other.commands").await);
+    expect_all(&applied, "refused", &[]);
+    assert!(!fixture.queues.client().exists("other.commands").await);
 
-    let daemon = start_ready(&stage.setup().set("broker.url", &courier).set("broker.declare", "false")).await;
+    let daemon = start_ready(&fixture.builder().set("broker.url", &courier).set("broker.declare", "false")).await;
     let texts = ["hello", "[[status=400]]", "[[status=503,times=3]]"];
     for (index, text) in (0..).zip(texts) {
-        stage.queues.send(&command(index, text)).await;
+        fixture.queues.send(&command(index, text)).await;
     }
-    let events = stage.queues.events(3).await;
+    let events = fixture.queues.events(3).await;
     let outcomes: BTreeMap<_, _> = events.iter().map(|event| (id(event), event["outcome"].as_str())).collect();
-    let wanted = [("c-0", "succeeded"), ("c-1", "failed"), ("c-2", "succeeded")];
-    assert_eq!(outcomes, wanted.map(|(id, outcome)| (id, Some(outcome))).into());
-    assert_eq!(stage.queues.dead_letters(1).await[0].key, "rejected");
+    let expected = [("c-0", "succeeded"), ("c-1", "failed"), ("c-2", "succeeded")];
+    assert_eq!(outcomes, expected.map(|(id, outcome)| (id, Some(outcome))).into());
+    assert_eq!(fixture.queues.dead_letters(1).await[0].key, "rejected");
     assert_eq!(daemon.metric("courier_retries_total", &[("tier", "5s")]).await, 1.0);
-    stage.queues.client().publish(&stage.queues.name("commands"), "typo", b"lost?", BasicProperties::default()).await;
-    assert_eq!(stage.queues.client().read_one(&stage.queues.name("unroutable"), SOON).await.body, b"lost?");
-    stage.end(&daemon).await;
+    fixture
+        .queues
+        .client()
+        .publish(&fixture.queues.name("commands"), "typo", b"unroutable", BasicProperties::default())
+        .await;
+    assert_eq!(fixture.queues.client().read_one(&fixture.queues.name("unroutable"), TIMEOUT).await.body, b"unroutable");
+    fixture.drain(&daemon).await;
 
-    stage.queues.client().delete_queue(&stage.queues.name("dead")).await;
-    let (code, seen) = findings("verify", &courier, prefix).await;
-    assert_eq!((code, state(&seen, "queue dead")), (Some(1), "missing"));
+    fixture.queues.client().delete_queue(&fixture.queues.name("dead")).await;
+    let (code, found) = findings("verify", &courier, prefix).await;
+    assert_eq!((code, state(&found, "queue dead")), (Some(1), "missing"));
 }

@@ -1,4 +1,4 @@
-//! A producer that gives none of its commands up, and how each of them has to end.
+//! A producer that retries every publish until it is confirmed, and the expected outcomes.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
-    setting::MAX_ATTEMPTS,
-    support::{account::Ending, queues::Queues},
+    config::MAX_ATTEMPTS,
+    support::{collector::ExpectedOutcome, queues::Queues},
 };
 
-/// A hundred commands a second.
-const PACE: Duration = Duration::from_millis(10);
+/// 100 commands per second.
+const INTERVAL: Duration = Duration::from_millis(10);
 
-/// The kinds of commands, most of them plain: of every hundred, one for each line here.
+/// Of every 100 commands, one of each of these kinds; the others succeed at the first attempt.
 const KINDS: &[Kind] = &[
     Kind::Rejected("[[status=400]]"),
     Kind::Rejected("[[status=422]]"),
@@ -33,7 +33,7 @@ const KINDS: &[Kind] = &[
     Kind::Delivered("[[wrongBody]]"),
 ];
 
-/// What a command is like. No fault may change how it ends.
+/// A kind of command; its outcome does not depend on the injected faults.
 #[derive(Clone, Copy)]
 enum Kind {
     Delivered(&'static str),
@@ -57,31 +57,31 @@ impl Kind {
         }
     }
 
-    fn ending(self) -> Ending {
+    fn expected(self) -> ExpectedOutcome {
         match self {
-            Self::Delivered(_) => Ending::success(1..=MAX_ATTEMPTS),
-            Self::Rejected(_) => Ending::death("failed", "rejected", 1..=MAX_ATTEMPTS),
-            Self::Parked(_) => Ending::death("uncertain", "uncertain", 1..=MAX_ATTEMPTS),
-            Self::Malformed => Ending::death("failed", "malformed", 0..=0),
-            Self::Expired => Ending::death("expired", "expired", 0..=0),
+            Self::Delivered(_) => ExpectedOutcome::succeeded(1..=MAX_ATTEMPTS),
+            Self::Rejected(_) => ExpectedOutcome::dead_letter("failed", "rejected", 1..=MAX_ATTEMPTS),
+            Self::Parked(_) => ExpectedOutcome::dead_letter("uncertain", "uncertain", 1..=MAX_ATTEMPTS),
+            Self::Malformed => ExpectedOutcome::dead_letter("failed", "malformed", 0..=0),
+            Self::Expired => ExpectedOutcome::dead_letter("expired", "expired", 0..=0),
         }
     }
 }
 
-/// The commands that were sent.
-pub(crate) struct Load {
+/// The published commands.
+pub(crate) struct CommandLoad {
     sent: usize,
 }
 
-impl Load {
-    /// Sends commands until then.
+impl CommandLoad {
+    /// Publishes commands until this time.
     pub(crate) async fn run(queues: &Queues, until: Instant) -> Self {
         let mut producer =
             Producer { url: queues.broker().url().to_owned(), exchange: queues.name("commands"), channel: None };
-        let (mut sent, mut paces) = (0, interval(PACE));
-        paces.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut sent, mut ticks) = (0, interval(INTERVAL));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while Instant::now() < until {
-            paces.tick().await;
+            ticks.tick().await;
             producer.send(&command(sent)).await;
             sent += 1;
         }
@@ -92,27 +92,26 @@ impl Load {
         self.sent
     }
 
-    /// How each has to end.
-    pub(crate) fn wanted(&self) -> impl Iterator<Item = (String, Ending)> {
-        (0..self.sent).map(|index| (name(index), Kind::of(index).ending()))
+    /// The command ids with their expected outcomes.
+    pub(crate) fn expected(&self) -> impl Iterator<Item = (String, ExpectedOutcome)> {
+        (0..self.sent).map(|index| (command_id(index), Kind::of(index).expected()))
     }
 }
 
-fn name(index: usize) -> String {
+fn command_id(index: usize) -> String {
     format!("c-{index}")
 }
 
 fn command(index: usize) -> Value {
-    let mut command =
-        json!({ "commandId": name(index), "channelType": "WHATSAPP", "deviceAddress": format!("7900{index:07}") });
-    let (Value::Object(command_fields), Value::Object(more)) = (&mut command, Kind::of(index).fields()) else {
+    let mut command = json!({ "commandId": command_id(index), "channelType": "WHATSAPP", "deviceAddress": format!("7900{index:07}") });
+    let (Value::Object(command_fields), Value::Object(extra)) = (&mut command, Kind::of(index).fields()) else {
         unreachable!("both are objects")
     };
-    command_fields.extend(more);
+    command_fields.extend(extra);
     command
 }
 
-/// Straight to the broker, past the faults of the network, but not past its own: what is not confirmed is sent again.
+/// Publishes directly to the broker, not through the proxy. Unconfirmed publishes are repeated, as the broker restarts.
 struct Producer {
     url: String,
     exchange: String,
@@ -121,9 +120,9 @@ struct Producer {
 
 impl Producer {
     async fn send(&mut self, command: &Value) {
-        let (body, mut tries) = (command.to_string(), interval(10 * PACE));
+        let (body, mut ticks) = (command.to_string(), interval(10 * INTERVAL));
         loop {
-            tries.tick().await;
+            ticks.tick().await;
             match self.try_send(body.as_bytes()).await {
                 Ok(Confirmation::Ack(None)) => return,
                 Ok(_) => {}
@@ -139,7 +138,7 @@ impl Producer {
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
             self.channel = Some((connection, channel));
         }
-        let (_, channel) = self.channel.as_ref().expect("just made");
+        let (_, channel) = self.channel.as_ref().expect("connected above");
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let properties = BasicProperties::default().with_delivery_mode(2);
         channel.basic_publish(self.exchange.as_str().into(), "send".into(), options, body, properties).await?.await

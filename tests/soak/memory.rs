@@ -1,4 +1,4 @@
-//! What the daemon's memory does over a run.
+//! The daemon's memory over a run.
 
 use std::time::Duration;
 
@@ -6,27 +6,26 @@ use tokio::time::{Instant, interval};
 
 use crate::support::daemon::Daemon;
 
-const EVERY: Duration = Duration::from_secs(1);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The buffers of one connection that the allocator did not find a place for; less than a leak of a few hundred bytes
-/// a command comes to in ten minutes.
+/// Allowed growth: about the buffers of one connection. A leak of a few hundred bytes per command exceeds it in ten minutes.
 const MARGIN_BYTES: u64 = 12 << 20;
 
-/// Resident bytes, second by second.
-pub(crate) struct Memory(Vec<u64>);
+/// Resident memory in bytes, one sample per second.
+pub(crate) struct MemorySamples(Vec<u64>);
 
-impl Memory {
-    pub(crate) async fn watch(daemon: &Daemon, until: Instant) -> Self {
-        let (mut seen, mut seconds) = (Vec::new(), interval(EVERY));
+impl MemorySamples {
+    pub(crate) async fn collect(daemon: &Daemon, until: Instant) -> Self {
+        let (mut samples, mut ticks) = (Vec::new(), interval(SAMPLE_INTERVAL));
         while Instant::now() < until {
-            seconds.tick().await;
-            seen.push(daemon.rss_bytes());
+            ticks.tick().await;
+            samples.push(daemon.rss_bytes());
         }
-        Self(seen)
+        Self(samples)
     }
 
-    /// Insists that the last third needed no more than the first, of the run without its first quarter: until then each
-    /// first reconnect still adds the buffers of a connection.
+    /// Asserts that the median of the last third is no larger than that of the first third, plus the margin. The first quarter
+    /// of the run is left out: there, each first reconnect still adds the buffers of a connection.
     pub(crate) fn expect_flat(&self) {
         let steady = &self.0[self.0.len() / 4..];
         let third = steady.len() / 3;
@@ -36,8 +35,8 @@ impl Memory {
     }
 }
 
-fn median(seen: &[u64]) -> u64 {
-    let mut seen = seen.to_vec();
-    seen.sort_unstable();
-    seen.get(seen.len() / 2).copied().unwrap_or_default()
+fn median(samples: &[u64]) -> u64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }

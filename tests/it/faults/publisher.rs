@@ -1,5 +1,5 @@
-//! Our publisher against two traps of the client library, which names a message's fate to another's sender when several
-//! threads publish on one channel, and hangs a returned message on whichever confirm comes next.
+//! The publisher works around two defects of lapin: concurrent publishes on one channel can get each other's confirm, and
+//! a returned message is attached to the next confirm.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -19,87 +19,92 @@ use futures_util::future::join_all;
 use lapin::{BasicProperties, tcp::OwnedTLSConfig, types::AMQPValue};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{SOON, client::Published, eventually::eventually, proxy::Proxy, queues::Queues};
+use crate::support::{TIMEOUT, client::PublishResult, eventually::eventually, proxy::Proxy, queues::Queues};
 
 const BATCH: usize = 600;
 
 #[derive(Clone)]
-struct Fair;
+struct FixedRandom;
 
-impl Random for Fair {
+impl Random for FixedRandom {
     fn random_unit(&self) -> f64 {
         0.5
     }
 }
 
-/// A queue that takes everything, one that is full, and several that are not there.
-struct Fates {
+/// A queue that stores messages, a full queue, and names of missing queues.
+struct Destinations {
     queues: Queues,
-    taking: String,
+    open: String,
     full: String,
 }
 
-impl Fates {
+impl Destinations {
     async fn new() -> Self {
-        let queues = Queues::new("fates").await;
-        let (taking, full) = (queues.name("taking"), queues.name("full"));
-        queues.client().declare(&taking, lapin::ExchangeKind::Fanout, "").await;
+        let queues = Queues::new("destinations").await;
+        let (open, full) = (queues.name("open"), queues.name("full"));
+        queues.client().declare(&open, lapin::ExchangeKind::Fanout, "").await;
         queues.client().declare_exchange(&full, lapin::ExchangeKind::Fanout).await;
         let limit =
             [("x-overflow", AMQPValue::LongString("reject-publish".into())), ("x-max-length", AMQPValue::LongInt(1))];
         queues.client().declare_queue(&full, "", limit).await;
         let fill = async || queues.client().try_publish(&full, "", b"filler", BasicProperties::default()).await;
-        eventually!(SOON, fill().await, |published| *published == Published::Refused, "a full queue");
-        Self { queues, taking, full }
+        eventually!(TIMEOUT, fill().await, |published| *published == PublishResult::Nacked, "a full queue");
+        Self { queues, open, full }
     }
 
-    /// The queue of the message of this number, and what has to be told of it.
+    /// The queue of the message with this number, and the expected result.
     fn of(&self, number: usize) -> (String, Result<(), PublishError>) {
         match number % 7 {
             0 | 3 => (self.full.clone(), Err(PublishError::Refused)),
-            1 | 4 | 6 => (self.taking.clone(), Ok(())),
-            n => (format!("{}-nobody-{n}-{}", self.taking, number % 5), Err(PublishError::Returned)),
+            1 | 4 | 6 => (self.open.clone(), Ok(())),
+            n => (format!("{}-missing-{n}-{}", self.open, number % 5), Err(PublishError::Returned)),
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn each_message_of_a_batch_is_told_its_own_fate() {
-    let fates = Arc::new(Fates::new().await);
+async fn publish_batch_returns_each_message_its_own_result() {
+    let destinations = Arc::new(Destinations::new().await);
     let (gate, stop) = (Gate::default(), CancellationToken::new());
     let telemetry = Telemetry::new(TelemetryLimits { max_in_flight: 1, prefetch: 1 }, &Tiers::default());
-    let proxy = Proxy::amqp(fates.queues.broker().host_and_port()).await;
-    // Every return is there before the first confirm: nothing tells any more which belongs to which.
+    let proxy = Proxy::amqp(destinations.queues.broker().host_and_port()).await;
+    // All returns arrive before the first confirm, so that their order carries no information.
     proxy.withhold_confirms();
-    let url = fates.queues.broker().url_at(proxy.address()).parse().expect("a URL");
+    let url = destinations.queues.broker().url_at(proxy.address()).parse().expect("a URL");
     let broker = Arc::new(amqp::BrokerAddresses::new(vec![url], OwnedTLSConfig::default()));
-    let names = TopologyNames::new(fates.queues.prefix());
-    let (publisher, serving) = Publisher::new(broker, names, gate, telemetry.expect("metrics"), Fair, stop.clone());
+    let names = TopologyNames::new(destinations.queues.prefix());
+    let (publisher, serving) =
+        Publisher::new(broker, names, gate, telemetry.expect("metrics"), FixedRandom, stop.clone());
     let serving = tokio::spawn(serving);
 
-    // From many threads at once, as the pipeline's tasks do.
+    // Concurrent, on several threads, as in the pipeline.
     let publishing = (0..BATCH).map(|number| {
-        let (publisher, fates) = (publisher.clone(), Arc::clone(&fates));
+        let (publisher, destinations) = (publisher.clone(), Arc::clone(&destinations));
         tokio::spawn(async move {
-            let (queue, wanted) = fates.of(number);
+            let (queue, expected) = destinations.of(number);
             let (target, body) = (Target::Reply(queue), Bytes::from(number.to_string()));
-            let told = publisher.publish(Arc::new(Message { target, properties: Properties::default(), body })).await;
-            (told != wanted).then_some((number, wanted, told))
+            let result = publisher.publish(Arc::new(Message { target, properties: Properties::default(), body })).await;
+            (result != expected).then_some((number, expected, result))
         })
     });
     let publishing: Vec<_> = publishing.collect();
-    let taken: BTreeSet<_> = (0..BATCH).filter(|number| fates.of(*number).1.is_ok()).collect();
-    let (client, many) = (fates.queues.client(), u16::try_from(taken.len()).expect("few"));
-    eventually!(SOON, client.depth(&fates.taking).await == u32::from(many), "the whole batch at the broker");
+    let confirmed: BTreeSet<_> = (0..BATCH).filter(|number| destinations.of(*number).1.is_ok()).collect();
+    let (client, count) = (destinations.queues.client(), u16::try_from(confirmed.len()).expect("fewer than 65,536"));
+    eventually!(
+        TIMEOUT,
+        client.depth(&destinations.open).await == u32::from(count),
+        "all confirmed messages are stored"
+    );
     proxy.resume().await;
     let wrong: Vec<_> = join_all(publishing).await.into_iter().filter_map(|done| done.expect("no panic")).collect();
-    assert!(wrong.is_empty(), "{} of {BATCH} were told another's fate: {wrong:?}", wrong.len());
+    assert!(wrong.is_empty(), "{} of {BATCH} publishes returned a wrong result: {wrong:?}", wrong.len());
 
-    let stored = client.read(&fates.taking, many, SOON).await;
+    let stored = client.read(&destinations.open, count, TIMEOUT).await;
     let stored: BTreeSet<_> =
         stored.iter().map(|m| String::from_utf8_lossy(&m.body).parse().expect("a number")).collect();
-    assert_eq!(stored, taken, "what was confirmed is stored, once");
-    client.expect_empty(&fates.taking).await;
+    assert_eq!(stored, confirmed, "stored messages are the confirmed ones");
+    client.expect_empty(&destinations.open).await;
     stop.cancel();
-    assert!(serving.await.expect("no panic"), "flushed");
+    assert!(serving.await.expect("no panic"), "the publisher has flushed");
 }

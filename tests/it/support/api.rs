@@ -1,4 +1,4 @@
-//! An API that keeps whole requests, as they came over the wire, and answers as told.
+//! An HTTP API that records whole requests and returns scripted responses.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,10 +9,11 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-/// The documented answer.
-pub(crate) const GOOD: &str = r#"{ "id": 1, "threadId": 2, "clientId": 1, "clientExternalId": null, "agentId": 3 }"#;
+/// The response body of the API's documentation.
+pub(crate) const SUCCESS_BODY: &str =
+    r#"{ "id": 1, "threadId": 2, "clientId": 1, "clientExternalId": null, "agentId": 3 }"#;
 
-/// A request as it arrived.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -24,7 +25,7 @@ pub(crate) struct Request {
 impl Request {
     /// The body as JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).expect("the daemon posts JSON")
+        serde_json::from_slice(&self.body).expect("the request body is JSON")
     }
 
     /// All values of a header.
@@ -33,53 +34,53 @@ impl Request {
     }
 }
 
-type Answer = (u16, String);
+/// Status code and body.
+type Response = (u16, String);
 
-/// What requests share.
-struct Desk {
-    /// By the request's number, from 1.
-    answer: Box<dyn Fn(usize) -> Answer + Send + Sync>,
+struct ApiState {
+    /// Takes the request's number, from 1.
+    respond: Box<dyn Fn(usize) -> Response + Send + Sync>,
     requests: Mutex<Vec<Request>>,
 }
 
-/// The API; it stops with the test's runtime.
-pub(crate) struct Api {
+/// The API server. It stops with the test's runtime.
+pub(crate) struct RecordingApi {
     url: String,
-    desk: Arc<Desk>,
+    state: Arc<ApiState>,
 }
 
-impl Api {
-    /// Answers the nth request, from 1, with this status and body.
-    pub(crate) async fn answering(answer: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
-        let desk = Arc::new(Desk { answer: Box::new(answer), requests: Mutex::default() });
-        let (listener, served) = (TcpListener::bind("127.0.0.1:0").await.expect("a free port"), Arc::clone(&desk));
+impl RecordingApi {
+    /// Responds to the nth request, from 1, with `respond(n)`.
+    pub(crate) async fn start(respond: impl Fn(usize) -> Response + Send + Sync + 'static) -> Self {
+        let state = Arc::new(ApiState { respond: Box::new(respond), requests: Mutex::default() });
+        let (listener, shared) = (TcpListener::bind("127.0.0.1:0").await.expect("a free port"), Arc::clone(&state));
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let serve = async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
-            served.serve(Request { method, path: uri.path().to_owned(), headers, body }).await
+            shared.serve(Request { method, path: uri.path().to_owned(), headers, body }).await
         };
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(serve)).await });
-        Self { url, desk }
+        Self { url, state }
     }
 
-    /// For `api.base_url`.
+    /// The value for `api.base_url`.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// All requests so far, in the order of their arrival.
+    /// All requests so far, in order of arrival.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.desk.requests.lock().expect("not poisoned").clone()
+        self.state.requests.lock().expect("not poisoned").clone()
     }
 }
 
-impl Desk {
+impl ApiState {
     async fn serve(&self, request: Request) -> (StatusCode, String) {
         let number = {
             let mut requests = self.requests.lock().expect("not poisoned");
             requests.push(request);
             requests.len()
         };
-        let (status, body) = (self.answer)(number);
-        (StatusCode::from_u16(status).expect("a status"), body)
+        let (status, body) = (self.respond)(number);
+        (StatusCode::from_u16(status).expect("a valid status code"), body)
     }
 }

@@ -1,11 +1,12 @@
-//! One real broker for the test process, from one place.
+//! The RabbitMQ broker that the tests of one process share.
 //!
-//! `EDNA_COURIER_TEST_AMQP_URL` names a running one; else a container is started; else a private `rabbitmq-server`.
-//! `EDNA_COURIER_TEST_BROKER` = `url`, `container` or `process` forces one of the three. No broker is a loud failure.
+//! `EDNA_COURIER_TEST_AMQP_URL` names a running broker; without it, a container is started, or else a private
+//! `rabbitmq-server` process. `EDNA_COURIER_TEST_BROKER` = `url`, `container` or `process` forces one of the three.
+//! Without any broker, tests fail.
 
 mod container;
-mod guardian;
 mod node;
+mod reaper;
 
 use std::{env, net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
@@ -13,61 +14,64 @@ use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use self::{container::Container, node::Node};
-use super::{SOON, eventually::poll};
+use super::{TIMEOUT, eventually::poll};
 
 const URL: &str = "EDNA_COURIER_TEST_AMQP_URL";
 const CHOICE: &str = "EDNA_COURIER_TEST_BROKER";
-/// Erlang starts slowly on a machine that runs a compiler beside it.
+/// The Erlang VM starts slowly while a compiler uses the CPU.
 const START_LIMIT: Duration = Duration::from_secs(120);
-const REMEDY: &str = "no RabbitMQ for the tests; do one of these:\n\
+const ADVICE: &str = "no RabbitMQ broker for the tests; do one of these:\n\
     - start one and set EDNA_COURIER_TEST_AMQP_URL=amqp://user:password@host:5672/%2f\n\
     - start Docker, with the image rabbitmq:4-management there or pullable\n\
     - install the package rabbitmq-server";
 
-/// A running RabbitMQ. What was started for it is removed when its last clone is dropped or this process is gone.
+/// A running RabbitMQ broker. A container or process started for it is removed when the last clone is dropped or this
+/// process exits.
 #[derive(Clone, Debug)]
 pub(crate) struct Broker {
     url: String,
-    home: Arc<Home>,
+    backend: Arc<Backend>,
 }
 
-/// Where the broker runs.
+/// What runs the broker.
 #[derive(Debug)]
-enum Home {
-    Elsewhere,
+enum Backend {
+    /// Not started here.
+    External,
     Container(Container),
     Process(Node),
 }
 
 impl Broker {
-    /// The broker that the tests of this process share; started by the first that asks.
+    /// The broker that the tests of this process share, started by the first call.
     pub(crate) async fn shared() -> &'static Self {
         static SHARED: OnceCell<Result<Broker, String>> = OnceCell::const_new();
-        let broker = SHARED.get_or_init(|| async { Self::choose().await.map_err(|why| format!("{REMEDY}\n{why}")) });
-        broker.await.as_ref().unwrap_or_else(|why| panic!("{why}"))
+        let broker =
+            SHARED.get_or_init(|| async { Self::choose().await.map_err(|error| format!("{ADVICE}\n{error}")) });
+        broker.await.as_ref().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// A broker of one's own; takes some ten seconds to start.
-    pub(crate) async fn fresh() -> Self {
-        Self::own().await.unwrap_or_else(|why| panic!("{REMEDY}\n{why}"))
+    /// Starts a private broker; takes about ten seconds.
+    pub(crate) async fn start_private() -> Self {
+        Self::start_any().await.unwrap_or_else(|error| panic!("{ADVICE}\n{error}"))
     }
 
-    /// The broker of this process for tests that stop it or turn its knobs, one after the other. Whoever has it leaves it
-    /// as it was.
-    pub(crate) async fn to_oneself() -> MutexGuard<'static, Self> {
-        static TROUBLED: OnceCell<Mutex<Broker>> = OnceCell::const_new();
-        TROUBLED.get_or_init(|| async { Mutex::new(Self::fresh().await) }).await.lock().await
+    /// Locks a private broker for a test that stops or reconfigures it. The test must restore its state before the guard
+    /// drops, as the next test of this process gets the same broker.
+    pub(crate) async fn exclusive() -> MutexGuard<'static, Self> {
+        static PRIVATE: OnceCell<Mutex<Broker>> = OnceCell::const_new();
+        PRIVATE.get_or_init(|| async { Mutex::new(Self::start_private().await) }).await.lock().await
     }
 
     async fn choose() -> Result<Self, String> {
         match (env::var(CHOICE).as_deref(), env::var(URL)) {
-            (Ok("url") | Err(_), Ok(url)) => Self::elsewhere(url, SOON).await,
+            (Ok("url") | Err(_), Ok(url)) => Self::external(url, TIMEOUT).await,
             (Ok("url"), Err(_)) => Err(format!("{CHOICE}=url needs {URL}")),
-            _ => Self::own().await,
+            _ => Self::start_any().await,
         }
     }
 
-    async fn own() -> Result<Self, String> {
+    async fn start_any() -> Result<Self, String> {
         match env::var(CHOICE).as_deref() {
             Ok("container") => Self::container().await,
             Ok("process") => Self::process().await,
@@ -79,37 +83,39 @@ impl Broker {
         }
     }
 
-    /// The running broker of this URL; nobody here has control over it.
-    pub(crate) async fn elsewhere(url: String, deadline: Duration) -> Result<Self, String> {
-        answers(&url, deadline).await?;
-        Ok(Self { url, home: Arc::new(Home::Elsewhere) })
+    /// A running broker at this URL, without control over its node.
+    pub(crate) async fn external(url: String, deadline: Duration) -> Result<Self, String> {
+        wait_for_amqp(&url, deadline).await?;
+        Ok(Self { url, backend: Arc::new(Backend::External) })
     }
 
     async fn container() -> Result<Self, String> {
-        let (container, port) = blocking(Container::start).await.map_err(|why| format!("container: {why}"))?;
-        Self::on_loopback(port, Home::Container(container)).await
+        let (container, port) = blocking(Container::start).await.map_err(|error| format!("container: {error}"))?;
+        Self::on_loopback(port, Backend::Container(container)).await
     }
 
     async fn process() -> Result<Self, String> {
-        let node = blocking(Node::start).await.map_err(|why| format!("process: {why}"))?;
-        Self::on_loopback(node.port(), Home::Process(node)).await.map_err(|why| format!("process: {why}"))
+        let node = blocking(Node::start).await.map_err(|error| format!("process: {error}"))?;
+        Self::on_loopback(node.port(), Backend::Process(node)).await.map_err(|error| format!("process: {error}"))
     }
 
-    async fn on_loopback(port: u16, home: Home) -> Result<Self, String> {
-        let broker = Self { url: format!("amqp://guest:guest@127.0.0.1:{port}/%2f"), home: Arc::new(home) };
-        match (answers(&broker.url, START_LIMIT).await, &*broker.home) {
+    async fn on_loopback(port: u16, backend: Backend) -> Result<Self, String> {
+        let broker = Self { url: format!("amqp://guest:guest@127.0.0.1:{port}/%2f"), backend: Arc::new(backend) };
+        match (wait_for_amqp(&broker.url, START_LIMIT).await, &*broker.backend) {
             (Ok(()), _) => Ok(broker),
-            (Err(why), Home::Process(node)) => Err(format!("{why}; the node's log ends with\n{}", node.log_end())),
-            (Err(why), _) => Err(why),
+            (Err(error), Backend::Process(node)) => {
+                Err(format!("{error}; the node's log ends with\n{}", node.log_end()))
+            }
+            (Err(error), _) => Err(error),
         }
     }
 
-    /// Its address with credentials and virtual host.
+    /// The AMQP URL, with credentials and virtual host.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// The same through another door: a proxy.
+    /// The AMQP URL with the address of a proxy.
     pub(crate) fn url_at(&self, address: SocketAddr) -> String {
         let mut uri = self.uri();
         uri.authority.host = address.ip().to_string();
@@ -117,68 +123,68 @@ impl Broker {
         uri.to_string()
     }
 
-    /// `host:port`, for a proxy to connect to.
+    /// `host:port`, the upstream of a proxy.
     pub(crate) fn host_and_port(&self) -> String {
         let authority = self.uri().authority;
         format!("{}:{}", authority.host, authority.port)
     }
 
     fn uri(&self) -> AMQPUri {
-        self.url.parse().expect("connected with it before")
+        self.url.parse().expect("a URL that was connected to")
     }
 
-    /// Runs `rabbitmqctl` on the broker's node and returns what it printed.
+    /// Runs `rabbitmqctl` on the broker's node and returns its standard output.
     ///
     /// # Errors
-    /// What it complained about; always for a broker that was given by its URL.
+    /// The error output of `rabbitmqctl`; always an error for an external broker.
     pub(crate) async fn rabbitmqctl(&self, args: &[&str]) -> Result<String, String> {
-        let mut command = match &*self.home {
-            Home::Elsewhere => {
-                return Err("no control over a broker that was given by its URL: use a fresh one".to_owned());
+        let mut command = match &*self.backend {
+            Backend::External => {
+                return Err("rabbitmqctl cannot reach an external broker: use a private one".to_owned());
             }
-            Home::Container(container) => container.rabbitmqctl(),
-            Home::Process(node) => node.rabbitmqctl(),
+            Backend::Container(container) => container.rabbitmqctl(),
+            Backend::Process(node) => node.rabbitmqctl(),
         };
         command.args(args);
-        blocking(move || output(&mut command)).await
+        blocking(move || run_command(&mut command)).await
     }
 
-    /// Stops the broker inside its node: connections are closed, new ones are refused, what is durable stays.
+    /// Stops the RabbitMQ application: connections are closed, new ones refused, durable data is kept.
     pub(crate) async fn stop(&self) {
-        self.rabbitmqctl(&["stop_app"]).await.unwrap_or_else(|why| panic!("{why}"));
+        self.rabbitmqctl(&["stop_app"]).await.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Starts it again, at the same address, and waits until it answers.
+    /// Starts the application again, on the same address, and waits until it accepts connections.
     pub(crate) async fn start(&self) {
-        self.rabbitmqctl(&["start_app"]).await.unwrap_or_else(|why| panic!("{why}"));
-        answers(&self.url, START_LIMIT).await.unwrap_or_else(|why| panic!("{why}"));
+        self.rabbitmqctl(&["start_app"]).await.unwrap_or_else(|error| panic!("{error}"));
+        wait_for_amqp(&self.url, START_LIMIT).await.unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
-/// What the name of a test process's containers and of its nodes' directories starts with.
-pub(crate) fn stem(process_id: u32) -> String {
+/// The name prefix of the containers and node directories of a test process.
+pub(crate) fn name_prefix(process_id: u32) -> String {
     format!("edna-courier-test-{process_id}")
 }
 
-/// Waits until the broker takes an AMQP connection.
-async fn answers(url: &str, deadline: Duration) -> Result<(), String> {
+/// Waits until the broker accepts an AMQP connection.
+async fn wait_for_amqp(url: &str, deadline: Duration) -> Result<(), String> {
     let connect = async || {
         let connection = Connection::connect(url, ConnectionProperties::default()).await.map_err(|e| e.to_string())?;
         connection.close(200, "".into()).await.map_err(|e| e.to_string())
     };
     match poll(deadline, connect, Result::is_ok).await {
         Ok(answer) => answer,
-        Err(last) => Err(format!("no AMQP connection within {deadline:?}; the last try: {last}")),
+        Err(last) => Err(format!("no AMQP connection within {deadline:?}; the last attempt: {last}")),
     }
 }
 
-/// Runs something that blocks, away from the test's own thread.
+/// Runs blocking work on a thread of its own.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("the work does not panic")
+    tokio::task::spawn_blocking(work).await.expect("no panic")
 }
 
-/// Runs a command to its end and returns what it printed, or what it complained about.
-pub(crate) fn output(command: &mut Command) -> Result<String, String> {
+/// Runs a command to completion and returns its standard output; on failure, its standard error.
+pub(crate) fn run_command(command: &mut Command) -> Result<String, String> {
     let done = command.output().map_err(|e| format!("{:?}: {e}", command.get_program()))?;
     if done.status.success() {
         Ok(String::from_utf8_lossy(&done.stdout).into_owned())

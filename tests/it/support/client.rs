@@ -1,4 +1,4 @@
-//! A small AMQP client for tests. Every call fails the test by itself and says what the broker said.
+//! A small AMQP client for tests. A failing call panics with the broker's error.
 
 use std::time::Duration;
 
@@ -16,22 +16,22 @@ use tokio::{sync::Mutex, time::timeout};
 
 use super::message::Message;
 
-/// What became of a publish.
+/// The broker's answer to a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Published {
-    /// Confirmed: at least one queue has it.
-    Stored,
-    /// No queue is bound for it.
+pub(crate) enum PublishResult {
+    /// `basic.ack`: stored in at least one queue.
+    Confirmed,
+    /// `basic.return`: no queue is bound for the routing key.
     Returned,
-    /// A queue is full or down.
-    Refused,
+    /// `basic.nack`: a queue is full or unavailable.
+    Nacked,
 }
 
 /// One connection to the broker.
 #[derive(Debug)]
 pub(crate) struct Client {
     connection: Connection,
-    /// One publish at a time: lapin may hang a returned message on the wrong confirm otherwise.
+    /// Locked for each publish: with several in flight, lapin may attach a returned message to the wrong confirm.
     publisher: Mutex<Option<Channel>>,
 }
 
@@ -39,21 +39,27 @@ impl Client {
     /// Connects.
     pub(crate) async fn connect(url: &str) -> Self {
         let connection = Connection::connect(url, ConnectionProperties::default()).await;
-        Self { connection: connection.expect("the broker takes a connection"), publisher: Mutex::new(None) }
+        Self { connection: connection.expect("a connection"), publisher: Mutex::new(None) }
     }
 
     async fn channel(&self) -> Channel {
-        self.connection.create_channel().await.expect("the broker opens a channel")
+        self.connection.create_channel().await.expect("a channel")
     }
 
-    /// Publishes, waits for the confirm and insists that a queue has the message.
+    /// Publishes, awaits the confirm and asserts that a queue has stored the message.
     pub(crate) async fn publish(&self, exchange: &str, key: &str, body: &[u8], properties: BasicProperties) {
         let published = self.try_publish(exchange, key, body, properties).await;
-        assert_eq!(published, Published::Stored, "a message to exchange {exchange}, key {key}");
+        assert_eq!(published, PublishResult::Confirmed, "publish to exchange {exchange}, key {key}");
     }
 
-    /// Publishes, persistent and mandatory, and tells what became of it.
-    pub(crate) async fn try_publish(&self, exchange: &str, key: &str, body: &[u8], p: BasicProperties) -> Published {
+    /// Publishes a persistent, mandatory message and returns the broker's answer.
+    pub(crate) async fn try_publish(
+        &self,
+        exchange: &str,
+        key: &str,
+        body: &[u8],
+        p: BasicProperties,
+    ) -> PublishResult {
         let mut publisher = self.publisher.lock().await;
         let channel = match publisher.take() {
             Some(channel) if channel.status().connected() => channel,
@@ -64,23 +70,23 @@ impl Client {
         let confirmation = confirm.expect("written").await.unwrap_or_else(|e| panic!("exchange {exchange}: {e}"));
         *publisher = Some(channel);
         match confirmation {
-            Confirmation::Ack(None) => Published::Stored,
-            Confirmation::Ack(Some(_)) => Published::Returned,
-            Confirmation::Nack(_) => Published::Refused,
+            Confirmation::Ack(None) => PublishResult::Confirmed,
+            Confirmation::Ack(Some(_)) => PublishResult::Returned,
+            Confirmation::Nack(_) => PublishResult::Nacked,
             Confirmation::NotRequested => unreachable!("the channel is in confirm mode"),
         }
     }
 
-    /// A channel in confirm mode, for tests that look at single confirms.
+    /// Opens a channel in confirm mode, for tests that await confirms themselves.
     pub(crate) async fn confirming_channel(&self) -> Channel {
         let channel = self.channel().await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirm mode");
         channel
     }
 
-    /// How many messages are ready in the queue; those in a consumer's hands do not count.
+    /// The number of ready messages in the queue; unacknowledged ones are not counted.
     pub(crate) async fn depth(&self, queue: &str) -> u32 {
-        // A channel of its own, as asking for a queue that is not there closes the channel.
+        // A new channel, as a passive declare of a missing queue closes the channel.
         let channel = self.channel().await;
         let declared =
             channel.queue_declare(queue.into(), QueueDeclareOptions::durable().passive(), FieldTable::default()).await;
@@ -89,25 +95,25 @@ impl Client {
         depth
     }
 
-    /// Whether there is such a queue.
+    /// Whether the queue exists.
     pub(crate) async fn exists(&self, queue: &str) -> bool {
-        let asked = QueueDeclareOptions::durable().passive();
-        self.channel().await.queue_declare(queue.into(), asked, FieldTable::default()).await.is_ok()
+        let options = QueueDeclareOptions::durable().passive();
+        self.channel().await.queue_declare(queue.into(), options, FieldTable::default()).await.is_ok()
     }
 
-    /// Whether there is such an exchange.
+    /// Whether the exchange exists.
     pub(crate) async fn exchange_exists(&self, exchange: &str) -> bool {
-        let asked = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-        let kind = ExchangeKind::Direct; // Not looked at when it is only asked for.
-        self.channel().await.exchange_declare(exchange.into(), kind, asked, FieldTable::default()).await.is_ok()
+        let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        let kind = ExchangeKind::Direct; // Ignored in a passive declare.
+        self.channel().await.exchange_declare(exchange.into(), kind, options, FieldTable::default()).await.is_ok()
     }
 
-    /// Insists that no message is ready in the queue now.
+    /// Asserts that no message is ready in the queue.
     pub(crate) async fn expect_empty(&self, queue: &str) {
-        assert_eq!(self.depth(queue).await, 0, "messages in queue {queue}, which must be empty");
+        assert_eq!(self.depth(queue).await, 0, "messages in queue {queue}");
     }
 
-    /// Takes the first `n` messages from the queue and acks them; what is behind them stays untouched.
+    /// Consumes and acks the first `n` messages; later ones stay in the queue, not marked as redelivered.
     pub(crate) async fn read(&self, queue: &str, n: u16, deadline: Duration) -> Vec<Message> {
         let channel = self.channel().await;
         channel.basic_qos(n, BasicQosOptions::default()).await.expect("a prefetch limit");
@@ -122,9 +128,9 @@ impl Client {
             }
         };
         if timeout(deadline, fill).await.is_err() {
-            panic!("queue {queue}: {} of {n} messages within {deadline:?}: {read:?}", read.len());
+            panic!("queue {queue}: {} of {n} messages after {deadline:?}: {read:?}", read.len());
         }
-        // Cancelled first: an ack before it would make room for messages that nobody asked for.
+        // Cancel before the ack, which would make the broker deliver more messages.
         channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await.expect("cancelled");
         if let Some(last) = read.last() {
             channel.basic_ack(last.delivery_tag, BasicAckOptions { multiple: true }).await.expect("acked");
@@ -138,29 +144,30 @@ impl Client {
         self.read(queue, 1, deadline).await.swap_remove(0)
     }
 
-    /// Listens to an exchange from now on: returns a queue to [`read`](Self::read) from, gone with this client.
-    pub(crate) async fn listen(&self, exchange: &str, key: &str) -> String {
-        let queue = self.own_queue().await;
+    /// Binds a new exclusive queue to an exchange and returns its name, for [`read`](Self::read). The queue is deleted
+    /// with this client's connection.
+    pub(crate) async fn bind_exclusive_queue(&self, exchange: &str, key: &str) -> String {
+        let queue = self.declare_exclusive_queue().await;
         bind(&self.channel().await, &queue, exchange, key).await;
         queue
     }
 
-    /// An exclusive queue, as for replies, gone with this client.
-    pub(crate) async fn own_queue(&self) -> String {
+    /// Declares an exclusive queue, as for replies; deleted with this client's connection.
+    pub(crate) async fn declare_exclusive_queue(&self) -> String {
         let channel = self.channel().await;
         let queue = channel.queue_declare("".into(), QueueDeclareOptions::exclusive(), FieldTable::default()).await;
         queue.expect("an exclusive queue").name().to_string()
     }
 
-    /// Takes whatever comes into the queue from now on, acknowledged by being sent.
-    pub(crate) async fn tap(&self, queue: &str) -> Tap {
+    /// Consumes the queue with automatic acknowledgement.
+    pub(crate) async fn subscribe(&self, queue: &str) -> Subscription {
         let channel = self.channel().await;
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await;
-        Tap { consumer: consumer.unwrap_or_else(|e| panic!("queue {queue}: {e}")), queue: queue.to_owned() }
+        Subscription { consumer: consumer.unwrap_or_else(|e| panic!("queue {queue}: {e}")), queue: queue.to_owned() }
     }
 
-    /// Declares a durable exchange and a quorum queue, both of this name, and binds them by the key.
+    /// Declares a durable exchange and a quorum queue with the same name, bound by the key.
     pub(crate) async fn declare(&self, name: &str, kind: ExchangeKind, key: &str) {
         self.declare_exchange(name, kind).await;
         self.declare_queue(name, key, []).await;
@@ -175,14 +182,14 @@ impl Client {
         close(&channel).await;
     }
 
-    /// Binds the queue of this name to the exchange of the same.
+    /// Binds the queue `name` to the exchange `name`.
     pub(crate) async fn bind(&self, name: &str, key: &str) {
         let channel = self.channel().await;
         bind(&channel, name, name, key).await;
         close(&channel).await;
     }
 
-    /// Deletes an exchange and with it all that is bound to it.
+    /// Deletes an exchange and its bindings.
     pub(crate) async fn delete_exchange(&self, name: &str) {
         let channel = self.channel().await;
         let deleted = channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await;
@@ -190,7 +197,7 @@ impl Client {
         close(&channel).await;
     }
 
-    /// Declares a durable quorum queue with these arguments besides, bound by the key to the exchange of its name.
+    /// Declares a durable quorum queue with extra arguments and binds it by the key to the exchange with the same name.
     pub(crate) async fn declare_queue<const N: usize>(&self, name: &str, key: &str, more: [(&str, AMQPValue); N]) {
         let channel = self.channel().await;
         let mut arguments = FieldTable::default();
@@ -204,7 +211,7 @@ impl Client {
         close(&channel).await;
     }
 
-    /// Deletes a queue with all that is in it.
+    /// Deletes a queue and its messages.
     pub(crate) async fn delete_queue(&self, name: &str) {
         let channel = self.channel().await;
         let deleted = channel.queue_delete(name.into(), QueueDeleteOptions::default()).await;
@@ -213,15 +220,15 @@ impl Client {
     }
 }
 
-/// What comes into a queue, for as long as this is kept.
+/// A consumer of a queue; dropping it cancels the consumer.
 #[derive(Debug)]
-pub(crate) struct Tap {
+pub(crate) struct Subscription {
     consumer: lapin::Consumer,
     queue: String,
 }
 
-impl Tap {
-    /// The next message; pends while there is none.
+impl Subscription {
+    /// Waits for the next message.
     pub(crate) async fn next(&mut self) -> Message {
         let delivery = self.consumer.next().await.unwrap_or_else(|| panic!("queue {} was deleted", self.queue));
         delivery.unwrap_or_else(|e| panic!("queue {}: {e}", self.queue)).into()
@@ -234,7 +241,7 @@ async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) {
     bound.unwrap_or_else(|e| panic!("queue {queue} to exchange {exchange}: {e}"));
 }
 
-/// Waits for the broker's answer, and thereby until it has settled what was acked on this channel.
+/// Closes the channel and waits for the broker's answer, sent after the acks on this channel are processed.
 async fn close(channel: &Channel) {
     channel.close(200, "".into()).await.expect("the channel closes");
 }

@@ -1,4 +1,4 @@
-//! Messages as tests write and read them: headers are JSON values.
+//! AMQP messages with headers as JSON values.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use lapin::{
 };
 use serde_json::Value;
 
-/// A message as it came from a queue.
+/// A consumed message.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     /// The payload.
     pub(crate) body: Vec<u8>,
-    /// The exchange it was published to last.
+    /// The exchange of the last publish.
     pub(crate) exchange: String,
     /// The routing key.
     pub(crate) key: String,
-    /// The broker has handed it out before.
+    /// The broker has delivered it before.
     pub(crate) redelivered: bool,
     /// Every header, by name.
     pub(crate) headers: BTreeMap<String, Value>,
@@ -47,15 +47,15 @@ impl From<Delivery> for Message {
     }
 }
 
-/// Properties with these headers: texts, whole numbers and truth values.
+/// Properties with these headers: strings, integers and booleans.
 pub(crate) fn with_headers<const N: usize>(headers: [(&str, Value); N]) -> BasicProperties {
     let mut table = FieldTable::default();
     for (name, value) in headers {
         let value = match value {
             Value::Bool(value) => AMQPValue::Boolean(value),
-            Value::Number(value) => AMQPValue::LongLongInt(value.as_i64().expect("a whole number")),
+            Value::Number(value) => AMQPValue::LongLongInt(value.as_i64().expect("an integer")),
             Value::String(value) => AMQPValue::LongString(value.into()),
-            other => panic!("a test header is a text, a whole number or a truth value, not {other}"),
+            other => panic!("unsupported header value: {other}"),
         };
         table.insert(name.into(), value);
     }

@@ -1,4 +1,4 @@
-//! Reading Prometheus text.
+//! A parser for the Prometheus text format.
 
 /// The samples of one scrape.
 #[derive(Clone, Debug)]
@@ -14,19 +14,19 @@ struct Sample {
 }
 
 impl Metrics {
-    /// Reads the text format; a line that is none is a failure.
+    /// Parses the text format; panics on an invalid line.
     pub(crate) fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         Self { samples: lines.map(|line| sample(line).unwrap_or_else(|| panic!("not a sample: {line}"))).collect() }
     }
 
-    /// The sum over all series of this name that have these labels, among others; `None` if there is none.
+    /// The sum of all series with this name and at least these labels; `None` if there is none.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let fits = |sample: &&Sample| {
+        let matches = |sample: &&Sample| {
             let has = |(key, value): &(&str, &str)| sample.labels.iter().any(|(k, v)| k == key && v == value);
             sample.name == name && labels.iter().all(has)
         };
-        self.samples.iter().filter(fits).map(|sample| sample.value).reduce(|sum, value| sum + value)
+        self.samples.iter().filter(matches).map(|sample| sample.value).reduce(|sum, value| sum + value)
     }
 }
 
@@ -47,7 +47,7 @@ fn label(text: &str) -> Option<(String, String)> {
 }
 
 #[test]
-fn sums_over_the_labels_that_are_not_asked_for() {
+fn sum_ignores_unlisted_labels() {
     let text =
         "# TYPE a counter\na{x=\"1\",y=\"p\"} 2\na{x=\"1\",y=\"q,r\"} 3\na{x=\"2\",y=\"p\"} 40\n\nb 0.5\nc +Inf\n";
     let metrics = Metrics::parse(text);
@@ -56,5 +56,5 @@ fn sums_over_the_labels_that_are_not_asked_for() {
     assert_eq!(metrics.sum("a", &[]), Some(45.0));
     assert_eq!(metrics.sum("b", &[]), Some(0.5));
     assert_eq!(metrics.sum("c", &[]), Some(f64::INFINITY));
-    assert_eq!(metrics.sum("a", &[("x", "3")]), None, "no series is not zero");
+    assert_eq!(metrics.sum("a", &[("x", "3")]), None, "a missing series is not zero");
 }

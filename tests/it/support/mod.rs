@@ -1,12 +1,13 @@
-//! What the tests stand on: a broker, queues of their own, a client, faults on the wire, the daemon as a black box.
+//! Test support: broker, queues and AMQP client, fault-injecting proxy, recording API, daemon process.
 
-pub(crate) mod account;
 pub(crate) mod api;
-pub(crate) mod bench;
 pub(crate) mod broker;
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod daemon;
+pub(crate) mod daemon_fixture;
 pub(crate) mod eventually;
+pub(crate) mod fixture;
 pub(crate) mod message;
 pub(crate) mod metrics;
 pub(crate) mod ordered;
@@ -15,7 +16,6 @@ pub(crate) mod proxy_server;
 pub(crate) mod queues;
 pub(crate) mod redis;
 pub(crate) mod samples;
-pub(crate) mod stage;
 pub(crate) mod tls;
 
 use std::{
@@ -23,28 +23,28 @@ use std::{
     time::Duration,
 };
 
-/// A deadline that only a broken test reaches, with room for a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// Deadline for conditions that hold within a second or so; long enough for a busy machine.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A name that no other test and no other run has: `<stem>-<8 hex digits>`.
-pub(crate) fn unique(stem: &str) -> String {
-    format!("{stem}-{:08x}", fastrand::u32(..))
+/// `<prefix>-<8 random hex digits>`, different for each test and run.
+pub(crate) fn unique_name(prefix: &str) -> String {
+    format!("{prefix}-{:08x}", fastrand::u32(..))
 }
 
-/// A new directory among the temporary files.
-pub(crate) fn new_dir(name: &str) -> std::io::Result<PathBuf> {
+/// Creates a directory in the system's temporary directory.
+pub(crate) fn create_temp_dir(name: &str) -> std::io::Result<PathBuf> {
     let dir = std::env::temp_dir().join(name);
     std::fs::create_dir(&dir)?;
     Ok(dir)
 }
 
-/// A directory of a test's own, removed when it is dropped.
+/// A temporary directory, removed on drop.
 #[derive(Debug)]
-pub(crate) struct OwnDir(PathBuf);
+pub(crate) struct TempDir(PathBuf);
 
-impl OwnDir {
-    pub(crate) fn new(stem: &str) -> Self {
-        Self(new_dir(&unique(stem)).expect("temporary files can be made"))
+impl TempDir {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self(create_temp_dir(&unique_name(prefix)).expect("the temporary directory is writable"))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -52,10 +52,10 @@ impl OwnDir {
     }
 }
 
-impl Drop for OwnDir {
+impl Drop for TempDir {
     fn drop(&mut self) {
         if let Err(e) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{} is left behind: {e}", self.0.display());
+            eprintln!("cannot remove {}: {e}", self.0.display());
         }
     }
 }

@@ -1,50 +1,50 @@
-//! Many commands for each of many devices, a fifth of which the API does not take at first, and the order it took them in.
+//! A load for order tests: many commands for each of many devices, a fifth of which fail at first.
 
 use std::collections::BTreeMap;
 
 use edna_courier::sandbox::ReceivedFilter;
 use serde_json::{Value, json};
 
-use super::stage::Stage;
+use super::fixture::Fixture;
 
-/// So many commands for each of so many devices.
+/// `commands` commands for each of `devices` devices.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ordered {
+pub(crate) struct OrderedLoad {
     pub(crate) devices: u32,
     pub(crate) commands: u32,
 }
 
-impl Ordered {
-    /// How many there are.
+impl OrderedLoad {
+    /// The number of all commands.
     pub(crate) fn total(self) -> u32 {
         self.devices * self.commands
     }
 
-    /// All of them, a command of each device in turn.
+    /// All commands, one of each device in turn.
     pub(crate) fn bodies(self) -> impl Iterator<Item = Value> {
         let of_device = move |nth: u32| (0..self.devices).map(move |device| body(device, nth));
         (0..self.commands).flat_map(of_device)
     }
 
-    /// Insists that each command was taken once, those for each device in the order of publishing.
-    pub(crate) fn expect_order(self, stage: &Stage) {
-        let taken = taken(stage);
-        assert_eq!(taken.len(), self.devices as usize, "every device got something");
-        for (device, texts) in taken {
+    /// Asserts that the API accepted each command once, those of each device in publish order.
+    pub(crate) fn assert_order(self, fixture: &Fixture) {
+        let accepted = accepted_texts(fixture);
+        assert_eq!(accepted.len(), self.devices as usize, "devices with accepted commands");
+        for (device, texts) in accepted {
             let nth: Vec<u32> = texts.iter().map(|text| number(text)).collect();
-            assert_eq!(nth, (0..self.commands).collect::<Vec<_>>(), "the order of device {device}");
+            assert_eq!(nth, (0..self.commands).collect::<Vec<_>>(), "order of device {device}");
         }
     }
 }
 
-/// Of twenty commands for a device, three fail once and are tried again in process, one goes to a tier.
+/// Of 20 commands for a device, three fail once and are retried in process, one fails three times and goes to a tier.
 fn body(device: u32, nth: u32) -> Value {
-    let marker = match (device + nth) % 20 {
+    let script = match (device + nth) % 20 {
         2 | 7 | 12 => "[[status=503,times=1]]",
         17 => "[[status=503,times=3]]",
         _ => "",
     };
-    command(&format!("c-{device}-{nth}"), &format!("79{device:05}"), &format!("{nth} {marker}"))
+    command(&format!("c-{device}-{nth}"), &format!("79{device:05}"), &format!("{nth} {script}"))
 }
 
 /// A command for this device.
@@ -52,24 +52,24 @@ pub(crate) fn command(id: &str, device: &str, text: &str) -> Value {
     json!({"commandId": id, "text": text, "channelType": "WHATSAPP", "deviceAddress": device})
 }
 
-/// The number that a text begins with.
+/// The leading number of a text.
 pub(crate) fn number(text: &str) -> u32 {
-    text.split(' ').next().and_then(|word| word.parse().ok()).expect("a text that begins with a number")
+    text.split(' ').next().and_then(|word| word.parse().ok()).expect("a text with a leading number")
 }
 
-/// The texts that the API took, by device, in the order of arrival.
-pub(crate) fn taken(stage: &Stage) -> BTreeMap<String, Vec<String>> {
-    let mut taken = BTreeMap::<_, Vec<_>>::new();
+/// The texts that the API accepted, by device, in order of arrival.
+pub(crate) fn accepted_texts(fixture: &Fixture) -> BTreeMap<String, Vec<String>> {
+    let mut accepted = BTreeMap::<_, Vec<_>>::new();
     for record in
-        stage.sandbox.received(&ReceivedFilter::default()).requests.into_iter().filter(|record| record.accepted)
+        fixture.sandbox.received(&ReceivedFilter::default()).requests.into_iter().filter(|record| record.accepted)
     {
-        let (device, text) = record.device_address.zip(record.text).expect("a good request");
-        taken.entry(device).or_default().push(text);
+        let (device, text) = record.device_address.zip(record.text).expect("a valid request");
+        accepted.entry(device).or_default().push(text);
     }
-    taken
+    accepted
 }
 
-/// How many commands the API took.
-pub(crate) fn accepted(stage: &Stage) -> u64 {
-    stage.sandbox.received(&ReceivedFilter { limit: Some(0), ..ReceivedFilter::default() }).accepted
+/// The number of commands that the API accepted.
+pub(crate) fn accepted_count(fixture: &Fixture) -> u64 {
+    fixture.sandbox.received(&ReceivedFilter { limit: Some(0), ..ReceivedFilter::default() }).accepted
 }

@@ -1,10 +1,10 @@
-//! A TCP proxy on loopback that fails on demand.
+//! A TCP proxy on loopback that injects faults.
 //!
-//! Everything that may be asked of it is one value, [`Control`]; the tasks watch it. The daemon's two connections can be
-//! told apart, see [`Proxy::only`].
+//! Its tasks watch one value, [`Control`]. Faults can be limited to one of the daemon's two connections, see
+//! [`Proxy::for_role`].
 
+mod connection;
 mod frames;
-mod line;
 mod pump;
 
 use std::{
@@ -20,40 +20,41 @@ use tokio::{
     sync::watch,
 };
 
-pub(crate) use self::line::Link;
+pub(crate) use self::connection::Role;
 use self::{
-    line::Line,
+    connection::ProxiedConnection,
     pump::{Pump, Stream},
 };
 
-/// Connections that wait to be accepted.
+/// Limit of connections not accepted yet.
 const BACKLOG: u32 = 1_024;
 
 /// A direction through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Direction {
     /// From the client to the server.
     ToServer,
     /// From the server to the client.
     ToClient,
 }
 
-/// What the proxy is to do.
+/// The requested behaviour of the proxy.
 #[derive(Clone, Copy, Debug)]
 struct Control {
     accepting: bool,
-    /// By [`Link`].
-    faults: [Faults; Link::ALL.len()],
+    /// Indexed by [`Role`].
+    faults: [Faults; Role::ALL.len()],
 }
 
-/// What happens to connections of one kind.
+/// The faults of all connections with one role.
 #[derive(Clone, Copy, Debug)]
 struct Faults {
+    /// Bytes are forwarded in this direction.
     to_server: bool,
     to_client: bool,
     blackhole: bool,
     withhold_confirms: bool,
-    /// A connection that was made under another number ends.
+    /// Incremented to close all connections made before.
     cuts: u64,
 }
 
@@ -61,21 +62,21 @@ const HEALTHY: Faults =
     Faults { to_server: true, to_client: true, blackhole: false, withhold_confirms: false, cuts: 0 };
 
 impl Control {
-    fn of(&self, link: Link) -> &Faults {
-        &self.faults[link as usize]
+    fn of(&self, role: Role) -> &Faults {
+        &self.faults[role as usize]
     }
 }
 
 impl Faults {
-    fn flows(&self, way: Way) -> bool {
-        match way {
-            Way::ToServer => self.to_server,
-            Way::ToClient => self.to_client,
+    fn flows(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::ToServer => self.to_server,
+            Direction::ToClient => self.to_client,
         }
     }
 }
 
-/// What the proxy has seen since its start.
+/// Counts since the start.
 #[derive(Debug, Default)]
 struct Counters {
     accepted: AtomicU64,
@@ -83,14 +84,14 @@ struct Counters {
     bytes_to_server: AtomicU64,
     bytes_to_client: AtomicU64,
     confirms_withheld: AtomicU64,
-    swallowed: AtomicU64,
+    blackholed: AtomicU64,
 }
 
-/// The proxy; when its last handle is dropped, its listener and its connections are closed.
+/// A handle to the proxy. Dropping the last one closes the listener and all connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
-    /// Whose faults this handle makes and mends.
-    links: &'static [Link],
+    /// The roles that the faults of this handle apply to.
+    roles: &'static [Role],
     address: SocketAddr,
     control: watch::Sender<Control>,
     listening: watch::Receiver<bool>,
@@ -98,85 +99,86 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Forwards whatever passes to `server` (`host:port`).
+    /// Starts a proxy that forwards bytes to `server` (`host:port`).
     pub(crate) async fn tcp(server: impl Into<String>) -> Self {
         Self::start(server.into(), false).await
     }
 
-    /// Knows AMQP frames in addition, so that it can withhold confirms.
+    /// Starts a proxy that parses AMQP frames, which [`withhold_confirms`](Self::withhold_confirms) needs.
     pub(crate) async fn amqp(server: impl Into<String>) -> Self {
         Self::start(server.into(), true).await
     }
 
     async fn start(server: String, amqp: bool) -> Self {
-        let place = bound((Ipv4Addr::LOCALHOST, 0).into());
-        let address = place.local_addr().expect("bound");
-        let (control, control_seen) = watch::channel(Control { accepting: true, faults: [HEALTHY; Link::ALL.len()] });
-        let (listening_told, listening) = watch::channel(false);
+        let reserved = bind((Ipv4Addr::LOCALHOST, 0).into());
+        let address = reserved.local_addr().expect("bound");
+        let (control, control_receiver) =
+            watch::channel(Control { accepting: true, faults: [HEALTHY; Role::ALL.len()] });
+        let (listening_sender, listening) = watch::channel(false);
         let counters = Arc::<Counters>::default();
-        let route = Route { server, amqp, control: control_seen, counters: Arc::clone(&counters) };
-        tokio::spawn(listen(place, address, route, listening_told));
-        let proxy = Self { links: &Link::ALL, address, control, listening, counters };
+        let route = Route { server, amqp, control: control_receiver, counters: Arc::clone(&counters) };
+        tokio::spawn(listen(reserved, address, route, listening_sender));
+        let proxy = Self { roles: &Role::ALL, address, control, listening, counters };
         proxy.resume().await;
         proxy
     }
 
-    /// A handle whose faults hit only the daemon's connections of this kind, from when the client has told its name in
-    /// the handshake; its black hole swallows them from there on.
-    pub(crate) fn only(&self, link: Link) -> Self {
-        let links = &Link::ALL[link as usize..=link as usize];
-        Self { links, ..self.clone() }
+    /// A handle whose faults apply only to the daemon's connections with this role. A connection's role is known once the
+    /// client has sent its connection name in the handshake; a black hole takes effect from there on.
+    pub(crate) fn for_role(&self, role: Role) -> Self {
+        let roles = &Role::ALL[role as usize..=role as usize];
+        Self { roles, ..self.clone() }
     }
 
     fn fault(&self, change: impl Fn(&mut Faults)) {
         self.control
-            .send_modify(|control| self.links.iter().for_each(|link| change(&mut control.faults[*link as usize])));
+            .send_modify(|control| self.roles.iter().for_each(|role| change(&mut control.faults[*role as usize])));
     }
 
-    /// Where clients connect to.
+    /// The address for clients.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Ends all connections; new ones are welcome.
+    /// Closes all connections; new ones are accepted.
     pub(crate) fn cut(&self) {
         self.fault(|faults| faults.cuts += 1);
     }
 
-    /// Forwards nothing more in either direction; peers may go on writing until the buffers on the way are full.
+    /// Stops forwarding in both directions; peers can write until the buffers are full.
     pub(crate) fn stall(&self) {
         self.fault(|faults| (faults.to_server, faults.to_client) = (false, false));
     }
 
-    /// The same in one direction only.
-    pub(crate) fn stall_way(&self, way: Way) {
-        self.fault(|faults| match way {
-            Way::ToServer => faults.to_server = false,
-            Way::ToClient => faults.to_client = false,
+    /// Stops forwarding in one direction.
+    pub(crate) fn stall_direction(&self, direction: Direction) {
+        self.fault(|faults| match direction {
+            Direction::ToServer => faults.to_server = false,
+            Direction::ToClient => faults.to_client = false,
         });
     }
 
-    /// Accepts new connections and says nothing on them, ever; those that exist go on.
+    /// Accepts new connections and never answers on them; existing ones are unaffected.
     pub(crate) fn blackhole(&self) {
         self.fault(|faults| faults.blackhole = true);
     }
 
-    /// Closes the listener: from now on connecting is refused; the connections that exist go on.
+    /// Closes the listener, so that new connections are refused; existing ones are unaffected.
     pub(crate) async fn refuse(&self) {
         self.control.send_modify(|control| control.accepting = false);
-        self.listening.clone().wait_for(|listening| !listening).await.expect("the listener's task lives");
+        self.listening.clone().wait_for(|listening| !listening).await.expect("the listener task runs");
     }
 
-    /// Keeps the broker's confirms (`basic.ack` and `basic.nack` to the client) back; all else flows.
+    /// Holds back the broker's confirms (`basic.ack`, `basic.nack`); all other frames are forwarded.
     pub(crate) fn withhold_confirms(&self) {
         self.fault(|faults| faults.withhold_confirms = true);
     }
 
-    /// Does its work again: forwards, what was held back first, and accepts connections.
+    /// Ends all faults: forwards again, held-back bytes first, and accepts connections.
     pub(crate) async fn resume(&self) {
         self.fault(|faults| *faults = Faults { cuts: faults.cuts, ..HEALTHY });
         self.control.send_modify(|control| control.accepting = true);
-        self.listening.clone().wait_for(|listening| *listening).await.expect("the listener's task lives");
+        self.listening.clone().wait_for(|listening| *listening).await.expect("the listener task runs");
     }
 
     /// Connections accepted so far.
@@ -189,32 +191,32 @@ impl Proxy {
         self.counters.open.load(Ordering::Relaxed)
     }
 
-    /// Bytes taken so far from the side that this way starts from.
-    pub(crate) fn bytes(&self, way: Way) -> u64 {
-        self.counters.bytes(way).load(Ordering::Relaxed)
+    /// Bytes read so far from the sender of this direction.
+    pub(crate) fn bytes(&self, direction: Direction) -> u64 {
+        self.counters.bytes(direction).load(Ordering::Relaxed)
     }
 
-    /// Confirms held back so far, whether released since or not: the broker had stored what they confirm.
+    /// Confirms held back so far, including those released since. The broker has stored the messages they confirm.
     pub(crate) fn confirms_withheld(&self) -> u64 {
         self.counters.confirms_withheld.load(Ordering::Relaxed)
     }
 
-    /// Connections that a black hole has swallowed so far.
-    pub(crate) fn swallowed(&self) -> u64 {
-        self.counters.swallowed.load(Ordering::Relaxed)
+    /// Connections that entered a black hole so far.
+    pub(crate) fn blackholed(&self) -> u64 {
+        self.counters.blackholed.load(Ordering::Relaxed)
     }
 }
 
 impl Counters {
-    fn bytes(&self, way: Way) -> &AtomicU64 {
-        match way {
-            Way::ToServer => &self.bytes_to_server,
-            Way::ToClient => &self.bytes_to_client,
+    fn bytes(&self, direction: Direction) -> &AtomicU64 {
+        match direction {
+            Direction::ToServer => &self.bytes_to_server,
+            Direction::ToClient => &self.bytes_to_client,
         }
     }
 }
 
-/// Where connections lead and what they obey.
+/// The upstream server and the state shared by all connections.
 #[derive(Clone, Debug)]
 struct Route {
     server: String,
@@ -223,20 +225,20 @@ struct Route {
     counters: Arc<Counters>,
 }
 
-/// A socket at an address that others of its kind may share.
-fn bound(address: SocketAddr) -> TcpSocket {
+/// Binds a socket with `SO_REUSEPORT`.
+fn bind(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_reuseaddr(true).and_then(|()| socket.set_reuseport(true)).expect("options");
+    socket.set_reuseaddr(true).and_then(|()| socket.set_reuseport(true)).expect("socket options");
     socket.bind(address).unwrap_or_else(|e| panic!("{address}: {e}"));
     socket
 }
 
-/// Accepts connections until the proxy is dropped; closes the listener and opens it again as asked. The place, which never
-/// listens, keeps the port from everybody else meanwhile.
-async fn listen(_place: TcpSocket, address: SocketAddr, route: Route, listening: watch::Sender<bool>) {
+/// Accepts connections until the proxy is dropped; closes and reopens the listener on request. `_reserved` is bound and
+/// never listens: it keeps the port reserved while the listener is closed.
+async fn listen(_reserved: TcpSocket, address: SocketAddr, route: Route, listening: watch::Sender<bool>) {
     let mut control = route.control.clone();
     loop {
-        let listener = bound(address).listen(BACKLOG).expect("a listener");
+        let listener = bind(address).listen(BACKLOG).expect("a listener");
         listening.send_replace(true);
         tokio::select! {
             () = accept(&listener, &route) => {}
@@ -252,35 +254,35 @@ async fn listen(_place: TcpSocket, address: SocketAddr, route: Route, listening:
 
 async fn accept(listener: &TcpListener, route: &Route) {
     while let Ok((client, _)) = listener.accept().await {
-        tokio::spawn(route.clone().connection(client));
+        tokio::spawn(route.clone().serve(client));
     }
 }
 
 impl Route {
-    /// Serves one connection until both sides are done, it is cut, or the proxy is dropped.
-    async fn connection(self, client: TcpStream) {
+    /// Serves one connection until both sides have closed it, it is cut, or the proxy is dropped.
+    async fn serve(self, client: TcpStream) {
         let counters = Arc::clone(&self.counters);
         counters.accepted.fetch_add(1, Ordering::Relaxed);
         counters.open.fetch_add(1, Ordering::Relaxed);
-        let line = Line::new(self.control.clone(), Arc::clone(&counters));
+        let connection = ProxiedConnection::new(self.control.clone(), Arc::clone(&counters));
         tokio::select! {
-            () = line.cut() => {}
-            () = self.talk(client, &line) => {}
+            () = connection.cut() => {}
+            () = self.forward(client, &connection) => {}
         }
         counters.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    async fn talk(self, client: TcpStream, line: &Line) {
-        if line.is_swallowed() {
+    async fn forward(self, client: TcpStream, connection: &ProxiedConnection) {
+        if connection.is_blackholed() {
             return std::future::pending().await;
         }
         let Ok(server) = TcpStream::connect(&self.server).await else { return };
-        let _immediate = (client.set_nodelay(true), server.set_nodelay(true));
+        let _nodelay = (client.set_nodelay(true), server.set_nodelay(true));
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        let answers = if self.amqp { Stream::amqp() } else { Stream::raw() };
-        let forth = Pump { way: Way::ToServer, stream: Stream::raw(), line: line.clone() };
-        let back = Pump { way: Way::ToClient, stream: answers, line: line.clone() };
-        let (_forth, _back) = tokio::join!(forth.run(from_client, to_server), back.run(from_server, to_client));
+        let responses = if self.amqp { Stream::amqp() } else { Stream::raw() };
+        let upstream = Pump { direction: Direction::ToServer, stream: Stream::raw(), connection: connection.clone() };
+        let downstream = Pump { direction: Direction::ToClient, stream: responses, connection: connection.clone() };
+        let (_up, _down) = tokio::join!(upstream.run(from_client, to_server), downstream.run(from_server, to_client));
     }
 }

@@ -1,4 +1,4 @@
-//! Proxies that other people wrote, each a private process: tinyproxy (HTTP) and microsocks (SOCKS 5).
+//! Third-party proxies, each a private process: tinyproxy (HTTP) and microsocks (SOCKS 5).
 
 use std::{
     fs,
@@ -6,40 +6,40 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{OwnDir, SOON, eventually::eventually};
+use super::{TIMEOUT, TempDir, eventually::eventually};
 
 const USER: &str = "user";
 pub(crate) const PASSWORD: &str = "s3cret";
 
-/// The shell kills the proxy when its standard input closes: when the test ends it, and when the test process is gone.
+/// Runs the proxy and kills it at EOF on standard input: on drop, and when the test process ends.
 const SHELL: &str = r#"trap '' INT TERM HUP; "$@" </dev/null >/dev/null 2>&1 & cat >/dev/null; kill -9 $!; wait"#;
 
-/// A running proxy that wants [`USER`] and [`PASSWORD`]; killed when it is dropped.
+/// A running proxy that requires [`USER`] and [`PASSWORD`]; killed on drop.
 pub(crate) struct ProxyServer {
     shell: Child,
     scheme: &'static str,
     port: u16,
-    _dir: OwnDir,
+    _dir: TempDir,
 }
 
 impl ProxyServer {
-    /// tinyproxy; `None` where it is not installed.
+    /// Starts tinyproxy; `None` if it is not installed.
     pub(crate) async fn http() -> Option<Self> {
-        let (dir, port) = (OwnDir::new("edna-courier-tinyproxy"), free_port());
+        let (dir, port) = (TempDir::new("edna-courier-tinyproxy"), free_port());
         let file = dir.path().join("tinyproxy.conf");
         let text = format!("Port {port}\nListen 127.0.0.1\nTimeout 60\nAllow 127.0.0.1\nBasicAuth {USER} {PASSWORD}\n");
         fs::write(&file, text).expect("written");
         Self::start("http", port, dir, "tinyproxy", &["-d", "-c", &file.display().to_string()]).await
     }
 
-    /// microsocks; `None` where it is not installed.
+    /// Starts microsocks; `None` if it is not installed.
     pub(crate) async fn socks() -> Option<Self> {
-        let (dir, port) = (OwnDir::new("edna-courier-microsocks"), free_port());
+        let (dir, port) = (TempDir::new("edna-courier-microsocks"), free_port());
         let args = ["-i", "127.0.0.1", "-p", &port.to_string(), "-u", USER, "-P", PASSWORD];
         Self::start("socks5h", port, dir, "microsocks", &args).await
     }
 
-    async fn start(scheme: &'static str, port: u16, dir: OwnDir, program: &str, args: &[&str]) -> Option<Self> {
+    async fn start(scheme: &'static str, port: u16, dir: TempDir, program: &str, args: &[&str]) -> Option<Self> {
         let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
         if !found.is_ok_and(|status| status.success()) {
             eprintln!("skipped: {program} is not installed");
@@ -48,16 +48,16 @@ impl ProxyServer {
         let mut command = Command::new("sh");
         command.args(["-c", SHELL, "sh", program]).args(args).stdin(Stdio::piped());
         let shell = command.spawn().expect("a shell");
-        eventually!(SOON, TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok(), format!("{program} on {port}"));
+        eventually!(TIMEOUT, TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok(), format!("{program} on {port}"));
         Some(Self { shell, scheme, port, _dir: dir })
     }
 
-    /// Scheme, host and port, without the credentials that it wants.
+    /// The URL without credentials.
     pub(crate) fn origin(&self) -> String {
         format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
-    /// The URL with its credentials.
+    /// The URL with the required credentials.
     pub(crate) fn url(&self) -> String {
         format!("{}://{USER}:{PASSWORD}@127.0.0.1:{}", self.scheme, self.port)
     }

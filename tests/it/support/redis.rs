@@ -1,6 +1,6 @@
-//! A Redis of a test's own: a private process on a free port with its files among the temporary ones.
+//! A private Redis server process on a free port, with its files in a temporary directory.
 //!
-//! Stands on nothing but the standard library: the tests of the library use this file, too.
+//! Uses no other test support, as the library's unit tests include this file.
 
 use std::{
     fs,
@@ -11,8 +11,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Its shell is the server's parent and kills it when our end of its standard input closes: when it is stopped, and when
-/// this process is gone, even by `kill -9`. It tells the server's id once the server answers.
+/// The parent process of the server. It prints the server's process id once the server answers, and kills the server at EOF
+/// on standard input: when the server is stopped, or when this process ends, even by `kill -9`.
 const SHELL: &str = r#"
 trap '' INT TERM HUP
 redis-server "$@" </dev/null >>console.log 2>&1 &
@@ -28,7 +28,7 @@ wait
 [ -e keep ] || rm -rf "$PWD"
 "#;
 
-/// A server that is killed, and its files removed, when it is dropped.
+/// A Redis server; dropping it kills the process and removes its files.
 #[derive(Debug)]
 pub(crate) struct Redis {
     dir: PathBuf,
@@ -44,25 +44,25 @@ struct Process {
 }
 
 impl Redis {
-    /// One that answers.
+    /// Starts a server with an append-only file and waits until it answers.
     pub(crate) fn start() -> Self {
         Self::start_with(&["--appendonly", "yes"])
     }
 
-    /// With arguments of `redis-server` besides port and directory.
+    /// Starts a server with these `redis-server` arguments, besides port and directory.
     pub(crate) fn start_with(args: &[&str]) -> Self {
         let name = format!("edna-courier-redis-{:08x}", fastrand::u32(..));
         let dir = std::env::temp_dir().join(name);
-        fs::create_dir(&dir).expect("temporary files can be made");
+        fs::create_dir(&dir).expect("the temporary directory is writable");
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
         let mut redis = Self { dir, port: free_port(), args, process: None };
         redis.start_again();
         redis
     }
 
-    /// The same data on the same port.
+    /// Starts the stopped server again, with the same data and port.
     pub(crate) fn start_again(&mut self) {
-        assert!(self.process.is_none(), "it runs");
+        assert!(self.process.is_none(), "the server is stopped");
         drop(fs::remove_file(self.dir.join("keep")));
         let port = self.port.to_string();
         let mut shell = Command::new("sh")
@@ -74,64 +74,64 @@ impl Redis {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            // Outside our process group, so that an interrupt on the terminal does not end it with us.
+            // In its own process group, so that Ctrl-C on the terminal does not reach it.
             .process_group(0)
             .spawn()
             .expect("a shell");
         let mut id = String::new();
-        let told = BufReader::new(shell.stdout.as_mut().expect("piped")).read_line(&mut id);
-        if told.is_err() || id.trim().is_empty() {
+        let read = BufReader::new(shell.stdout.as_mut().expect("piped")).read_line(&mut id);
+        if read.is_err() || id.trim().is_empty() {
             let log = fs::read_to_string(self.dir.join("console.log")).unwrap_or_default();
-            panic!("redis-server does not run: install it (Debian: redis-server). It said: {log}");
+            panic!("redis-server did not start (Debian package: redis-server); its log: {log}");
         }
         self.process = Some(Process { shell, id: id.trim().to_owned() });
     }
 
-    /// Kills it. With `--appendonly yes`, what it had answered is on its disk.
+    /// Kills the server. With `--appendonly yes`, acknowledged writes are on disk.
     pub(crate) fn stop(&mut self) {
-        fs::write(self.dir.join("keep"), "").expect("a file of ours");
-        self.end();
+        fs::write(self.dir.join("keep"), "").expect("a writable directory");
+        self.kill();
     }
 
-    fn end(&mut self) {
+    fn kill(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         drop(process.shell.stdin.take());
-        process.shell.wait().expect("our child");
+        process.shell.wait().expect("a child of this process");
     }
 
-    /// It does not answer any more, and does not break a connection either.
+    /// Suspends the server (SIGSTOP): it stops answering and keeps its connections.
     pub(crate) fn pause(&self) {
         self.signal("STOP");
     }
 
-    /// It goes on, with what was sent meanwhile.
+    /// Resumes the server (SIGCONT), which then answers pending requests.
     pub(crate) fn resume(&self) {
         self.signal("CONT");
     }
 
     fn signal(&self, name: &str) {
-        let process = self.process.as_ref().expect("it runs");
+        let process = self.process.as_ref().expect("the server runs");
         let sent = Command::new("kill").args(["-s", name, &process.id]).status().expect("kill");
-        assert!(sent.success(), "it is gone");
+        assert!(sent.success(), "the server has exited");
     }
 
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// As `journal.redis_url` has it.
+    /// The value for `journal.redis_url`.
     pub(crate) fn url(&self) -> String {
         format!("redis://{}/0", self.address())
     }
 
-    /// What `redis-cli` prints for a command.
+    /// The output of `redis-cli` for a command.
     pub(crate) fn cli(&self, args: &[&str]) -> String {
         let port = self.port.to_string();
-        let ran = Command::new("redis-cli").args(["-p", &port]).args(args).output().expect("redis-cli");
-        String::from_utf8_lossy(&ran.stdout).trim_end().to_owned()
+        let output = Command::new("redis-cli").args(["-p", &port]).args(args).output().expect("redis-cli");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
-    /// Where its files are.
+    /// The directory of its files.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -140,14 +140,14 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         match self.process {
-            Some(_) => self.end(),
+            Some(_) => self.kill(),
             None => drop(fs::remove_dir_all(&self.dir)),
         }
     }
 }
 
-/// A port that is free now.
+/// A currently free port.
 pub(crate) fn free_port() -> u16 {
-    let held = TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr());
-    held.expect("a free port").port()
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    address.expect("a free port").port()
 }

@@ -15,7 +15,7 @@ use tokio_rustls::{
     },
 };
 
-use super::OwnDir;
+use super::TempDir;
 
 /// A TLS front for the name `localhost` that accepts only clients with a certificate of its CA.
 pub(crate) struct TlsFront {
@@ -25,7 +25,7 @@ pub(crate) struct TlsFront {
     pub(crate) cert_file: PathBuf,
     pub(crate) key_file: PathBuf,
     accepting: JoinHandle<()>,
-    _dir: OwnDir,
+    _dir: TempDir,
 }
 
 impl TlsFront {
@@ -48,7 +48,7 @@ impl TlsFront {
         let key = PrivatePkcs8KeyDer::from(server_key.serialize_der());
         let config = config.with_single_cert(vec![server.der().clone()], key.into()).expect("a certificate");
 
-        let dir = OwnDir::new("edna-courier-tls");
+        let dir = TempDir::new("edna-courier-tls");
         let file = |name: &str, text: String| {
             let path = dir.path().join(name);
             std::fs::write(&path, text).expect("written");

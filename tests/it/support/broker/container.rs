@@ -1,4 +1,4 @@
-//! RabbitMQ in a container.
+//! A RabbitMQ container.
 
 use std::{mem, process::Command};
 
@@ -8,8 +8,8 @@ use testcontainers::{
     runners::AsyncRunner,
 };
 
-use super::{START_LIMIT, guardian::Guardian, stem};
-use crate::support::unique;
+use super::{START_LIMIT, name_prefix, reaper::Reaper};
+use crate::support::unique_name;
 
 const AMQP_PORT: u16 = 5672;
 
@@ -17,20 +17,20 @@ const AMQP_PORT: u16 = 5672;
 #[derive(Debug)]
 pub(super) struct Container {
     name: String,
-    _guardian: Guardian,
+    _reaper: Reaper,
 }
 
 impl Container {
-    /// Starts it and returns it with the port on this machine that leads to its AMQP port. Blocks.
+    /// Starts a container and returns it with the host port that maps to its AMQP port. Blocks.
     pub(super) fn start() -> Result<(Self, u16), String> {
-        let name = unique(&stem(std::process::id()));
-        // Before the container exists, so that there is no moment without a guardian. If nothing was removed (no name
-        // was printed), the container may just be about to be created.
-        let script = r#"for turn in 1 2; do docker rm --force --volumes "$1" | grep -q . && break; sleep 1; done"#;
-        let guardian = Guardian::new(script, &[&name]).map_err(|e| format!("no guardian: {e}"))?;
+        let name = unique_name(&name_prefix(std::process::id()));
+        // Started before the container exists, so that there is no gap. If `docker rm` removed nothing (printed no name),
+        // the container may be about to be created: try again.
+        let script = r#"for attempt in 1 2; do docker rm --force --volumes "$1" | grep -q . && break; sleep 1; done"#;
+        let reaper = Reaper::new(script, &[&name]).map_err(|e| format!("the reaper did not start: {e}"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         let port = runtime.block_on(run(&name)).map_err(|e| e.to_string())?;
-        Ok((Self { name, _guardian: guardian }, port))
+        Ok((Self { name, _reaper: reaper }, port))
     }
 
     pub(super) fn rabbitmqctl(&self) -> Command {
@@ -49,7 +49,7 @@ async fn run(name: &str) -> Result<u16, TestcontainersError> {
         .start()
         .await?;
     let port = container.get_host_port_ipv4(AMQP_PORT.tcp()).await?;
-    // Its drop would remove the container now; the guardian does that later.
+    // Dropping it would remove the container now; the reaper does that later.
     mem::forget(container);
     Ok(port)
 }

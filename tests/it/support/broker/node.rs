@@ -1,5 +1,5 @@
-//! RabbitMQ as a private process: own name, ports, cookie, name server (epmd) and files; shares nothing with a
-//! RabbitMQ that this machine may run as a service.
+//! A private RabbitMQ node as a process, with its own name, ports, Erlang cookie, epmd and files, independent of a
+//! RabbitMQ service on this machine.
 
 use std::{
     fs::{self, File},
@@ -10,13 +10,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{guardian::Guardian, stem};
-use crate::support::{new_dir, unique};
+use super::{name_prefix, reaper::Reaper};
+use crate::support::{create_temp_dir, unique_name};
 
-/// Debian's wrappers on the `PATH` change the user and lose arguments; its scripts here do neither.
+/// Debian's wrapper scripts on the `PATH` switch the user and drop arguments; the scripts in this directory don't.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 
-/// A node that is killed, and its files removed, when it is dropped.
+/// A RabbitMQ node; dropping it kills the process and removes its files.
 #[derive(Debug)]
 pub(super) struct Node {
     dir: PathBuf,
@@ -24,27 +24,28 @@ pub(super) struct Node {
     port: u16,
     env: Vec<(&'static str, String)>,
     _server: Child,
-    _guardian: Guardian,
+    _reaper: Reaper,
 }
 
 impl Node {
-    /// Starts it; it answers some seconds later.
+    /// Starts a node, which accepts connections some seconds later.
     pub(super) fn start() -> Result<Self, String> {
-        let dir = new_dir(&unique(&stem(std::process::id()))).map_err(|e| format!("no directory: {e}"))?;
+        let dir = create_temp_dir(&unique_name(&name_prefix(std::process::id())))
+            .map_err(|e| format!("cannot create a directory: {e}"))?;
         let started = Self::start_in(&dir);
         if started.is_err() {
             drop(fs::remove_dir_all(&dir));
         }
-        started.map_err(|e| format!("no rabbitmq-server: {e}"))
+        started.map_err(|e| format!("rabbitmq-server did not start: {e}"))
     }
 
     fn start_in(dir: &Path) -> io::Result<Self> {
         let [port, distribution, epmd] = free_ports()?;
-        let name = format!("{}@localhost", unique("edna-courier-test"));
+        let name = format!("{}@localhost", unique_name("edna-courier-test"));
         let env = environment(dir, &name, [port, distribution, epmd]);
         let mut server = launch(dir, &env)?;
-        let guardian = guard(&server, epmd, dir).inspect_err(|_| drop(server.kill()))?;
-        Ok(Self { dir: dir.to_owned(), name, port, env, _server: server, _guardian: guardian })
+        let reaper = reap(&server, epmd, dir).inspect_err(|_| drop(server.kill()))?;
+        Ok(Self { dir: dir.to_owned(), name, port, env, _server: server, _reaper: reaper })
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -57,7 +58,7 @@ impl Node {
         command
     }
 
-    /// The last lines that the node printed.
+    /// The last lines of the node's log.
     pub(super) fn log_end(&self) -> String {
         let log = fs::read_to_string(self.dir.join("console.log")).unwrap_or_default();
         let mut lines: Vec<_> = log.lines().rev().take(20).collect();
@@ -69,7 +70,7 @@ impl Node {
 fn environment(dir: &Path, name: &str, [port, distribution, epmd]: [u16; 3]) -> Vec<(&'static str, String)> {
     let file = |name: &str| dir.join(name).display().to_string();
     vec![
-        ("HOME", file("")), // The Erlang cookie is kept there.
+        ("HOME", file("")), // Holds the Erlang cookie.
         ("RABBITMQ_NODENAME", name.to_owned()),
         ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".to_owned()),
         ("RABBITMQ_NODE_PORT", port.to_string()),
@@ -91,20 +92,20 @@ fn launch(dir: &Path, env: &[(&'static str, String)]) -> io::Result<Child> {
     let log = File::create(dir.join("console.log"))?;
     script("rabbitmq-server")
         .envs(env.iter().cloned())
-        .current_dir(dir) // Whatever a dying virtual machine writes, it writes there.
+        .current_dir(dir) // Erlang writes its crash dump there.
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        .process_group(0) // The guardian kills the group: the script and the virtual machine.
+        .process_group(0) // The reaper kills the group: the script and the Erlang VM.
         .spawn()
 }
 
-fn guard(server: &Child, epmd: u16, dir: &Path) -> io::Result<Guardian> {
-    // The name server refuses to go until it has noticed that the node is gone.
+fn reap(server: &Child, epmd: u16, dir: &Path) -> io::Result<Reaper> {
+    // epmd refuses `-kill` until it has noticed that the node is gone.
     let script = r#"kill -9 "-$1"
-        for turn in 1 2 3 4 5 6 7 8 9 10; do epmd -port "$2" -kill && break; sleep 0.2; done
+        for attempt in 1 2 3 4 5 6 7 8 9 10; do epmd -port "$2" -kill && break; sleep 0.2; done
         rm -rf "$3""#;
-    Guardian::new(script, &[&server.id().to_string(), &epmd.to_string(), &dir.display().to_string()])
+    Reaper::new(script, &[&server.id().to_string(), &epmd.to_string(), &dir.display().to_string()])
 }
 
 fn script(name: &str) -> Command {
@@ -112,7 +113,7 @@ fn script(name: &str) -> Command {
     Command::new(if direct.exists() { direct } else { name.into() })
 }
 
-/// Ports that are free now; all three are held at once, so they differ.
+/// Three different free ports: all are bound at the same time.
 fn free_ports() -> io::Result<[u16; 3]> {
     let held =
         [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];

@@ -1,11 +1,11 @@
-//! As much of AMQP 0-9-1 framing as it takes to find confirms: type (1 byte), channel (2), size (4), payload, 0xCE.
+//! AMQP 0-9-1 framing, enough to recognize confirms: type (1 byte), channel (2), size (4), payload, end octet 0xCE.
 
 const HEADER: usize = 7;
 const METHOD: u8 = 1;
-/// Class `basic` (60) with method `ack` (80) or `nack` (120); from a broker, these are publisher confirms.
+/// Class `basic` (60), method `ack` (80) or `nack` (120): publisher confirms, when sent by a broker.
 const CONFIRMS: [[u8; 4]; 2] = [[0, 60, 0, 80], [0, 60, 0, 120]];
 
-/// Takes the first whole frame from the buffer.
+/// Removes the first complete frame from the buffer.
 pub(super) fn take_frame(buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
     let size = buffer.get(3..HEADER)?.try_into().ok().map(u32::from_be_bytes)?;
     let end = HEADER + usize::try_from(size).ok()? + 1;
@@ -18,7 +18,7 @@ pub(super) fn is_confirm(frame: &[u8]) -> bool {
 }
 
 #[test]
-fn frames_are_found_in_pieces_of_any_size() {
+fn take_frame_of_split_input_finds_whole_frames() {
     let ack = [&[1, 0, 1, 0, 0, 0, 13][..], &[0, 60, 0, 80], &[0; 8], &[0], &[0xCE]].concat();
     let heartbeat = vec![8, 0, 0, 0, 0, 0, 0, 0xCE];
     let (mut buffer, mut found) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! One direction of one connection.
+//! Forwards one direction of one connection.
 
 use std::{io, sync::atomic::Ordering};
 
@@ -8,89 +8,90 @@ use tokio::{
 };
 
 use super::{
-    Way,
+    Direction,
+    connection::ProxiedConnection,
     frames::{is_confirm, take_frame},
-    line::Line,
 };
 
-/// Bytes on their way, and what is held back of them.
+/// Bytes read and not written yet.
 #[derive(Debug)]
 pub(super) struct Stream {
-    /// Whether the bytes are AMQP frames and are passed on frame by frame.
+    /// Parse the bytes as AMQP frames.
     amqp: bool,
-    arrived: Vec<u8>,
+    received: Vec<u8>,
+    /// Confirms held back.
     withheld: Vec<u8>,
 }
 
 impl Stream {
     pub(super) fn raw() -> Self {
-        Self { amqp: false, arrived: Vec::new(), withheld: Vec::new() }
+        Self { amqp: false, received: Vec::new(), withheld: Vec::new() }
     }
 
     pub(super) fn amqp() -> Self {
         Self { amqp: true, ..Self::raw() }
     }
 
-    /// What may be passed on, and how many confirms were put aside.
+    /// Returns the bytes to forward and the number of confirms newly held back.
     fn take(&mut self, withhold: bool) -> (Vec<u8>, u64) {
         if !self.amqp {
-            return (std::mem::take(&mut self.arrived), 0);
+            return (std::mem::take(&mut self.received), 0);
         }
-        let (mut passed, mut put_aside) = (Vec::new(), 0);
+        let (mut forwarded, mut withheld) = (Vec::new(), 0);
         if !withhold {
-            passed.append(&mut self.withheld);
+            forwarded.append(&mut self.withheld);
         }
-        while let Some(frame) = take_frame(&mut self.arrived) {
+        while let Some(frame) = take_frame(&mut self.received) {
             if withhold && is_confirm(&frame) {
                 self.withheld.extend(frame);
-                put_aside += 1;
+                withheld += 1;
             } else {
-                passed.extend(frame);
+                forwarded.extend(frame);
             }
         }
-        (passed, put_aside)
+        (forwarded, withheld)
     }
 }
 
-/// Reads from one side and writes to the other, as far as the control allows.
+/// Reads from one side and writes to the other, subject to the faults.
 #[derive(Debug)]
 pub(super) struct Pump {
-    pub(super) way: Way,
+    pub(super) direction: Direction,
     pub(super) stream: Stream,
-    pub(super) line: Line,
+    pub(super) connection: ProxiedConnection,
 }
 
 impl Pump {
-    /// Ends when the reading side has ended, and tells the writing side so, as far as even that may pass.
+    /// Runs until EOF on the reading side, which it forwards as a shutdown of the writing side.
     pub(super) async fn run(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
         let mut chunk = vec![0; 64 * 1024];
         loop {
             let read = tokio::select! {
-                // Released confirms must go out though nothing new arrives.
-                changed = self.line.changed() => changed.map(|()| None).ok_or_else(gone)?,
+                // Sends released confirms although no new bytes arrive.
+                changed = self.connection.changed() => changed.map(|()| None).ok_or_else(dropped)?,
                 read = from.read(&mut chunk) => Some(read?),
             };
-            self.arrived(&chunk[..read.unwrap_or(0)]);
-            let faults = self.line.flows(self.way).await.ok_or_else(gone)?;
-            let (passed, put_aside) = self.stream.take(faults.withhold_confirms);
-            self.line.counters.confirms_withheld.fetch_add(put_aside, Ordering::Relaxed);
-            to.write_all(&passed).await?;
+            self.on_read(&chunk[..read.unwrap_or(0)]);
+            let faults = self.connection.flows(self.direction).await.ok_or_else(dropped)?;
+            let (forwarded, withheld) = self.stream.take(faults.withhold_confirms);
+            self.connection.counters.confirms_withheld.fetch_add(withheld, Ordering::Relaxed);
+            to.write_all(&forwarded).await?;
             if read == Some(0) {
                 return to.shutdown().await;
             }
         }
     }
 
-    fn arrived(&mut self, bytes: &[u8]) {
-        if self.way == Way::ToServer {
-            self.line.heard(bytes);
+    fn on_read(&mut self, bytes: &[u8]) {
+        if self.direction == Direction::ToServer {
+            self.connection.inspect_handshake(bytes);
         }
-        self.stream.arrived.extend_from_slice(bytes);
-        self.line.counters.bytes(self.way).fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.stream.received.extend_from_slice(bytes);
+        self.connection.counters.bytes(self.direction).fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
 }
 
-/// The proxy was dropped.
-fn gone() -> io::Error {
+/// The error after the proxy was dropped.
+fn dropped() -> io::Error {
     io::ErrorKind::BrokenPipe.into()
 }

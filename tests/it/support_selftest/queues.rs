@@ -1,12 +1,14 @@
+//! The AMQP client and the queues of a test.
+
 use lapin::{BasicProperties, ExchangeKind};
 use serde_json::json;
 
 use crate::support::{
-    SOON, broker::Broker, client::Client, client::Published, eventually::eventually, message, queues::Queues,
+    TIMEOUT, broker::Broker, client::Client, client::PublishResult, eventually::eventually, message, queues::Queues,
 };
 
 #[tokio::test]
-async fn a_message_comes_back_as_it_was_published() {
+async fn client_message_round_trip_is_identical() {
     let queues = Queues::new("round-trip").await;
     let dead = queues.declare("dead", ExchangeKind::Direct, "rejected").await;
     let client = queues.client();
@@ -24,47 +26,47 @@ async fn a_message_comes_back_as_it_was_published() {
 }
 
 #[tokio::test]
-async fn reading_takes_as_many_as_asked_and_leaves_the_rest_untouched() {
+async fn client_read_n_leaves_the_rest_untouched() {
     let queues = Queues::new("exactly-n").await;
     let commands = queues.declare("commands", ExchangeKind::Direct, "send").await;
     for number in 1..=5 {
         queues.send(&json!({ "number": number })).await;
     }
-    let read = queues.client().read(&commands, 3, SOON).await;
+    let read = queues.client().read(&commands, 3, TIMEOUT).await;
     assert_eq!(read.iter().map(|message| message.json()["number"].clone()).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(queues.client().depth(&commands).await, 2);
-    let fourth = queues.client().read_one(&commands, SOON).await;
+    let fourth = queues.client().read_one(&commands, TIMEOUT).await;
     assert_eq!((fourth.json(), fourth.redelivered), (json!({ "number": 4 }), false));
 }
 
 #[tokio::test]
-async fn listeners_hear_what_is_published_after_them() {
+async fn bound_queue_receives_later_publishes() {
     let queues = Queues::new("listen").await;
     let events = queues.declare("events", ExchangeKind::Topic, "#").await;
-    let succeeded = queues.client().listen(&events, "send.succeeded.*").await;
+    let succeeded = queues.client().bind_exclusive_queue(&events, "send.succeeded.*").await;
     for (key, body) in [("send.failed.SMS", "1"), ("send.succeeded.SMS", "2")] {
         queues.client().publish(&events, key, body.as_bytes(), BasicProperties::default()).await;
     }
-    assert_eq!(queues.client().read_one(&succeeded, SOON).await.json(), 2);
+    assert_eq!(queues.client().read_one(&succeeded, TIMEOUT).await.json(), 2);
     assert_eq!(queues.events(2).await, [1, 2]);
 }
 
 #[tokio::test]
-async fn a_publish_that_no_queue_takes_is_told_apart() {
+async fn publish_without_queue_is_returned() {
     let queues = Queues::new("returned").await;
     let commands = queues.declare("commands", ExchangeKind::Direct, "send").await;
     let publish = async |key: &str| queues.client().try_publish(&commands, key, b"", BasicProperties::default()).await;
-    assert_eq!(publish("nobody").await, Published::Returned);
-    assert_eq!(publish("send").await, Published::Stored);
+    assert_eq!(publish("unbound").await, PublishResult::Returned);
+    assert_eq!(publish("send").await, PublishResult::Confirmed);
 }
 
 #[tokio::test]
-async fn everything_is_deleted_at_the_end_of_a_test() {
+async fn queues_drop_deletes_all_objects() {
     let queues = Queues::new("deleted").await;
     let own = queues.declare("retry.100ms", ExchangeKind::Fanout, "").await;
     let client = Client::connect(Broker::shared().await.url()).await;
-    assert_eq!(client.depth(&own).await, 0, "it is there");
+    assert_eq!(client.depth(&own).await, 0, "the queue exists");
     drop(queues);
-    let gone = async || client.exists(&own).await;
-    eventually!(SOON, !gone().await, "the queue's deletion");
+    let exists = async || client.exists(&own).await;
+    eventually!(TIMEOUT, !exists().await, "the queue is deleted");
 }

@@ -1,5 +1,5 @@
-//! The API's stand-in: answers every request well after a fixed time, and costs as little as can be. The sandbox keeps
-//! what it receives; this keeps a number.
+//! A stub of the API with minimal CPU cost: it accepts every request after a fixed latency and counts the requests. The
+//! sandbox records them, which costs more.
 
 use std::{
     cell::Cell,
@@ -18,53 +18,54 @@ use tokio::{
 };
 
 use super::{
-    STAND_IN,
+    STUB_API,
+    args::this_executable,
     process::Process,
-    settings::{own, told},
-    support::{SOON, eventually::eventually},
+    support::{TIMEOUT, eventually::eventually},
 };
 
 const LATENCY_MS: &str = "BENCH_LATENCY_MS";
-/// The runtime rounds a wait up to whole milliseconds, and the kernel's its own again: without this the API would take 51.9 ms
-/// for 50 when the machine is idle, in the mean of what a client sees.
-const LATE: Duration = Duration::from_micros(1_500);
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 81\r\n\r\n\
+/// Subtracted from each wait, as Tokio and the kernel round timers up: without it, clients of an idle machine see a mean
+/// latency of 51.9 ms for 50 ms.
+const TIMER_ERROR: Duration = Duration::from_micros(1_500);
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 81\r\n\r\n\
     { \"id\": 1, \"threadId\": 2, \"clientId\": 1, \"clientExternalId\": null, \"agentId\": 3 }";
 
-/// A running one, from outside.
-pub(crate) struct StandIn {
+/// A stub process.
+pub(crate) struct StubApi {
     process: Process,
     url: String,
 }
 
-impl StandIn {
+impl StubApi {
     pub(crate) async fn start(latency: Duration) -> Self {
-        let process = Process::start(&own(STAND_IN).env(LATENCY_MS, &latency.as_millis().to_string()));
-        let url = eventually!(SOON, process.told("listens"), Option::is_some, "the stand-in's address");
-        Self { process, url: url.expect("awaited") }
+        let process = Process::start(&this_executable(STUB_API).env(LATENCY_MS, &latency.as_millis().to_string()));
+        let url = eventually!(TIMEOUT, process.logged("listens"), Option::is_some, "the address of the stub");
+        Self { process, url: url.expect("checked above") }
     }
 
-    /// For `api.base_url`.
+    /// The value for `api.base_url`.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// When the first request arrived.
+    /// The time of the first request.
     pub(crate) fn first_post(&self) -> SystemTime {
-        let told = self.process.told("first").expect("there was a request");
-        UNIX_EPOCH + Duration::from_micros(told.parse().expect("a number"))
+        let time_us = self.process.logged("first").expect("a request");
+        UNIX_EPOCH + Duration::from_micros(time_us.parse().expect("a number"))
     }
 
-    /// Ends it and tells how many requests there were.
-    pub(crate) async fn end(self) -> usize {
-        self.process.end().await;
-        self.process.told("posts").expect("it ends with a number").parse().expect("a number")
+    /// Stops the process; returns the number of requests.
+    pub(crate) async fn stop(self) -> usize {
+        self.process.stop().await;
+        self.process.logged("posts").expect("the number of requests").parse().expect("a number")
     }
 }
 
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn main() {
-    let latency = Duration::from_millis(told(LATENCY_MS).parse().expect("milliseconds"));
+    let latency =
+        Duration::from_millis(std::env::var(LATENCY_MS).expect("set by the benchmark").parse().expect("milliseconds"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let mut stop = signal(SignalKind::terminate()).expect("a signal handler");
     eprintln!("listens http://{}", listener.local_addr().expect("bound"));
@@ -83,7 +84,7 @@ pub(crate) async fn main() {
     }
 }
 
-/// Until the client hangs up, in whatever way.
+/// Serves one connection until the client closes it.
 async fn serve(mut stream: TcpStream, latency: Duration, posts: Rc<Cell<usize>>) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(16_384);
     while let Some(length) = request(&mut stream, &mut buffer).await? {
@@ -94,15 +95,15 @@ async fn serve(mut stream: TcpStream, latency: Duration, posts: Rc<Cell<usize>>)
             eprintln!("first {}", now.as_micros());
         }
         if !latency.is_zero() {
-            // It has no condition to wait for: its work is to take time.
-            let _elapsed = timeout(latency.saturating_sub(LATE), pending::<()>()).await;
+            // Waits for the time alone.
+            let _elapsed = timeout(latency.saturating_sub(TIMER_ERROR), pending::<()>()).await;
         }
-        stream.write_all(ANSWER).await?;
+        stream.write_all(RESPONSE).await?;
     }
     Ok(())
 }
 
-/// Reads until the buffer holds a whole request, and tells its length; `None` when there will be no other.
+/// Reads until the buffer holds a complete request and returns its length; `None` at EOF.
 async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
     loop {
         match length(buffer) {
@@ -113,7 +114,7 @@ async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Opt
     }
 }
 
-/// Of head and body, once the head is complete.
+/// The length of the request, once its head is complete.
 fn length(buffer: &[u8]) -> Option<usize> {
     let head = buffer.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
     let lines = str::from_utf8(&buffer[..head]).expect("ASCII").lines();

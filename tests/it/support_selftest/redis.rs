@@ -1,11 +1,11 @@
-//! The private Redis does what the tests ask of it.
+//! The private Redis server.
 
 use std::time::Duration;
 
-use crate::support::{SOON, eventually::eventually, redis::Redis};
+use crate::support::{TIMEOUT, eventually::eventually, redis::Redis};
 
 #[tokio::test]
-async fn it_keeps_its_data_through_a_kill_and_waits_while_it_is_paused() {
+async fn redis_keeps_data_after_kill_and_blocks_while_paused() {
     let mut redis = Redis::start();
     assert!(redis.url().starts_with("redis://127.0.0.1:"));
     assert_eq!(redis.cli(&["set", "a", "1"]), "OK");
@@ -21,14 +21,14 @@ async fn it_keeps_its_data_through_a_kill_and_waits_while_it_is_paused() {
         waiting.args(["-u", &url, "get", "a"]).output().expect("redis-cli")
     });
     let early = tokio::time::timeout(Duration::from_millis(200), async {
-        eventually!(SOON, answer.is_finished(), "an answer")
+        eventually!(TIMEOUT, answer.is_finished(), "a response")
     });
-    assert!(early.await.is_err(), "a paused server does not answer");
+    assert!(early.await.is_err(), "a suspended server does not answer");
     redis.resume();
     assert_eq!(answer.await.expect("no panic").stdout, b"1\n");
 
     let dir = redis.dir().to_owned();
     assert!(dir.exists());
     drop(redis);
-    assert!(!dir.exists(), "it leaves nothing behind");
+    assert!(!dir.exists(), "the directory is removed");
 }

@@ -1,4 +1,4 @@
-//! The support keeps its promises. Who trusts a test trusts these first.
+//! Tests of the test support itself.
 
 mod broker;
 mod daemon;

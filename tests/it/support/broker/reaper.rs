@@ -1,4 +1,4 @@
-//! Cleaning up whatever happens to the test process.
+//! Cleanup that also runs when the test process is killed.
 
 use std::{
     io,
@@ -6,37 +6,37 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Runs a shell script when it is dropped, or when this process is gone, even by `kill -9`.
+/// Runs a shell script when it is dropped or when this process ends, even by `kill -9`.
 ///
-/// Statics are never dropped and a killed process drops nothing, so a child waits for the end of its standard input,
-/// a pipe whose other end only this process holds.
+/// Statics are never dropped and a killed process runs no destructors, so a child process waits for EOF on its standard
+/// input, a pipe whose write end only this process holds.
 #[derive(Debug)]
-pub(super) struct Guardian {
+pub(super) struct Reaper {
     child: Child,
 }
 
-impl Guardian {
-    /// The script finds its arguments as `$1`, `$2`, …
+impl Reaper {
+    /// The script gets the arguments as `$1`, `$2`, …
     pub(super) fn new(script: &str, args: &[&str]) -> io::Result<Self> {
         let script = format!("trap '' INT TERM HUP\ncat >/dev/null\n{script}");
         let child = Command::new("sh")
-            .args(["-c", &script, "guardian"])
+            .args(["-c", &script, "reaper"])
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Outside our process group, so that an interrupt on the terminal does not end it with us.
+            // In its own process group, so that Ctrl-C on the terminal does not reach it.
             .process_group(0)
             .spawn()?;
         Ok(Self { child })
     }
 }
 
-impl Drop for Guardian {
+impl Drop for Reaper {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         if let Err(e) = self.child.wait() {
-            eprintln!("the guardian's end is unknown: {e}");
+            eprintln!("waiting for the reaper failed: {e}");
         }
     }
 }
