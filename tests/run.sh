@@ -1,33 +1,40 @@
 #!/bin/sh
-# Sets up what is missing and runs everything that guards the project:
+# Installs missing tools and runs all checks and tests of the project:
 #
 #     sh tests/run.sh
 #
-# Formatting, lints, the files of deploy/ with the tools that are here, all tests against a broker in a container, and
-# the integration tests once more against a private node of an installed rabbitmq-server. Redis is a private process, too.
-# The last line says what ran.
-# EDNA_COURIER_TEST_AMQP_URL adds a broker of yours. Exit code: 0 only if nothing failed; 69 when there is no broker.
+# These are formatting, lints, the files of deploy/ (with the tools that are installed), all tests with a broker in a
+# container, and the integration tests again with a private node of an installed rabbitmq-server. With
+# EDNA_COURIER_TEST_AMQP_URL, all tests run with that broker first. Redis runs as a private process. The last line lists
+# what ran. Exit code: 0 if nothing failed; 69 if there is no broker.
 #
-# What takes too long for every day runs on demand, against a broker of its own and with an optimised build:
+# On demand, with a broker of their own:
 #
-#     sh tests/run.sh soak      random faults under load, for ten minutes (EDNA_COURIER_SOAK_SECONDS, EDNA_COURIER_SOAK_SEED)
-#     sh tests/run.sh figures   a refused token with 10,000 commands waiting; 300,000 commands due at once;
-#                             40,000 commands of 200 devices in order
+#     sh tests/run.sh again 20  the integration tests 20 times in a row with one broker: EDNA_COURIER_TEST_AMQP_URL, else a
+#                             private rabbitmq-server, else a container; lists the tests that failed and how often
+#     sh tests/run.sh soak      random faults under load for ten minutes (EDNA_COURIER_SOAK_SECONDS, EDNA_COURIER_SOAK_SEED)
+#     sh tests/run.sh figures   measurements: a refused token with 10,000 queued commands; 300,000 commands due at once;
+#                             40,000 commands for 200 devices in order
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/setup.sh
 . deploy/setup.sh
+# shellcheck source=deploy/broker.sh
+. deploy/broker.sh
 
-# Some tests have thousands of connections open. POSIX does not know -n; where a shell does not, the limit stays.
+# Some tests open thousands of connections. POSIX has no -n; in a shell without it, the limit stays.
 # shellcheck disable=SC3045
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 
+# The tests mostly wait, so a few run at once even on one core.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-3}"
+
 passed='' skipped='' folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+trap 'stop_broker; rm -rf "$folder"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# check NAME COMMAND: shows what the command printed only when it fails, and then ends everything.
+# check NAME COMMAND: runs the command; if it fails, prints its output and exits.
 check() {
     name=$1
     shift
@@ -36,7 +43,7 @@ check() {
     passed="$passed, $name"
 }
 
-# check_with TOOL NAME COMMAND: the check, if the tool is here.
+# check_with TOOL NAME COMMAND: the check, if the tool is installed.
 check_with() {
     tool=$1
     shift
@@ -49,7 +56,7 @@ json() {
     find deploy -name '*.json' | while read -r file; do python3 -m json.tool "$file" /dev/null || return 1; done
 }
 
-# The program is not installed here, and systemd-analyze insists on it: a stand-in takes its place.
+# systemd-analyze requires the program of ExecStart to exist, so another one replaces it.
 unit() {
     sed 's#^ExecStart=[^ ]*#ExecStart=/bin/true#' deploy/systemd/edna-courier.service >"$folder/edna-courier.service"
     systemd-analyze verify "$folder/edna-courier.service" &&
@@ -57,7 +64,8 @@ unit() {
 }
 
 check_deploy() {
-    check_with shellcheck scripts shellcheck -x deploy/setup.sh deploy/quickstart.sh tests/run.sh tests/bench/run.sh .ci/run
+    check_with shellcheck scripts shellcheck -x deploy/setup.sh deploy/broker.sh deploy/quickstart.sh tests/run.sh \
+        tests/bench/run.sh .ci/run
     check_with python3 json json
     check_with promtool alerts alerts
     check_with systemd-analyze 'systemd unit' unit
@@ -80,7 +88,7 @@ check_code() {
     check lints cargo clippy --quiet --all-targets --locked -- -D warnings
 }
 
-# bootstrap [as_root]: an image of Debian's packages that does the same as the official one.
+# bootstrap [as_root]: builds an image from Debian packages with the behaviour of the official one.
 bootstrap() {
     # shellcheck disable=SC2016 # mmdebstrap expands $1
     "$@" mmdebstrap --variant=minbase --include=rabbitmq-server \
@@ -90,17 +98,17 @@ bootstrap() {
         trixie - >"$folder/image.tar"
 }
 
-# Where no image can be pulled, one is built (about a minute). Who is not root needs user namespaces for that, or sudo.
+# Builds the image if it cannot be pulled (about a minute). Requires root, sudo or user namespaces.
 build_image() {
     docker_answers || return 1
     have mmdebstrap || apt_install mmdebstrap debian-archive-keyring uidmap || return 1
-    step "Building $image from Debian's packages"
+    step "Building $image from Debian packages"
     { quietly bootstrap || { [ "$(id -u)" != 0 ] && quietly bootstrap as_root; }; } &&
         quietly docker import -c 'EXPOSE 4369 5671 5672 15672 15692 25672' -c 'CMD ["rabbitmq-server"]' \
             "$folder/image.tar" "$image"
 }
 
-# The brokers to test against, by the names that the tests know them by.
+# Prints the available kinds of brokers: values of EDNA_COURIER_TEST_BROKER.
 find_brokers() {
     [ -z "${EDNA_COURIER_TEST_AMQP_URL:-}" ] || printf 'url '
     if get_image || build_image; then printf 'container '; fi
@@ -117,38 +125,82 @@ run_tests() {
     brokers=$(find_brokers)
     [ -n "$brokers" ] ||
         fail 69 "no RabbitMQ broker: start Docker, install rabbitmq-server, or set EDNA_COURIER_TEST_AMQP_URL"
-    which='' # all of them with the first broker; then only those that need one
+    target='' # all tests with the first broker, then only those that use one
     for broker in $brokers; do
-        step "Testing, with the broker: $broker"
-        # They mostly wait, so there may be more of them than cores.
+        step "Testing with the broker: $broker"
         # shellcheck disable=SC2086 # two words or none
-        EDNA_COURIER_TEST_BROKER=$broker RUST_TEST_THREADS=${RUST_TEST_THREADS:-3} cargo test --quiet --locked $which ||
+        EDNA_COURIER_TEST_BROKER=$broker cargo test --quiet --locked $target ||
             fail 1 "tests with the broker $broker: see above"
-        passed="$passed, ${which:+integration }tests with the broker $broker"
-        which='--test it'
+        passed="$passed, ${target:+integration }tests with the broker $broker"
+        target='--test it'
     done
     case " $brokers" in *' container '*) ;; *) skipped="$skipped, tests in a container (no Docker, or no image)" ;; esac
     case " $brokers" in *' process '*) ;; *) skipped="$skipped, tests with a private broker (no rabbitmq-server)" ;; esac
 }
 
-# on_demand TEST...: its output is the result.
+# on_demand TEST...: runs tests of the soak suite; their output is the result.
 on_demand() {
     find_brokers >/dev/null
-    step "Running on demand: $*"
-    cargo test --quiet --release --locked --test soak -- --nocapture --test-threads=1 "$@" || fail 1 "see above"
-    exit
+    step "Running $*"
+    RUST_TEST_THREADS=1 cargo test --quiet --release --locked --test soak -- --nocapture "$@" || fail 1 "see above"
 }
 
+# Sets EDNA_COURIER_TEST_AMQP_URL to a broker that runs until this script ends.
+need_broker() {
+    [ -z "${EDNA_COURIER_TEST_AMQP_URL:-}" ] || return 0
+    start_node || start_container || { apt_install_rabbitmq && start_node; } ||
+        fail 69 "no RabbitMQ broker: install rabbitmq-server, start Docker, or set EDNA_COURIER_TEST_AMQP_URL"
+    export EDNA_COURIER_TEST_AMQP_URL="amqp://guest:guest@127.0.0.1:$port/%2f"
+}
+
+# run_once LOG: runs the integration tests; on failure, appends the names of the failed tests to $folder/failed.
+run_once() {
+    EDNA_COURIER_TEST_BROKER=url cargo test --locked --test it >"$1" 2>&1 && return 0
+    sed -n '/^failures:$/,$p' "$1" >&2
+    sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$1" >"$folder/failed.run"
+    if [ ! -s "$folder/failed.run" ]; then
+        tail -n 20 "$1" >&2
+        echo '(the run ended without a failed test: see above)' >"$folder/failed.run"
+    fi
+    cat "$folder/failed.run" >>"$folder/failed"
+    return 1
+}
+
+# again RUNS: repeats the integration tests to find those that fail sometimes.
+again() {
+    case $1 in *[!0-9]* | '' | 0) fail 64 "again: the number of runs is a positive integer, not \"$1\"" ;; esac
+    need_redis
+    need_broker
+    step "Building the tests"
+    cargo test --quiet --locked --test it --no-run || fail 1 "see above"
+    : >"$folder/failed"
+    run=0 passed_runs=0
+    while [ "$run" -lt "$1" ]; do
+        run=$((run + 1))
+        step "Run $run of $1"
+        if run_once "$folder/log"; then passed_runs=$((passed_runs + 1)); fi
+        took
+    done
+    echo "$passed_runs of $1 runs passed"
+    sort "$folder/failed" | uniq -c | sort -rn
+    [ "$passed_runs" = "$1" ] || exit 1
+}
+
+case ${1:-} in
+'' | soak | figures | again) ;;
+*) fail 64 "unknown argument $1; usage: sh tests/run.sh [soak | figures | again RUNS]" ;;
+esac
 need_cargo
 need_cc
 case ${1:-} in
-'') ;;
 soak) on_demand --exact soak ;;
-figures) on_demand figure_of ;;
-*) fail 64 "$1 is none of soak, figures" ;;
+figures) on_demand figure_ ;;
+again) again "${2:-20}" ;;
+*)
+    check_code
+    check_deploy
+    need_redis
+    run_tests
+    step "Passed: ${passed#, }${skipped:+. Not run: ${skipped#, }}"
+    ;;
 esac
-check_code
-check_deploy
-need_redis
-run_tests
-step "Passed: ${passed#, }${skipped:+. Not run: ${skipped#, }}"
