@@ -9,6 +9,10 @@ use super::{
     support::{TIMEOUT, daemon::DaemonBuilder},
 };
 
+/// First arguments with which this executable starts itself as another process of the benchmark.
+pub(crate) const BARE: &str = "bare-loop";
+pub(crate) const STUB_API: &str = "stub-api";
+
 /// Compares the daemon with a bare loop written with the same libraries.
 #[derive(Debug, Parser)]
 pub(crate) struct BenchArgs {
@@ -93,7 +97,7 @@ impl BenchArgs {
     pub(crate) async fn settings_error(&self, case: &Case) -> Option<String> {
         let in_flight = match case.workload {
             Workload::Backlog(load) => load.in_flight,
-            Workload::Steady(_) => super::latency::IN_FLIGHT,
+            Workload::Steady(pace) => pace.in_flight,
         };
         let check = self.daemon("check", in_flight).set("api.base_url", "http://127.0.0.1:9").spawn();
         let rejected = check.wait_exit(TIMEOUT).await != 0;

@@ -25,14 +25,11 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
-    args::BenchArgs,
+    args::{BARE, BenchArgs, STUB_API},
     cases::{CASES, Case, Workload},
     support::broker::Broker,
 };
 
-/// The first argument with which this executable starts itself as another process of the benchmark.
-const BARE: &str = "bare-loop";
-const STUB_API: &str = "stub-api";
 const INTERRUPTED: i32 = 130;
 
 fn main() {

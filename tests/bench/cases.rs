@@ -36,8 +36,20 @@ pub(crate) struct Load {
 pub(crate) struct Pace {
     pub(crate) commands: usize,
     pub(crate) per_second: u32,
+    /// Limit of concurrent attempts.
+    pub(crate) in_flight: u16,
     /// Latency of the API.
     pub(crate) latency: Duration,
+}
+
+/// A rate below that of any program on any machine, for the deadline.
+const MIN_PER_SECOND: usize = 200;
+
+impl Load {
+    /// The deadline for all commands.
+    pub(crate) fn deadline(&self) -> Duration {
+        Duration::from_secs(60 + u64::try_from(self.commands / MIN_PER_SECOND).expect("a number"))
+    }
 }
 
 const BASE: Load = Load { commands: 30_000, keys: 10_000, text_bytes: 150, latency: Duration::ZERO, in_flight: 500 };
@@ -47,7 +59,8 @@ const fn backlog(name: &'static str, about: &'static str, load: Load) -> Case {
 }
 
 const fn steady(name: &'static str, about: &'static str, per_second: u32, commands: usize) -> Case {
-    let pace = Pace { commands, per_second, latency: Duration::from_millis(20) };
+    // More than a latency of 20 ms requires.
+    let pace = Pace { commands, per_second, in_flight: 100, latency: Duration::from_millis(20) };
     Case { name, about, workload: Workload::Steady(pace) }
 }
 

@@ -20,8 +20,6 @@ use super::{
     support::{TIMEOUT, broker::Broker, queues::Queues},
 };
 
-/// Limit of concurrent attempts, more than the latency requires.
-pub(crate) const IN_FLIGHT: u16 = 100;
 const KEYS: usize = 10_000;
 const TEXT_BYTES: usize = 150;
 /// The first 1/`WARM_UP_SHARE` of the commands is not measured.
@@ -39,7 +37,7 @@ async fn run(broker: &Broker, args: &BenchArgs, pace: &Pace, program: Program) -
     let producer = Producer::connect(&queues).await;
     let mut events = Events::subscribe(&queues).await;
     let api = StubApi::start(pace.latency).await;
-    let process = program.start(args, &queues, &api, IN_FLIGHT);
+    let process = program.start(args, &queues, &api, pace.in_flight);
     let text = "t".repeat(TEXT_BYTES);
     // A first command, numbered after the others: its event shows that all processes are running.
     producer.send(pace.commands, KEYS, &text).await;

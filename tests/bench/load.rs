@@ -12,7 +12,6 @@ use super::{
     cases::Load,
     support::{broker::Broker, eventually::eventually, queues::Queues},
 };
-use crate::throughput;
 
 /// Concurrent publishes.
 const BATCH: usize = 500;
@@ -59,7 +58,7 @@ pub(crate) async fn fill(broker: &Broker, load: &Load) -> Queues {
     }
     let all = u32::try_from(load.commands).expect("a number of messages");
     let (client, commands) = (queues.client(), queues.name("commands"));
-    eventually!(throughput::deadline(load), client.depth(&commands).await == all, "all commands in the queue");
+    eventually!(load.deadline(), client.depth(&commands).await == all, "all commands in the queue");
     queues
 }
 

@@ -1,8 +1,7 @@
 //! The programs that are compared.
 
 use super::{
-    BARE,
-    args::{BenchArgs, this_executable},
+    args::{BARE, BenchArgs, this_executable},
     bare,
     process::Process,
     stub_api::StubApi,

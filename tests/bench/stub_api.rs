@@ -18,8 +18,7 @@ use tokio::{
 };
 
 use super::{
-    STUB_API,
-    args::this_executable,
+    args::{STUB_API, this_executable},
     process::Process,
     support::{TIMEOUT, eventually::eventually},
 };

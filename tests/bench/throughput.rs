@@ -22,18 +22,10 @@ use super::{
 
 /// The first 1/`WARM_UP_SHARE` of the commands is not measured.
 const WARM_UP_SHARE: usize = 10;
-/// A rate below that of any program on any machine, for the deadline.
-const MIN_PER_SECOND: usize = 200;
-
 /// Measures all programs in turn and reports the runs and ratios.
 pub(crate) async fn compare(broker: &Broker, args: &BenchArgs, load: &Load) -> Value {
     let load = Load { commands: args.commands.unwrap_or(load.commands), ..*load };
     report::compare(args, async |program| run(broker, args, &load, program).await).await
-}
-
-/// The deadline for all commands of a load.
-pub(crate) fn deadline(load: &Load) -> Duration {
-    Duration::from_secs(60 + u64::try_from(load.commands / MIN_PER_SECOND).expect("a number"))
 }
 
 async fn run(broker: &Broker, args: &BenchArgs, load: &Load, program: Program) -> Vec<Figure> {
@@ -55,7 +47,7 @@ async fn run(broker: &Broker, args: &BenchArgs, load: &Load, program: Program) -
         }
         (from.expect("a warm-up"), Snapshot::of(process.pid()))
     };
-    let counted = timeout(deadline(load), count).await;
+    let counted = timeout(load.deadline(), count).await;
     let (from, to) = counted.unwrap_or_else(|_| panic!("{}: timeout while waiting for events", program.name()));
     let peak = proc::peak_bytes(process.pid());
     let first_post = api.first_post().duration_since(started).unwrap_or_default();

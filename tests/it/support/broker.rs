@@ -14,12 +14,12 @@ use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use self::{container::Container, node::Node};
-use super::{TIMEOUT, eventually::poll};
+use super::{TIMEOUT, eventually::poll, unique_name};
 
 const URL: &str = "EDNA_COURIER_TEST_AMQP_URL";
 const CHOICE: &str = "EDNA_COURIER_TEST_BROKER";
 /// The Erlang VM starts slowly while a compiler uses the CPU.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 const ADVICE: &str = "no RabbitMQ broker for the tests; do one of these:\n\
     - start one and set EDNA_COURIER_TEST_AMQP_URL=amqp://user:password@host:5672/%2f\n\
     - start Docker, with the image rabbitmq:4-management there or pullable\n\
@@ -90,18 +90,20 @@ impl Broker {
     }
 
     async fn container() -> Result<Self, String> {
-        let (container, port) = blocking(Container::start).await.map_err(|error| format!("container: {error}"))?;
+        let (container, port) = blocking(|| Container::start(new_name(), START_TIMEOUT))
+            .await
+            .map_err(|error| format!("container: {error}"))?;
         Self::on_loopback(port, Backend::Container(container)).await
     }
 
     async fn process() -> Result<Self, String> {
-        let node = blocking(Node::start).await.map_err(|error| format!("process: {error}"))?;
+        let node = blocking(|| Node::start(&new_name())).await.map_err(|error| format!("process: {error}"))?;
         Self::on_loopback(node.port(), Backend::Process(node)).await.map_err(|error| format!("process: {error}"))
     }
 
     async fn on_loopback(port: u16, backend: Backend) -> Result<Self, String> {
         let broker = Self { url: format!("amqp://guest:guest@127.0.0.1:{port}/%2f"), backend: Arc::new(backend) };
-        match (wait_for_amqp(&broker.url, START_LIMIT).await, &*broker.backend) {
+        match (wait_for_amqp(&broker.url, START_TIMEOUT).await, &*broker.backend) {
             (Ok(()), _) => Ok(broker),
             (Err(error), Backend::Process(node)) => {
                 Err(format!("{error}; the node's log ends with\n{}", node.log_end()))
@@ -157,8 +159,13 @@ impl Broker {
     /// Starts the application again, on the same address, and waits until it accepts connections.
     pub(crate) async fn start(&self) {
         self.rabbitmqctl(&["start_app"]).await.unwrap_or_else(|error| panic!("{error}"));
-        wait_for_amqp(&self.url, START_LIMIT).await.unwrap_or_else(|error| panic!("{error}"));
+        wait_for_amqp(&self.url, START_TIMEOUT).await.unwrap_or_else(|error| panic!("{error}"));
     }
+}
+
+/// A name for a container or a node's directory of this process.
+fn new_name() -> String {
+    unique_name(&name_prefix(std::process::id()))
 }
 
 /// The name prefix of the containers and node directories of a test process.

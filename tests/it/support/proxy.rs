@@ -1,18 +1,17 @@
 //! A TCP proxy on loopback that injects faults.
 //!
-//! Its tasks watch one value, [`Control`]. Faults can be limited to one of the daemon's two connections, see
+//! Its tasks watch one [`Control`] value. Faults can be limited to one of the daemon's two connections, see
 //! [`Proxy::for_role`].
 
 mod connection;
+mod control;
 mod frames;
 mod pump;
+mod role;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use tokio::{
@@ -20,72 +19,15 @@ use tokio::{
     sync::watch,
 };
 
-pub(crate) use self::connection::Role;
 use self::{
     connection::ProxiedConnection,
+    control::{Control, Counters, Faults, HEALTHY},
     pump::{Pump, Stream},
 };
+pub(crate) use self::{control::Direction, role::Role};
 
 /// Limit of connections not accepted yet.
 const BACKLOG: u32 = 1_024;
-
-/// A direction through the proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// From the client to the server.
-    ToServer,
-    /// From the server to the client.
-    ToClient,
-}
-
-/// The requested behaviour of the proxy.
-#[derive(Clone, Copy, Debug)]
-struct Control {
-    accepting: bool,
-    /// Indexed by [`Role`].
-    faults: [Faults; Role::ALL.len()],
-}
-
-/// The faults of all connections with one role.
-#[derive(Clone, Copy, Debug)]
-struct Faults {
-    /// Bytes are forwarded in this direction.
-    to_server: bool,
-    to_client: bool,
-    blackhole: bool,
-    withhold_confirms: bool,
-    /// Incremented to close all connections made before.
-    cuts: u64,
-}
-
-const HEALTHY: Faults =
-    Faults { to_server: true, to_client: true, blackhole: false, withhold_confirms: false, cuts: 0 };
-
-impl Control {
-    fn of(&self, role: Role) -> &Faults {
-        &self.faults[role as usize]
-    }
-}
-
-impl Faults {
-    fn flows(&self, direction: Direction) -> bool {
-        match direction {
-            Direction::ToServer => self.to_server,
-            Direction::ToClient => self.to_client,
-        }
-    }
-}
-
-/// Counts since the start.
-#[derive(Debug, Default)]
-struct Counters {
-    accepted: AtomicU64,
-    open: AtomicU64,
-    bytes_to_server: AtomicU64,
-    bytes_to_client: AtomicU64,
-    confirms_withheld: AtomicU64,
-    blackholed: AtomicU64,
-}
 
 /// A handle to the proxy. Dropping the last one closes the listener and all connections.
 #[derive(Clone, Debug)]
@@ -204,15 +146,6 @@ impl Proxy {
     /// Connections that entered a black hole so far.
     pub(crate) fn blackholed(&self) -> u64 {
         self.counters.blackholed.load(Ordering::Relaxed)
-    }
-}
-
-impl Counters {
-    fn bytes(&self, direction: Direction) -> &AtomicU64 {
-        match direction {
-            Direction::ToServer => &self.bytes_to_server,
-            Direction::ToClient => &self.bytes_to_client,
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A RabbitMQ container.
 
-use std::{mem, process::Command};
+use std::{mem, process::Command, time::Duration};
 
 use testcontainers::{
     ContainerAsync, GenericImage, ImageExt, TestcontainersError,
@@ -8,8 +8,7 @@ use testcontainers::{
     runners::AsyncRunner,
 };
 
-use super::{START_LIMIT, name_prefix, reaper::Reaper};
-use crate::support::unique_name;
+use super::reaper::Reaper;
 
 const AMQP_PORT: u16 = 5672;
 
@@ -21,15 +20,14 @@ pub(super) struct Container {
 }
 
 impl Container {
-    /// Starts a container and returns it with the host port that maps to its AMQP port. Blocks.
-    pub(super) fn start() -> Result<(Self, u16), String> {
-        let name = unique_name(&name_prefix(std::process::id()));
+    /// Starts a container with this name and returns it with the host port that maps to its AMQP port. Blocks.
+    pub(super) fn start(name: String, start_timeout: Duration) -> Result<(Self, u16), String> {
         // Started before the container exists, so that there is no gap. If `docker rm` removed nothing (printed no name),
         // the container may be about to be created: try again.
         let script = r#"for attempt in 1 2; do docker rm --force --volumes "$1" | grep -q . && break; sleep 1; done"#;
         let reaper = Reaper::new(script, &[&name]).map_err(|e| format!("the reaper did not start: {e}"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-        let port = runtime.block_on(run(&name)).map_err(|e| e.to_string())?;
+        let port = runtime.block_on(run(&name, start_timeout)).map_err(|e| e.to_string())?;
         Ok((Self { name, _reaper: reaper }, port))
     }
 
@@ -40,12 +38,12 @@ impl Container {
     }
 }
 
-async fn run(name: &str) -> Result<u16, TestcontainersError> {
+async fn run(name: &str, start_timeout: Duration) -> Result<u16, TestcontainersError> {
     let container: ContainerAsync<GenericImage> = GenericImage::new("rabbitmq", "4-management")
         .with_exposed_port(AMQP_PORT.tcp())
         .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
         .with_container_name(name)
-        .with_startup_timeout(START_LIMIT)
+        .with_startup_timeout(start_timeout)
         .start()
         .await?;
     let port = container.get_host_port_ipv4(AMQP_PORT.tcp()).await?;

@@ -10,7 +10,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{name_prefix, reaper::Reaper};
+use super::reaper::Reaper;
 use crate::support::{create_temp_dir, unique_name};
 
 /// Debian's wrapper scripts on the `PATH` switch the user and drop arguments; the scripts in this directory don't.
@@ -28,10 +28,9 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Starts a node, which accepts connections some seconds later.
-    pub(super) fn start() -> Result<Self, String> {
-        let dir = create_temp_dir(&unique_name(&name_prefix(std::process::id())))
-            .map_err(|e| format!("cannot create a directory: {e}"))?;
+    /// Starts a node with a directory of this name. It accepts connections some seconds later.
+    pub(super) fn start(dir_name: &str) -> Result<Self, String> {
+        let dir = create_temp_dir(dir_name).map_err(|e| format!("cannot create a directory: {e}"))?;
         let started = Self::start_in(&dir);
         if started.is_err() {
             drop(fs::remove_dir_all(&dir));

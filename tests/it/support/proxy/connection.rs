@@ -4,43 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, atomic::Ordering};
 
 use tokio::sync::watch;
 
-use super::{Control, Counters, Direction, Faults};
-
-/// The role of a connection, from the connection name in the client's handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// The daemon's consuming connection.
-    Consume,
-    /// The daemon's publishing connection.
-    Publish,
-    /// Another client, or no connection name yet.
-    Other,
-}
+use super::{
+    control::{Control, Counters, Direction, Faults},
+    role::Role,
+};
 
 /// The name is in the client's first frame; later bytes are not searched.
 const HANDSHAKE_BYTES: usize = 4_096;
-
-impl Role {
-    /// In discriminant order.
-    pub(crate) const ALL: [Self; 3] = [Self::Consume, Self::Publish, Self::Other];
-
-    /// The name in connection names, metrics and logs.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Consume => "consume",
-            Self::Publish => "publish",
-            Self::Other => "other",
-        }
-    }
-
-    fn from_handshake(handshake: &[u8]) -> Option<Self> {
-        let named = |role: &Self| {
-            let name = format!("edna-courier {}", role.as_str());
-            handshake.windows(name.len()).any(|window| window == name.as_bytes())
-        };
-        [Self::Consume, Self::Publish].into_iter().find(named)
-    }
-}
 
 /// The state that both directions of a connection share.
 #[derive(Clone, Debug)]

@@ -8,8 +8,8 @@ use tokio::{
 };
 
 use super::{
-    Direction,
     connection::ProxiedConnection,
+    control::Direction,
     frames::{is_confirm, take_frame},
 };
 
