@@ -1,7 +1,7 @@
 //! The admin server: `/metrics`, `/livez`, `/readyz` and `/status`; `POST /pause` and `/resume`.
 //!
-//! The server runs on its own thread and runtime: a busy data plane cannot starve the probes, and a scrape cannot delay a
-//! command. Connections and their duration are limited, and request bodies are never read.
+//! The server runs on its own thread and runtime: a busy data plane cannot starve the probes, and a scrape cannot delay
+//! a command. Connections and their duration are limited, and request bodies are never read.
 
 mod deadline;
 mod operator;

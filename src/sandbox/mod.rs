@@ -92,8 +92,8 @@ impl Sandbox {
     /// Binds `listen` (port 0: any free port) and serves on the current runtime.
     ///
     /// # Errors
-    /// If there is no runtime, the path does not begin with `/` or is one of the control paths, or the address cannot be
-    /// bound; with the remedy.
+    /// If there is no runtime, the path does not begin with `/` or is one of the control paths, or the address cannot
+    /// be bound; with the remedy.
     pub fn start(listen: SocketAddr, options: Options) -> io::Result<Self> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
         if !options.path.starts_with('/') || CONTROL_PATHS.contains(&options.path.as_str()) {

@@ -23,7 +23,7 @@ pub struct ReceivedRequest {
     pub accepted: bool,
     /// The response status; `null` if the connection was cut or the request hangs.
     pub status: Option<u16>,
-    /// The number of the attempt at this text to this device, from 1; `null` if the API itself would refuse the request.
+    /// The number of the attempt at this text to this device, from 1; `null` if the API would refuse the request.
     pub attempt: Option<u32>,
     /// The message's text; `null`, like the fields below, if the body is malformed.
     pub text: Option<String>,

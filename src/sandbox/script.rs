@@ -21,8 +21,8 @@ pub const MAX_RULES: usize = 1000;
 /// An action for matching requests; as JSON
 /// `{"match": {"deviceAddress": "89000000000", "text": "ready", "nth": 3}, "times": 2, "action": {"status": 503}}`.
 ///
-/// This rule acts on the third and the fourth matching request: `times` counts from the nth on and defaults to 1. Of the
-/// rules that match a request, the one queued first acts. Its `Debug` omits texts and addresses.
+/// This rule acts on the third and the fourth matching request: `times` counts from the nth on and defaults to 1. Of
+/// the rules that match a request, the one queued first acts. Its `Debug` omits texts and addresses.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {

@@ -1,8 +1,8 @@
 //! Log lines on standard error: text on a terminal, JSON elsewhere.
 //!
 //! No `log.level` can make a log leak a payload. Below `info` only this crate logs: libraries print frames, headers and
-//! bodies at `debug` and `trace`, and their spans would add fields to every line. lapin is off at every level: at `warn`
-//! it prints returned messages whole. Its errors are returned to this crate, which logs them where it handles them.
+//! bodies at `debug` and `trace`, and their spans add fields to every line. lapin is off at every level: at `warn` it
+//! prints returned messages whole. Its errors are returned to this crate, which logs them where it handles them.
 
 use std::io::{self, IsTerminal};
 

@@ -27,8 +27,8 @@ impl TelemetryState {
         Ok(Self { metrics, health: Health::new(), limits })
     }
 
-    /// A heartbeat also counts as progress while commands wait for an external cause: otherwise the liveness probe would
-    /// restart the daemon for an outage of the broker or the API, which a restart does not mend.
+    /// A heartbeat also counts as progress while commands wait for an external cause: otherwise the liveness probe
+    /// would restart the daemon for an outage of the broker or the API, which a restart does not mend.
     pub(super) fn record_heartbeat(&self) {
         self.health.record_heartbeat();
         let is_idle = self.metrics.commands.in_hand.get() == 0;

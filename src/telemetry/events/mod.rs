@@ -4,25 +4,26 @@
 //! the daemon's state is `info`, or `warn` or `error` if an operator may have to act.
 
 mod api;
+mod attempt;
 mod broker;
 mod command;
 mod event;
 mod gate;
 mod journal;
+mod order;
 mod publish;
 
 pub use self::{
     api::CredentialRefresh,
+    attempt::{AnswerUnread, AttemptMade, AttemptOrphaned, RateWaited},
     broker::{
         ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, ConsumersCounted, TOPOLOGY_REMEDY,
         TopologyMissing, TopologyVerified,
     },
-    command::{
-        AnswerUnread, AttemptMade, AttemptOrphaned, CommandDelayed, CommandFinished, CommandReceived, CommandRepeated,
-        OrderEvents, RateWaited,
-    },
+    command::{CommandDelayed, CommandFinished, CommandReceived, CommandRepeated},
     event::TelemetryEvent,
     gate::{GateClosed, GateOpened, remedy},
     journal::{JournalDegraded, JournalSize, JournalWritten},
+    order::OrderEvents,
     publish::{PublishConfirmed, PublishFailed},
 };

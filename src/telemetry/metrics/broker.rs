@@ -66,10 +66,10 @@ impl BrokerMetrics {
                 ["role"],
                 roles(),
             )?,
-            consumer_active: families.gauge(("consumer_active", "1 while the broker delivers commands to this daemon."))?,
+            consumer_active: families.gauge(("consumer_active", "1 while the broker delivers commands."))?,
             consumers: families.gauge((
                 "consumers",
-                "Consumers of the command queue, this daemon included, as the broker counts them. 0 before the first count.",
+                "Consumers of the command queue, this daemon included. 0 before the broker's first count.",
             ))?,
             unconfirmed: families.gauge(("unconfirmed", "Publishes that await the broker's confirm."))?,
         })

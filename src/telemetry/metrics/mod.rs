@@ -1,4 +1,4 @@
-//! Every metric family, in a registry of its own instead of the global one, so that several instances fit in one process.
+//! Every metric family, in a registry of its own: several instances fit in one process.
 
 mod api;
 mod broker;

@@ -1,0 +1,34 @@
+//! Events of the order of commands.
+
+use tracing::warn;
+
+use super::event::TelemetryEvent;
+use crate::{domain::schedule::OrderCounters, telemetry::state::TelemetryState};
+
+/// Commands were delayed to keep the order, or their order was given up.
+#[derive(Clone, Copy, Debug)]
+pub struct OrderEvents {
+    /// The counters at the last report.
+    pub before: OrderCounters,
+    /// The counters now.
+    pub now: OrderCounters,
+}
+
+impl TelemetryEvent for OrderEvents {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.commands.count_order_events(self.before, self.now);
+    }
+
+    fn log(&self) {
+        let (before, now) = (self.before, self.now);
+        let (forgotten, given_up) = (now.forgotten - before.forgotten, now.given_up - before.given_up);
+        if forgotten + given_up > 0 {
+            warn!(
+                forgotten,
+                given_up,
+                "the order of commands is no longer guaranteed: {forgotten} did not return from their tier in time, \
+                 {given_up} exceeded the number of delayed commands that are tracked"
+            );
+        }
+    }
+}
