@@ -9,7 +9,7 @@ use crate::{gate::GateReason, telemetry::state::TelemetryState};
 #[must_use]
 pub const fn remedy(reason: GateReason) -> &'static str {
     match reason {
-        GateReason::Auth => "check the credential in the section api; the gate opens when the API accepts it",
+        GateReason::Auth => "check the credential in section `api`; the gate opens when the API accepts it",
         GateReason::Throttle => "no action needed: the gate opens when the delay that the API requested ends",
         GateReason::Breaker => "check that the API is up and reachable; the gate opens when the API accepts a command",
         GateReason::Brake => {
