@@ -15,7 +15,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use clap::Args;
 
-use self::{backend::Backend, session::Session};
+use self::{backend::Backend, session::DemoSession};
 use super::{Exit, broker_client::BrokerClient, exit::failed, runtime, signals::StopSignals};
 use crate::{
     amqp::topology::TopologyNames,
@@ -77,7 +77,7 @@ async fn with_broker(
         () = signals.recv() => return Err(failed(session::INTERRUPTED)),
     };
     let backend = Backend::new(connection, TopologyNames::new(&prefix));
-    let session = Session { count, keep: args.keep, json: args.json, sandbox, backend: &backend };
+    let session = DemoSession { count, keep: args.keep, json: args.json, sandbox, backend: &backend };
     let result = match backend.declare().await.map_err(failed) {
         Ok(()) => session.run(config, signals).await,
         Err(exit) => Err(exit),

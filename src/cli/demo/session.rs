@@ -25,7 +25,7 @@ pub(super) const INTERRUPTED: &str = "interrupted";
 const DAEMON_STOPPED: &str = "the daemon stopped unexpectedly; see its log above";
 
 /// The parts of a demo other than the daemon.
-pub(super) struct Session<'a> {
+pub(super) struct DemoSession<'a> {
     pub(super) count: usize,
     pub(super) keep: bool,
     pub(super) json: bool,
@@ -46,7 +46,7 @@ struct DaemonShutdown {
 trait Consuming: Future<Output = Result<(), String>> {}
 impl<F: Future<Output = Result<(), String>>> Consuming for F {}
 
-impl Session<'_> {
+impl DemoSession<'_> {
     /// Runs the daemon and stops it in any case.
     pub(super) async fn run(&self, config: Config, signals: &mut StopSignals) -> Result<(), Exit> {
         let app = App::new(config).map_err(failed)?;
