@@ -1,33 +1,33 @@
-//! What one attempt left in our hands, before anybody judges it.
+//! The evidence of one attempt: everything that is known about it, before the verdict.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-/// The whole of what is known after an attempt.
+/// The result of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// The API answered.
+    /// The API answered, with any status.
     Answer(Answer),
-    /// The request cannot have left: no connection was made.
+    /// No connection was established, so the request cannot have left.
     NotSent(NotSent),
-    /// The request may have left and no answer came.
+    /// The request may have left, and no complete answer arrived.
     NoAnswer(NoAnswer),
 }
 
-/// The API's answer, as far as verdicts and events need it.
+/// The part of the API's answer that verdicts and events depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status code.
     pub status: u16,
-    /// `Retry-After`, already turned from either of its forms into a wait from now.
+    /// `Retry-After`, converted from either of its forms to a duration from now.
     pub retry_after: Option<Duration>,
-    /// The body, at most 64 KiB; `None` when it was longer or broke off.
+    /// The body, at most 64 KiB; `None` when it was longer or incomplete.
     pub body: Option<Vec<u8>>,
 }
 
-/// Why no connection was made.
+/// Why no connection was established.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NotSent {
-    /// TCP connect refused, unreachable or timed out.
+    /// The TCP connection was refused, unreachable or timed out.
     Connect,
     /// The host name did not resolve.
     Dns,
@@ -37,19 +37,19 @@ pub enum NotSent {
     Proxy(Arc<str>),
 }
 
-/// How an attempt ended without an answer.
+/// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NoAnswer {
-    /// `api.timeout` ran out.
+    /// `api.timeout` expired.
     Timeout,
     /// The connection broke.
     Broken,
-    /// The daemon that made the attempt is gone; the journal knows only that it began.
+    /// The daemon that made the attempt is gone; the journal contains only its start.
     OwnerGone,
 }
 
 impl Evidence {
-    /// The HTTP status, when there was an answer.
+    /// Returns the HTTP status of the answer.
     #[must_use]
     pub const fn status(&self) -> Option<u16> {
         match self {
@@ -58,7 +58,7 @@ impl Evidence {
         }
     }
 
-    /// The wait that the API asked for.
+    /// Returns the wait that the API requested.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -68,7 +68,7 @@ impl Evidence {
     }
 }
 
-/// In words, for logs and details; never the answer's body, which may hold personal data.
+/// For logs and details. Omits the body, which may contain personal data.
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -81,7 +81,9 @@ impl fmt::Display for Evidence {
             }
             Self::NoAnswer(NoAnswer::Timeout) => f.write_str("no answer within api.timeout"),
             Self::NoAnswer(NoAnswer::Broken) => f.write_str("the connection broke before the answer"),
-            Self::NoAnswer(NoAnswer::OwnerGone) => f.write_str("the daemon that sent it was gone before the answer"),
+            Self::NoAnswer(NoAnswer::OwnerGone) => {
+                f.write_str("the daemon that sent the request was gone before the answer")
+            }
         }
     }
 }

@@ -1,4 +1,31 @@
-//! The one decision table: what an attempt proves, and what follows.
+//! The decision table: what an attempt proves (its [`Verdict`]), and what follows ([`Next`]).
+//!
+//! This is the only place that decides whether a command is POSTed again. Pure and total: every evidence has exactly one
+//! verdict, every verdict exactly one consequence.
+//!
+//! | evidence | verdict | next |
+//! |---|---|---|
+//! | 2xx | delivered | event `succeeded` |
+//! | no connection established; 408, 425, 503 | retry | another attempt, or dead letter `exhausted` |
+//! | 429; 503 with `Retry-After` | throttled | wait, uncounted |
+//! | 401, 403, 407 | unauthorized | wait, uncounted |
+//! | other 4xx, 3xx | rejected | dead letter `rejected` |
+//! | no answer; 500, 502, 504, any other status | uncertain | `resend`: as retry; `park`: dead letter `uncertain` |
+//!
+//! The lists of 408…, 401… and 500… are settings ([`StatusLists`]). A resent uncertain command carries
+//! `possibleDuplicate` in its event.
+//!
+//! # Invariants
+//!
+//! - A 2xx is always delivered; no setting changes that.
+//! - Evidence that allows for a delivered message is uncertain, never retry: the API has no idempotency key and no
+//!   status query, so a second POST may be a second message.
+//! - Of the status lists, `uncertain` takes precedence over `unauthorized`, and that over `retry`.
+//! - Only verdicts about the command count as attempts: throttled and unauthorized ones do not.
+//!
+//! # Sources
+//!
+//! RFC 9110 for the status classes and `Retry-After`, RFC 6585 for 429, RFC 8470 for 425.
 
 use super::{
     command::OnUncertain,
@@ -6,29 +33,29 @@ use super::{
     reason::Reason,
 };
 
-/// What an attempt proved.
+/// What an attempt proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// The API took the message.
+    /// The API accepted the message.
     Delivered,
-    /// It certainly did not, and may later.
+    /// The API did not accept the message; a later attempt may succeed.
     Retry,
-    /// It asks the whole target to wait.
+    /// The API requests a pause of the whole target.
     Throttled,
-    /// It does not accept our credential; says nothing about the command.
+    /// The API does not accept the credential; this proves nothing about the command.
     Unauthorized,
-    /// It will never take this command.
+    /// The API will never accept this command.
     Rejected,
-    /// It may or may not have taken it.
+    /// The API may have accepted the message.
     Uncertain,
 }
 
 impl Verdict {
-    /// All of them, for closed label sets.
+    /// All verdicts, for closed label sets.
     pub const ALL: [Self; 6] =
         [Self::Delivered, Self::Retry, Self::Throttled, Self::Unauthorized, Self::Rejected, Self::Uncertain];
 
-    /// The word in metrics and logs.
+    /// Returns the name in metrics and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,21 +68,21 @@ impl Verdict {
         }
     }
 
-    /// Whether the attempt counts against `delivery.max_attempts`: what says nothing about the command does not.
+    /// Whether the attempt counts against `delivery.max_attempts`.
     #[must_use]
     pub const fn counts_as_attempt(self) -> bool {
         !matches!(self, Self::Throttled | Self::Unauthorized)
     }
 }
 
-/// The status lists that an installation may set; everything else in the table is fixed.
+/// The configurable part of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusLists {
-    /// `api.retry_statuses`: certainly not taken, may be later.
+    /// `api.retry_statuses`: not accepted, a later attempt may succeed.
     pub retry: Vec<u16>,
     /// `api.unauthorized_statuses`: the credential is not accepted.
     pub unauthorized: Vec<u16>,
-    /// `api.uncertain_statuses`: may have been taken before it failed.
+    /// `api.uncertain_statuses`: the message may have been accepted before the failure.
     pub uncertain: Vec<u16>,
 }
 
@@ -66,27 +93,26 @@ impl Default for StatusLists {
 }
 
 impl StatusLists {
-    /// Judges the evidence of one attempt.
+    /// Returns the verdict on the evidence of one attempt.
     #[must_use]
-    pub fn judge(&self, evidence: &Evidence) -> Verdict {
+    pub fn classify(&self, evidence: &Evidence) -> Verdict {
         match evidence {
             Evidence::NotSent(_) => Verdict::Retry,
             Evidence::NoAnswer(_) => Verdict::Uncertain,
-            Evidence::Answer(answer) => self.judge_answer(answer),
+            Evidence::Answer(answer) => self.classify_answer(answer),
         }
     }
 
-    /// The lists come first, so that an installation can overrule the defaults below for any status but 2xx. Of the
-    /// lists, `uncertain` does: what may have been taken is never sent again as if it had not. A 503 with Retry-After
-    /// stands between them because 503 is in the default `retry` list.
-    fn judge_answer(&self, answer: &Answer) -> Verdict {
-        let listed = |list: &[u16]| list.contains(&answer.status);
+    /// The lists precede the fixed rows, so that they can override them for any status but 2xx. The row of 503 with
+    /// `Retry-After` precedes the `retry` list, which contains 503 by default.
+    fn classify_answer(&self, answer: &Answer) -> Verdict {
+        let is_in = |list: &[u16]| list.contains(&answer.status);
         match answer.status {
             200..=299 => Verdict::Delivered,
-            _ if listed(&self.uncertain) => Verdict::Uncertain,
-            _ if listed(&self.unauthorized) => Verdict::Unauthorized,
+            _ if is_in(&self.uncertain) => Verdict::Uncertain,
+            _ if is_in(&self.unauthorized) => Verdict::Unauthorized,
             503 if answer.retry_after.is_some() => Verdict::Throttled,
-            _ if listed(&self.retry) => Verdict::Retry,
+            _ if is_in(&self.retry) => Verdict::Retry,
             429 => Verdict::Throttled,
             300..=499 => Verdict::Rejected,
             _ => Verdict::Uncertain,
@@ -94,21 +120,20 @@ impl StatusLists {
     }
 }
 
-/// What the daemon does next with the command.
+/// What follows from a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Tell `succeeded`.
+    /// Publish the event `succeeded`.
     Succeed,
-    /// Attempt again after the delay for this many attempts.
+    /// Attempt again, after the delay that belongs to the number of attempts.
     Retry,
-    /// The trouble is not this command's own: the gate closes, and the command waits for it; uncounted.
+    /// Close the gate and attempt again when it opens, uncounted: the cause is not the command.
     Wait,
-    /// Tell the reason's outcome and write the dead letter.
+    /// Publish the event and the dead letter of this reason.
     DeadLetter(Reason),
 }
 
-/// What follows from a verdict, for a command that has used `attempts` attempts of `max_attempts`, this one included
-/// when it counts.
+/// Returns what follows from a verdict. `attempts` are the counted ones, including this one if it counts.
 #[must_use]
 pub fn next(verdict: Verdict, attempts: u32, max_attempts: u32, on_uncertain: OnUncertain) -> Next {
     let retry = if attempts < max_attempts { Next::Retry } else { Next::DeadLetter(Reason::Exhausted) };

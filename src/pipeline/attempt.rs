@@ -136,7 +136,7 @@ impl<P: Ports> AttemptContext<'_, P> {
             pipeline.ports.sender().send(&request).await
         };
         drop(in_flight);
-        let verdict = pipeline.settings.statuses.judge(&evidence);
+        let verdict = pipeline.settings.statuses.classify(&evidence);
         state.attempt_finished(verdict, latency);
         permit.set_result(latency, result::load_sample(verdict));
         let command_id = &command.id;

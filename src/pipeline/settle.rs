@@ -35,7 +35,7 @@ impl<P: Ports> PipelineContext<P> {
         let send_key = in_flight.send_key();
         let event_context = in_flight.state.event_context(self.now(), result.reason());
         let event = Event::of_command(&in_flight.command, result, &event_context);
-        let json = event.json();
+        let json = event.to_json();
         let message = self.event_message(&in_flight.delivery, &in_flight.state, &event, json.clone());
         let failure = event.failure;
         // Before the journal has the outcome: a redelivered copy that finds it must not publish the letter, too.
@@ -59,7 +59,7 @@ impl<P: Ports> PipelineContext<P> {
     /// Settles a command whose outcome the journal holds: its event is published again, and its dead letter only if that
     /// is not known to be stored.
     pub(super) async fn settle_already_finished(&self, in_flight: &mut InFlightCommand, outcome: RecordedOutcome) {
-        let Some(event) = Event::repeated(&outcome.event) else {
+        let Some(event) = Event::from_recorded(&outcome.event) else {
             let detail = "the journal holds an outcome that cannot be read".into();
             let failure = Failure { reason: Reason::Uncertain, http_status: None, detail };
             return self.settle_finished(in_flight, CommandResult::Failed(failure)).await;
@@ -68,7 +68,7 @@ impl<P: Ports> PipelineContext<P> {
         let send_key = in_flight.send_key();
         let InFlightCommand { delivery, command, state } = &*in_flight;
         let failure = event.failure.clone().filter(|_| outcome.letter_pending);
-        let message = self.event_message(delivery, state, &event, event.json());
+        let message = self.event_message(delivery, state, &event, event.to_json());
         self.publish_outcome(delivery, state, Some(message), failure.as_ref(), Some(&send_key)).await;
         self.ports.settler().ack(delivery.tag);
         self.telemetry.record(CommandRepeated { command_id: &command.id, outcome: event.outcome });
@@ -96,7 +96,7 @@ impl<P: Ports> PipelineContext<P> {
     pub(super) async fn settle_malformed(&self, delivery: &Delivery, state: &DeliveryState, malformed: &Malformed) {
         let event = Event::of_malformed(malformed, &state.event_context(self.now(), Some(Reason::Malformed)));
         let failure = Failure { reason: Reason::Malformed, http_status: None, detail: malformed.detail() };
-        let message = event.as_ref().map(|event| self.event_message(delivery, state, event, event.json()));
+        let message = event.as_ref().map(|event| self.event_message(delivery, state, event, event.to_json()));
         self.publish_outcome(delivery, state, message, Some(&failure), None).await;
         self.ports.settler().ack(delivery.tag);
         self.log_finished(malformed.id.as_ref(), state, Some(&failure));

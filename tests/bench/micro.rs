@@ -49,12 +49,12 @@ fn steps(group: &mut BenchmarkGroup<'_, WallTime>, text_bytes: usize) {
 
     step(group, "decode", decoded);
     step(group, "render the request", || request::render(&command, FIELD));
-    step(group, "judge and choose the next step", || next(lists.judge(&evidence), 1, 8, OnUncertain::Resend));
+    step(group, "judge and choose the next step", || next(lists.classify(&evidence), 1, 8, OnUncertain::Resend));
     step(group, "parse the response", || Response::parse(ANSWER));
     step(group, "render the event", || render_event(&command, &properties));
     step(group, "all steps", || {
         let command = decoded();
-        let next_step = next(lists.judge(&evidence), 1, 8, OnUncertain::Resend);
+        let next_step = next(lists.classify(&evidence), 1, 8, OnUncertain::Resend);
         (request::render(&command, FIELD), next_step, render_event(&command, &properties))
     });
 }
@@ -69,7 +69,7 @@ fn render_event(command: &Command, properties: &Properties) -> (Bytes, Message) 
     let occurred_at = Timestamp::now();
     let circumstances = EventContext { replay: 0, occurred_at, attempts: 1, possible_duplicate: false, timing };
     let event = Event::of_command(command, CommandResult::Succeeded(Response::parse(ANSWER)), &circumstances);
-    let json = event.json();
+    let json = event.to_json();
     (json.clone(), event.to_message(json, EventFormat::Plain, 0, properties))
 }
 

@@ -1,10 +1,10 @@
-//! The event as a message: plain, or as a CloudEvent 1.0.
+//! The event as a message: plain or as a CloudEvent 1.0.
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Event;
+use super::content::Event;
 use crate::domain::{
     json,
     message::{Message, Target},
@@ -16,9 +16,9 @@ const APP_ID: &str = "edna-courier";
 const JSON: &str = "application/json";
 const CLOUDEVENTS_JSON: &str = "application/cloudevents+json";
 const SPECVERSION: &str = "1.0";
-/// The `source` of our CloudEvents; with the event's id it names the event in the whole world.
+/// The CloudEvents `source`; together with the id it identifies the event globally.
 const SOURCE: &str = "/edna-courier";
-/// The third word of the routing key when the channel could not be read.
+/// The third word of the routing key when the event has no channel.
 const UNKNOWN_CHANNEL: &str = "unknown";
 
 /// `events.format`.
@@ -37,8 +37,9 @@ pub enum EventFormat {
 }
 
 impl Event {
-    /// The message for `<p>.events`; `json` is [`Event::json`], which the journal wants, too. `original` are the properties of the command's message, `replay` its
-    /// `courier-replay`. For the queue of `reply_to` see [`Message::to_target`].
+    /// Creates the message for `<p>.events`. `json` is [`Event::to_json`], which the caller has recorded in the journal;
+    /// `replay` is the command's `courier-replay`, and `original` are the properties of its message. For the queue of
+    /// `reply_to` see [`Message::to_target`].
     #[must_use]
     pub fn to_message(&self, json: Bytes, format: EventFormat, replay: u32, original: &Properties) -> Message {
         let mut headers = Headers::from_iter([
@@ -49,10 +50,12 @@ impl Event {
         if let Some(value) = traceparent {
             headers.insert(header::TRACEPARENT.into(), value.clone());
         }
-        let attributes = || Attributes::of(self, traceparent);
+        let attributes = || EventAttributes::of(self, traceparent);
         let (content_type, body) = match format {
             EventFormat::Plain => (JSON, json),
-            EventFormat::CloudEventsStructured => (CLOUDEVENTS_JSON, json::bytes(&attributes().around(self)).into()),
+            EventFormat::CloudEventsStructured => {
+                (CLOUDEVENTS_JSON, json::bytes(&attributes().structured(self)).into())
+            }
             EventFormat::CloudEventsBinary => {
                 headers.extend(attributes().headers());
                 (JSON, json)
@@ -67,7 +70,7 @@ impl Event {
         Target::Event { outcome: self.outcome, channel_type }
     }
 
-    /// What `type` is in the properties and in CloudEvents.
+    /// The property `type` and the CloudEvents attribute of that name.
     const fn kind(&self) -> &'static str {
         match self.outcome {
             Outcome::Succeeded => "send.succeeded",
@@ -85,21 +88,21 @@ impl Event {
             correlation_id: Some(correlation_id),
             kind: Some(self.kind().into()),
             app_id: Some(APP_ID.into()),
-            timestamp_s: seconds(self.occurred_at),
+            timestamp_s: unix_seconds(self.occurred_at),
             headers,
             ..Properties::default()
         }
     }
 }
 
-/// AMQP knows no time before 1970.
-fn seconds(time: Timestamp) -> Option<u64> {
+/// AMQP timestamps are unsigned.
+fn unix_seconds(time: Timestamp) -> Option<u64> {
     u64::try_from(time.as_second()).ok()
 }
 
 /// The CloudEvents attributes of an event.
 #[derive(Serialize)]
-struct Attributes {
+struct EventAttributes {
     specversion: &'static str,
     id: String,
     source: &'static str,
@@ -111,16 +114,16 @@ struct Attributes {
     traceparent: Option<String>,
 }
 
-/// An event in structured mode.
+/// A structured CloudEvent.
 #[derive(Serialize)]
-struct Structured<'a> {
+struct StructuredEvent<'a> {
     #[serde(flatten)]
-    attributes: &'a Attributes,
+    attributes: &'a EventAttributes,
     datacontenttype: &'static str,
     data: &'a Event,
 }
 
-impl Attributes {
+impl EventAttributes {
     fn of(event: &Event, traceparent: Option<&HeaderValue>) -> Self {
         Self {
             specversion: SPECVERSION,
@@ -133,11 +136,11 @@ impl Attributes {
         }
     }
 
-    const fn around<'a>(&'a self, event: &'a Event) -> Structured<'a> {
-        Structured { attributes: self, datacontenttype: JSON, data: event }
+    const fn structured<'a>(&'a self, event: &'a Event) -> StructuredEvent<'a> {
+        StructuredEvent { attributes: self, datacontenttype: JSON, data: event }
     }
 
-    /// In binary mode `datacontenttype` is the property `content_type`.
+    /// Returns the headers of a binary CloudEvent; its `datacontenttype` is the property `content_type`.
     fn headers(&self) -> impl Iterator<Item = (Text, HeaderValue)> {
         let required = [
             ("specversion", self.specversion),

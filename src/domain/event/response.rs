@@ -1,29 +1,29 @@
-//! What the API answered, as the event tells it.
+//! The API's response as it appears in the event.
 
 use serde::{Deserialize, Serialize};
 
-/// The fields of a 2xx body; each may be `null` or absent, as no installation is known to fill them all.
+/// The fields of a 2xx body. Each may be `null` or absent: no known installation fills all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
-    /// The message in edna Chat Center.
+    /// The id of the message in edna Chat Center.
     pub id: Option<i64>,
-    /// The new thread of the message.
+    /// The id of the message's thread.
     pub thread_id: Option<i64>,
-    /// The client, by edna's own number; not the command's `clientId`.
+    /// edna's id of the client; not the command's `clientId`.
     pub client_id: Option<i64>,
-    /// The client, by the number that the installation's systems use.
+    /// The client's id in the customer's systems.
     pub client_external_id: Option<String>,
-    /// The agent that the message was sent as.
+    /// The id of the agent in whose name the message was sent.
     pub agent_id: Option<i64>,
 }
 
 impl Response {
-    /// Reads the body of a 2xx. `None` when it is not a JSON object or a known field is of another type: the message
-    /// was delivered all the same. Unknown fields are left out.
+    /// Parses the body of a 2xx. `None` if it is not a JSON object or a known field has another type; the message was
+    /// delivered all the same. Unknown fields are ignored.
     #[must_use]
     pub fn parse(body: &[u8]) -> Option<Self> {
-        // A derived struct would take an array, too.
+        // A derived `Deserialize` accepts an array, too.
         if !body.trim_ascii_start().starts_with(b"{") {
             return None;
         }
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documented_answer_is_read() {
+    fn response_documented_body_is_parsed() {
         let body = br#"{ "id": 1, "threadId": 2, "clientId": 1, "clientExternalId": null, "agentId": 3 }"#;
         let response = Response {
             id: Some(1),
@@ -49,17 +49,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_null_or_unknown_does_no_harm() {
-        let nothing = Some(Response::default());
+    fn response_absent_null_or_unknown_fields_are_accepted() {
+        let empty = Some(Response::default());
         for body in ["{}", r#" {"id":null,"agentId":null}"#, r#"{"status":"ok","more":{"id":[1]}}"#] {
-            assert_eq!(Response::parse(body.as_bytes()), nothing, "{body}");
+            assert_eq!(Response::parse(body.as_bytes()), empty, "{body}");
         }
-        let long = Response { id: Some(i64::MAX), ..Response::default() };
-        assert_eq!(Response::parse(br#"{"id":9223372036854775807}"#), Some(long));
+        let largest = Response { id: Some(i64::MAX), ..Response::default() };
+        assert_eq!(Response::parse(br#"{"id":9223372036854775807}"#), Some(largest));
     }
 
     #[test]
-    fn anything_else_is_no_response() {
+    fn response_any_other_body_is_none() {
         for body in [
             "",
             "ok",

@@ -1,17 +1,23 @@
-//! Events by the cases of `tests/data/events.json`, as messages in each format, and for arbitrary content.
+//! Events: the cases of `tests/data/events.json`, messages in each format, and random content.
 //!
-//! A case has: `command`, the message in the form of `samples`; `answer` (the API's body) or `failure` for a command,
+//! A case has: `command`, the message in the format of `samples`; `answer` (the API's body) or `failure` for a command,
 //! neither for a malformed message; `replay`, `occurred_at`, `attempts`, `possible_duplicate`, `timing`; and `event`,
-//! the JSON it must become byte for byte, or `null` where no event can be told.
+//! the expected JSON, byte for byte, or `null` if the message has no readable id.
 
 use proptest::{collection::vec, option, prelude::*, sample};
 use serde_json::{Value, json};
 
-use super::*;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{content::milliseconds, *};
 use crate::domain::{
-    json::bytes,
+    command::CommandId,
+    detail::Detail,
     message::{Message, Target},
     properties::{HeaderValue, Properties, header},
+    reason::{Outcome, Reason},
     samples::{Case, EVENTS, cases},
 };
 
@@ -31,36 +37,40 @@ struct EventCase {
 }
 
 impl EventCase {
-    fn tell(&self) -> Option<Event> {
-        let circumstances = EventContext {
+    fn event(&self) -> Option<Event> {
+        let context = EventContext {
             replay: self.replay,
             occurred_at: self.occurred_at,
             attempts: self.attempts,
             possible_duplicate: self.possible_duplicate,
             timing: self.timing,
         };
-        let ending = match (&self.answer, &self.failure) {
+        let result = match (&self.answer, &self.failure) {
             (Some(answer), None) => Some(CommandResult::Succeeded(Response::parse(answer.as_bytes()))),
             (None, Some(failure)) => Some(CommandResult::Failed(failure.clone())),
             _ => None,
         };
-        match (self.command.decode(), ending) {
-            (Ok(command), Some(ending)) => Some(Event::of_command(&command, ending, &circumstances)),
-            (Err(malformed), None) => Event::of_malformed(&malformed, &circumstances),
-            _ => panic!("{}: a command has an ending, a malformed message has none", self.command.name),
+        match (self.command.decode(), result) {
+            (Ok(command), Some(result)) => Some(Event::of_command(&command, result, &context)),
+            (Err(malformed), None) => Event::of_malformed(&malformed, &context),
+            _ => panic!("{}: only a command has `answer` or `failure`", self.command.name),
         }
     }
 }
 
 fn check(case: &EventCase) {
     let name = &case.command.name;
-    let told = case.tell().map(|event| String::from_utf8(bytes(&event)).unwrap());
-    assert_eq!(told.as_deref(), case.event.as_ref().map(|raw| raw.get()), "{name}");
+    let json = case.event().map(|event| text(&event));
+    assert_eq!(json.as_deref(), case.event.as_ref().map(|raw| raw.get()), "{name}");
 }
 
 #[test]
-fn ends_of_commands_become_their_events() {
+fn event_of_each_case_has_the_expected_json() {
     cases(EVENTS).iter().for_each(check);
+}
+
+fn text(event: &Event) -> String {
+    String::from_utf8(event.to_json().into()).unwrap()
 }
 
 fn sample_event() -> (Event, Properties) {
@@ -74,10 +84,10 @@ fn sample_event() -> (Event, Properties) {
         headers: own.into_iter().chain([traceparent]).collect(),
         ..Properties::default()
     };
-    (case.tell().unwrap(), original)
+    (case.event().unwrap(), original)
 }
 
-/// What every format has in common.
+/// The properties in every format.
 fn expected_properties(event: &Event, content_type: &'static str) -> Properties {
     let headers: [(&str, HeaderValue); 3] = [
         ("courier-replay", HeaderValue::Int(4)),
@@ -97,31 +107,31 @@ fn expected_properties(event: &Event, content_type: &'static str) -> Properties 
 }
 
 #[test]
-fn a_plain_message_is_the_event() {
+fn message_plain_body_is_the_event() {
     let (event, original) = sample_event();
-    let message = event.to_message(event.json(), EventFormat::Plain, 4, &original);
+    let message = event.to_message(event.to_json(), EventFormat::Plain, 4, &original);
     let target = Target::Event { outcome: Outcome::Succeeded, channel_type: "WHATSAPP".to_owned() };
     let properties = expected_properties(&event, "application/json");
-    assert_eq!(message, Message { target, properties, body: bytes(&event).into() });
+    assert_eq!(message, Message { target, properties, body: event.to_json() });
 }
 
 #[test]
-fn a_structured_cloudevent_has_the_event_as_data() {
+fn message_structured_cloudevent_has_event_as_data() {
     let (event, original) = sample_event();
-    let message = event.to_message(event.json(), EventFormat::CloudEventsStructured, 4, &original);
+    let message = event.to_message(event.to_json(), EventFormat::CloudEventsStructured, 4, &original);
     assert_eq!(message.properties, expected_properties(&event, "application/cloudevents+json"));
     let id = event.event_id;
     let expected = format!(
         r#"{{"specversion":"1.0","id":"{id}","source":"/edna-courier","type":"send.succeeded","subject":"order-4711-ready","time":"2026-11-22T10:00:00.123Z","traceparent":"00-a-b-01","datacontenttype":"application/json","data":{}}}"#,
-        String::from_utf8(bytes(&event)).unwrap()
+        text(&event)
     );
     assert_eq!(message.body, expected);
 }
 
 #[test]
-fn a_binary_cloudevent_has_its_attributes_in_headers() {
+fn message_binary_cloudevent_has_attributes_as_headers() {
     let (event, original) = sample_event();
-    let message = event.to_message(event.json(), EventFormat::CloudEventsBinary, 4, &original);
+    let message = event.to_message(event.to_json(), EventFormat::CloudEventsBinary, 4, &original);
     let mut properties = expected_properties(&event, "application/json");
     for (name, value) in [
         ("specversion", "1.0"),
@@ -135,45 +145,45 @@ fn a_binary_cloudevent_has_its_attributes_in_headers() {
         properties.headers.insert(format!("cloudEvents_{name}").into(), value.to_owned().into());
     }
     assert_eq!(message.properties, properties);
-    assert_eq!(message.body, bytes(&event));
+    assert_eq!(message.body, event.to_json());
 }
 
 #[test]
-fn without_a_trace_there_is_none() {
+fn message_without_traceparent_has_none() {
     let (event, _) = sample_event();
-    let message = event.to_message(event.json(), EventFormat::CloudEventsStructured, 4, &Properties::default());
+    let message = event.to_message(event.to_json(), EventFormat::CloudEventsStructured, 4, &Properties::default());
     assert!(!message.properties.headers.contains_key(header::TRACEPARENT));
     let body: Value = serde_json::from_slice(&message.body).unwrap();
     assert_eq!(body.get("traceparent"), None);
 }
 
 #[test]
-fn the_correlation_id_is_the_commands() {
+fn message_correlation_id_is_copied() {
     let (event, original) = sample_event();
     let original = Properties { correlation_id: Some("theirs".to_owned()), ..original };
-    let message = event.to_message(event.json(), EventFormat::Plain, 0, &original);
+    let message = event.to_message(event.to_json(), EventFormat::Plain, 0, &original);
     assert_eq!(message.properties.correlation_id.as_deref(), Some("theirs"));
 }
 
 #[test]
-fn an_unreadable_channel_has_a_word_in_the_routing_key() {
+fn message_without_channel_is_routed_as_unknown() {
     let (event, original) = sample_event();
     let event = Event { channel_type: None, ..event };
     let target = Target::Event { outcome: Outcome::Succeeded, channel_type: "unknown".to_owned() };
-    assert_eq!(event.to_message(event.json(), EventFormat::Plain, 0, &original).target, target);
+    assert_eq!(event.to_message(event.to_json(), EventFormat::Plain, 0, &original).target, target);
 }
 
 #[test]
-fn a_reply_is_the_same_message_for_another_queue() {
+fn message_to_reply_queue_differs_in_target_only() {
     let (event, original) = sample_event();
-    let message = event.to_message(event.json(), EventFormat::Plain, 0, &original);
+    let message = event.to_message(event.to_json(), EventFormat::Plain, 0, &original);
     let reply = message.to_target(Target::Reply("answers".to_owned()));
     assert_eq!(reply.target, Target::Reply("answers".to_owned()));
     assert_eq!((reply.properties, reply.body), (message.properties, message.body));
 }
 
 #[test]
-fn the_formats_have_the_names_of_the_setting() {
+fn format_deserializes_from_the_setting() {
     let names = [
         (EventFormat::Plain, "plain"),
         (EventFormat::CloudEventsStructured, "cloudevents-structured"),
@@ -203,7 +213,7 @@ fn any_response() -> impl Strategy<Value = Response> {
     )
 }
 
-fn any_ending() -> impl Strategy<Value = CommandResult> {
+fn any_result() -> impl Strategy<Value = CommandResult> {
     let failure = (sample::select(&Reason::ALL[..]), option::of(any::<u16>()), any::<String>());
     prop_oneof![
         option::of(any_response()).prop_map(CommandResult::Succeeded),
@@ -213,7 +223,7 @@ fn any_ending() -> impl Strategy<Value = CommandResult> {
     ]
 }
 
-fn any_circumstances() -> impl Strategy<Value = EventContext> {
+fn any_context() -> impl Strategy<Value = EventContext> {
     let time = (0..4_000_000_000_000_i64).prop_map(|ms| Timestamp::from_millisecond(ms).unwrap());
     let timing =
         any::<(u64, u64, u64)>().prop_map(|(waited_ms, api_ms, total_ms)| Timing { waited_ms, api_ms, total_ms });
@@ -232,20 +242,20 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_event_parses_back(
-        id in any_id(), channel_type in option::of("[A-Z]{1,8}"), ending in any_ending(),
-        circumstances in any_circumstances(), repeated: bool, metadata in option::of(vec(any::<i32>(), 0..4)),
+    fn event_json_round_trips(
+        id in any_id(), channel_type in option::of("[A-Z]{1,8}"), result in any_result(),
+        context in any_context(), repeated: bool, metadata in option::of(vec(any::<i32>(), 0..4)),
     ) {
         let metadata = metadata.map(|list| RawValue::from_string(format!("{{ \"list\":{list:?}}}")).unwrap());
-        let event = Event { repeated, metadata, ..Event::new(id, channel_type, ending, &circumstances) };
-        let json = bytes(&event);
+        let event = Event { repeated, metadata, ..Event::new(id, channel_type, result, &context) };
+        let json = event.to_json();
         let parsed: Event = serde_json::from_slice(&json).unwrap();
         prop_assert_eq!(format!("{parsed:?}"), format!("{event:?}"));
-        prop_assert_eq!(bytes(&parsed), json);
+        prop_assert_eq!(parsed.to_json(), json);
     }
 
     #[test]
-    fn an_event_id_is_a_function_of_all_three_and_of_nothing_else(
+    fn event_id_differs_by_id_replay_and_outcome_only(
         left in (any_id(), 0..3_u32, sample::select(&Outcome::ALL[..])),
         right in (any_id(), 0..3_u32, sample::select(&Outcome::ALL[..])),
     ) {
@@ -262,9 +272,9 @@ proptest! {
     }
 }
 
-/// Ids that run into each other when the parts are only joined.
+/// Ids that would collide if the parts were joined without separators.
 #[test]
-fn no_id_looks_like_another_replay() {
+fn event_id_of_similar_ids_and_replays_differs() {
     let id = |id: &str, replay| event_id(&CommandId::new(id).unwrap(), replay, Outcome::Failed);
     assert_ne!(id("1", 11), id("11", 1));
     assert_ne!(id("1/a", 0), id("a", 1));

@@ -13,8 +13,8 @@ fn answer(status: u16, retry_after: Option<Duration>) -> Evidence {
     Evidence::Answer(Answer { status, retry_after, body: None })
 }
 
-/// The table of the contract, written a second time and in another form: what each status proves without Retry-After.
-fn verdict_of(status: u16) -> Verdict {
+/// The default table without `Retry-After`, written independently of the code under test.
+fn expected_verdict(status: u16) -> Verdict {
     match status {
         200..300 => Delivered,
         408 | 425 | 503 => Retry,
@@ -26,10 +26,10 @@ fn verdict_of(status: u16) -> Verdict {
 }
 
 #[test]
-fn every_status_has_its_verdict() {
+fn classify_each_status_has_its_verdict() {
     let lists = StatusLists::default();
     for status in 100..=599 {
-        assert_eq!(lists.judge(&answer(status, None)), verdict_of(status), "{status}");
+        assert_eq!(lists.classify(&answer(status, None)), expected_verdict(status), "{status}");
     }
     let named = [
         (Rejected, [400, 404, 405, 409, 410, 413, 415, 422, 301, 302, 304, 307, 451]),
@@ -37,33 +37,33 @@ fn every_status_has_its_verdict() {
     ];
     for (verdict, statuses) in named {
         for status in statuses {
-            assert_eq!(lists.judge(&answer(status, None)), verdict, "{status}");
+            assert_eq!(lists.classify(&answer(status, None)), verdict, "{status}");
         }
     }
 }
 
 #[test]
-fn retry_after_changes_503_and_nothing_else() {
+fn classify_retry_after_changes_only_503() {
     let lists = StatusLists::default();
     for status in 100..=599 {
-        let verdict = if status == 503 { Throttled } else { verdict_of(status) };
-        assert_eq!(lists.judge(&answer(status, WAIT)), verdict, "{status}");
+        let verdict = if status == 503 { Throttled } else { expected_verdict(status) };
+        assert_eq!(lists.classify(&answer(status, WAIT)), verdict, "{status}");
     }
 }
 
 #[test]
-fn without_an_answer_it_matters_whether_the_request_can_have_left() {
+fn classify_no_answer_depends_on_whether_request_left() {
     let lists = StatusLists::default();
-    for why in [NotSent::Connect, NotSent::Dns, NotSent::Tls, NotSent::Proxy("http://p:1: refused".into())] {
-        assert_eq!(lists.judge(&Evidence::NotSent(why.clone())), Retry, "{why:?}");
+    for cause in [NotSent::Connect, NotSent::Dns, NotSent::Tls, NotSent::Proxy("http://p:1: refused".into())] {
+        assert_eq!(lists.classify(&Evidence::NotSent(cause.clone())), Retry, "{cause:?}");
     }
-    for why in [NoAnswer::Timeout, NoAnswer::Broken] {
-        assert_eq!(lists.judge(&Evidence::NoAnswer(why)), Uncertain, "{why:?}");
+    for cause in [NoAnswer::Timeout, NoAnswer::Broken] {
+        assert_eq!(lists.classify(&Evidence::NoAnswer(cause)), Uncertain, "{cause:?}");
     }
 }
 
 #[test]
-fn an_installation_overrules_every_status_but_success() {
+fn classify_lists_override_every_status_but_2xx() {
     let statuses = || (100..200).chain(300..600);
     let only = |list: fn(&mut StatusLists) -> &mut Vec<u16>| {
         let mut lists = StatusLists { retry: vec![], unauthorized: vec![], uncertain: vec![] };
@@ -77,46 +77,46 @@ fn an_installation_overrules_every_status_but_success() {
     ];
     for (lists, verdict) in rows {
         for status in statuses() {
-            assert_eq!(lists.judge(&answer(status, None)), verdict, "{status}");
+            assert_eq!(lists.classify(&answer(status, None)), verdict, "{status}");
         }
         for status in 200..300 {
-            assert_eq!(lists.judge(&answer(status, WAIT)), Delivered, "{status}");
+            assert_eq!(lists.classify(&answer(status, WAIT)), Delivered, "{status}");
         }
     }
 }
 
-/// To resend what may have been taken, uncounted and without a word, would be to send twice knowingly.
+/// Otherwise a message that may have been accepted would be resent as if it had not.
 #[test]
-fn uncertain_wins_over_every_other_list_and_over_retry_after() {
+fn classify_uncertain_list_precedes_all_others() {
     let all: Vec<u16> = (100..600).collect();
     let lists = StatusLists { retry: all.clone(), unauthorized: all.clone(), uncertain: all };
     for status in (100..200).chain(300..600) {
         for retry_after in [None, WAIT] {
-            assert_eq!(lists.judge(&answer(status, retry_after)), Uncertain, "{status}");
+            assert_eq!(lists.classify(&answer(status, retry_after)), Uncertain, "{status}");
         }
     }
 }
 
 #[test]
-fn unauthorized_wins_over_retry_and_over_retry_after() {
+fn classify_unauthorized_list_precedes_retry_list() {
     let lists = StatusLists { retry: vec![401, 503], unauthorized: vec![401, 503], uncertain: vec![] };
     for (status, retry_after) in [(401, None), (503, None), (503, WAIT)] {
-        assert_eq!(lists.judge(&answer(status, retry_after)), Unauthorized, "{status}");
+        assert_eq!(lists.classify(&answer(status, retry_after)), Unauthorized, "{status}");
     }
 }
 
 #[test]
-fn an_emptied_list_leaves_the_rest_of_the_table() {
+fn classify_empty_lists_leave_the_fixed_rows() {
     let lists = StatusLists { retry: vec![], unauthorized: vec![], uncertain: vec![] };
     for (status, verdict) in
         [(408, Rejected), (401, Rejected), (429, Throttled), (503, Uncertain), (500, Uncertain), (204, Delivered)]
     {
-        assert_eq!(lists.judge(&answer(status, None)), verdict, "{status}");
+        assert_eq!(lists.classify(&answer(status, None)), verdict, "{status}");
     }
 }
 
 #[test]
-fn what_follows_is_as_the_table_says() {
+fn next_each_verdict_has_its_consequence() {
     use OnUncertain::{Park, Resend};
     let exhausted = Next::DeadLetter(Reason::Exhausted);
     let rows = [
@@ -137,14 +137,14 @@ fn what_follows_is_as_the_table_says() {
         (Uncertain, 1, Park, Next::DeadLetter(Reason::Uncertain)),
         (Uncertain, 8, Park, Next::DeadLetter(Reason::Uncertain)),
     ];
-    for (verdict, attempts, on_uncertain, follows) in rows {
+    for (verdict, attempts, on_uncertain, expected) in rows {
         let row = format!("{verdict:?} after {attempts} of 8 with {on_uncertain:?}");
-        assert_eq!(next(verdict, attempts, 8, on_uncertain), follows, "{row}");
+        assert_eq!(next(verdict, attempts, 8, on_uncertain), expected, "{row}");
     }
 }
 
 #[test]
-fn only_what_says_something_about_the_command_counts() {
+fn counts_as_attempt_only_verdicts_about_the_command() {
     let counting: Vec<_> = Verdict::ALL.into_iter().filter(|verdict| verdict.counts_as_attempt()).collect();
     assert_eq!(counting, [Delivered, Retry, Rejected, Uncertain]);
 }
