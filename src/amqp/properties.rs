@@ -166,7 +166,7 @@ mod tests {
             headers.insert(name.into(), AMQPValue::LongString("x".repeat(200).into()));
         }
         let first = read(&BasicProperties::default().with_headers(headers));
-        let second = read(&write(&first.copy([(header::ATTEMPT, 3.into()), (header::REASON, "rejected".into())])));
+        let second = read(&write(&first.copy_with([(header::ATTEMPT, 3.into()), (header::REASON, "rejected".into())])));
         assert_eq!((second.int(header::ATTEMPT), second.text(header::REASON)), (Some(3), Some("rejected")));
         for name in decisive.iter().filter(|name| !name.starts_with(header::OWN_PREFIX)) {
             assert!(second.headers.contains_key(*name), "{name}");

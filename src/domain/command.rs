@@ -1,28 +1,28 @@
-//! A command that was decoded: every limit holds, so no later code checks again.
+//! A decoded command. Every limit holds, so no later code checks again.
 
 use std::fmt;
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-/// The identity of a command, 1 to 128 bytes without control characters; the key of duplicates, events and the journal.
+/// The id of a command: 1 to 128 bytes without control characters. Identifies duplicates, events and journal records.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String")]
 pub struct CommandId(String);
 
 impl CommandId {
-    /// The bound that the contract sets.
+    /// The limit of the contract.
     pub const MAX_BYTES: usize = 128;
 
-    /// `None` when the text is empty, longer than [`Self::MAX_BYTES`] or holds a control character.
+    /// Creates an id; `None` if the text is empty, longer than [`Self::MAX_BYTES`] or contains a control character.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Option<Self> {
         let text = text.into();
-        let fits = !text.is_empty() && text.len() <= Self::MAX_BYTES && !text.contains(char::is_control);
-        fits.then_some(Self(text))
+        let is_valid = !text.is_empty() && text.len() <= Self::MAX_BYTES && !text.contains(char::is_control);
+        is_valid.then_some(Self(text))
     }
 
-    /// The id as it stands on the wire.
+    /// Returns the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -49,55 +49,55 @@ impl fmt::Display for CommandId {
     }
 }
 
-/// What to do when an attempt may or may not have reached the API.
+/// The policy for an attempt that may have reached the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnUncertain {
-    /// Try again and say `possibleDuplicate` in the event.
+    /// Attempt again; the event has `possibleDuplicate: true`.
     Resend,
-    /// Stop: event `uncertain`, dead letter `uncertain`.
+    /// Do not attempt again: event and dead letter `uncertain`.
     Park,
 }
 
-/// A file that goes with the text; edna fetches it, the daemon never does.
+/// A file to send. edna downloads it; the daemon does not.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Attachment {
-    /// Where edna finds it, never empty, at most 4,000 characters.
+    /// The URL, not empty, at most 4,000 characters.
     pub url: String,
-    /// File name, at most 1,000 characters.
+    /// The file name, at most 1,000 characters.
     pub name: Option<String>,
-    /// MIME type, at most 256 characters.
+    /// The MIME type, at most 256 characters.
     pub mime_type: Option<String>,
-    /// Bytes.
+    /// The size in bytes.
     pub size: Option<u64>,
 }
 
-/// A command as a backend meant it. `Debug` shows the id and the channel only: text, address and URLs are personal data.
+/// A command. `Debug` shows the id and the channel only: text, address and URLs are personal data.
 #[derive(Clone)]
 pub struct Command {
-    /// Who it is.
+    /// The id.
     pub id: CommandId,
-    /// The message, at most `delivery.max_text` characters; there is a text or at least one attachment.
+    /// The text, at most `delivery.max_text` characters. There is a text or at least one attachment.
     pub text: Option<String>,
-    /// In the order they were given.
+    /// The attachments in the order of the message.
     pub attachments: Vec<Attachment>,
-    /// Opaque, upper case by convention, 1 to 64 bytes.
+    /// The channel, an opaque word of 1 to 64 bytes, upper case by convention.
     pub channel_type: String,
     /// The address within the channel, 1 to 512 bytes. Personal data.
     pub device_address: String,
-    /// External id of an authorized client, at most 512 bytes.
+    /// The external id of an authorized client, at most 512 bytes.
     pub client_id: Option<String>,
-    /// External id of an unauthorized client, at most 512 bytes.
+    /// The external id of an unauthorized client, at most 512 bytes.
     pub unauthorized_client_id: Option<String>,
-    /// Which application on the device, at most 512 bytes.
+    /// The application on the device, at most 512 bytes.
     pub app_marker: Option<String>,
-    /// No attempt starts after it.
+    /// The deadline for the start of an attempt.
     pub expires_at: Option<Timestamp>,
     /// Replaces the device as the ordering key, at most 512 bytes.
     pub order_key: Option<String>,
-    /// This command's own policy, when it has one.
+    /// Overrides `delivery.on_uncertain`.
     pub on_uncertain: Option<OnUncertain>,
-    /// The producer's own object, echoed in the event byte for byte, at most 4 KiB.
+    /// The producer's object for the event, byte for byte, at most 4 KiB.
     pub metadata: Option<Box<RawValue>>,
 }
 

@@ -9,30 +9,30 @@ use super::{
     reason::Reason,
 };
 
-/// Why a command is buried, and what an operator needs in order to judge or replay it.
+/// The reason of a dead letter, and what an operator needs to examine or replay the command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Why; also the routing key.
+    /// The reason; also the routing key.
     pub reason: Reason,
-    /// The API's last status code, when there was one.
+    /// The status code of the last answer, if any.
     pub http_status: Option<u16>,
-    /// A short explanation.
+    /// The explanation.
     pub detail: Detail,
-    /// POSTs that counted, over all deliveries.
+    /// Counted attempts over all deliveries.
     pub attempts: u32,
-    /// When the daemon first saw the command, milliseconds since the epoch.
+    /// When the daemon first received the command, in milliseconds since the Unix epoch.
     pub first_seen_ms: i64,
-    /// `exchange/key` that the command came by.
+    /// `exchange/routing-key` of the command.
     pub source: String,
-    /// How often an operator had replayed it.
+    /// The replay count.
     pub replay: u32,
 }
 
 impl DeadLetter {
-    /// The message for `<p>.dead`: `body` as it came, the properties that may be copied, and our headers anew.
+    /// Creates the message for `<p>.dead`: the unchanged body, the copied properties, and new headers of the daemon.
     #[must_use]
     pub fn to_message(&self, body: Bytes, original: &Properties) -> Message {
-        Message { target: Target::Dead(self.reason), properties: original.copy(self.headers()), body }
+        Message { target: Target::Dead(self.reason), properties: original.copy_with(self.headers()), body }
     }
 
     fn headers(&self) -> impl Iterator<Item = (&'static str, HeaderValue)> {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn is_the_original_with_the_reason_in_headers() {
+    fn message_is_the_original_with_reason_headers() {
         let body = Bytes::from_static(b"\x00 anything \xff");
         let message = letter().to_message(body.clone(), &original());
         assert_eq!(message.target, Target::Dead(Reason::Rejected));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_status_does_not_outlive_its_letter() {
+    fn message_of_a_dead_letter_has_no_old_status() {
         let first = letter().to_message(Bytes::new(), &original());
         let second = DeadLetter { reason: Reason::Expired, http_status: None, ..letter() };
         let message = second.to_message(Bytes::new(), &first.properties);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_detail_is_bounded() {
+    fn message_long_detail_is_cut() {
         let long = DeadLetter { detail: Detail::from("é".repeat(400)), ..letter() };
         let message = long.to_message(Bytes::new(), &Properties::default());
         assert_eq!(message.properties.headers.get(header::DETAIL), Some(&HeaderValue::Text("é".repeat(256).into())));

@@ -20,8 +20,8 @@
 //!
 //! # Sources
 //!
-//! The fields and limits are those of the API method `POST /api/v1/messages/outgoing-to-device`; timestamps are RFC 3339;
-//! CloudEvents are version 1.0 with its JSON format and AMQP binding.
+//! The fields and limits are those of the API method `POST /api/v1/messages/outgoing-to-device`; timestamps are RFC
+//! 3339; CloudEvents are version 1.0 with its JSON format and AMQP binding.
 
 mod check;
 mod cloudevents;
@@ -95,8 +95,8 @@ fn decode_strictly(
     }
 }
 
-/// Returns the id of a plain command: `commandId`, else the property `message_id`, else as configured. Some clients send
-/// an empty `message_id` for none.
+/// Returns the id of a plain command: `commandId`, else the property `message_id`, else as configured. Some clients
+/// send an empty `message_id` for none.
 fn plain_id(
     command_id: Option<&str>,
     message_id: Option<&str>,

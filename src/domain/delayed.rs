@@ -1,4 +1,4 @@
-//! A copy of a command that waits in a tier: what the next attempt must know travels in its headers.
+//! The copy of a command that is delayed in a tier. Its headers carry the state for the next attempt.
 
 use bytes::Bytes;
 
@@ -9,35 +9,35 @@ use super::{
     tier::Tier,
 };
 
-/// What a producer publishes commands with; partitions append their name.
+/// The routing key of commands; partitions append `.pNN`.
 pub const COMMAND_KEY: &str = "send";
 
-/// What is known of a command that is parked.
+/// The state of a delayed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DelayedCommand {
-    /// POSTs that counted so far.
+    /// Counted attempts so far.
     pub attempts: u32,
-    /// When the daemon first saw the command, milliseconds since the epoch.
+    /// When the daemon first received the command, in milliseconds since the Unix epoch.
     pub first_seen_ms: i64,
-    /// No attempt before this, milliseconds since the epoch; a wait may be longer than the longest tier.
+    /// The earliest next attempt, in milliseconds since the Unix epoch; may be later than the end of the tier.
     pub not_before_ms: Option<i64>,
-    /// An attempt may have reached the API: the event will say so.
+    /// An attempt may have reached the API, so the event will have `possibleDuplicate: true`.
     pub uncertain: bool,
-    /// `exchange/key` that the command came by at first.
+    /// `exchange/routing-key` of the original command.
     pub source: String,
-    /// How often an operator replayed it.
+    /// The replay count.
     pub replay: u32,
 }
 
 impl DelayedCommand {
-    /// The message for the tier: `body` as it came. `key` is the one that the command came by; one that is not ours
-    /// would come back from the tier to nobody, so it becomes [`COMMAND_KEY`].
+    /// Creates the message for the tier, with the unchanged body. After the delay the broker routes it by `key`, the
+    /// command's routing key; a key without a binding to the command queues is replaced by [`COMMAND_KEY`].
     #[must_use]
     pub fn to_message(&self, tier: &Tier, key: &str, body: Bytes, original: &Properties) -> Message {
-        let ours = key == COMMAND_KEY || key.strip_prefix(COMMAND_KEY).is_some_and(|rest| rest.starts_with(".p"));
-        let key = if ours { key } else { COMMAND_KEY };
+        let is_bound = key == COMMAND_KEY || key.strip_prefix(COMMAND_KEY).is_some_and(|rest| rest.starts_with(".p"));
+        let key = if is_bound { key } else { COMMAND_KEY };
         let target = Target::Tier { tier: tier.name.clone(), key: key.to_owned() };
-        Message { target, properties: original.copy(self.headers()), body }
+        Message { target, properties: original.copy_with(self.headers()), body }
     }
 
     fn headers(&self) -> impl Iterator<Item = (&'static str, HeaderValue)> {
@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    fn parked() -> DelayedCommand {
+    fn delayed() -> DelayedCommand {
         DelayedCommand {
             attempts: 3,
             first_seen_ms: 1_795_000_000_123,
@@ -71,18 +71,18 @@ mod tests {
         }
     }
 
-    fn message(parked: &DelayedCommand, key: &str) -> Message {
+    fn message(delayed: &DelayedCommand, key: &str) -> Message {
         let headers =
             [("traceparent", "00-1"), ("courier-reason", "old"), ("courier-detail", "old"), ("x-death", "no")];
         let headers = headers.map(|(name, value)| (name.into(), HeaderValue::from(value))).into_iter().collect();
         let original = Properties { message_id: Some("m".to_owned()), headers, ..Properties::default() };
         let tier = Tier { length: Duration::from_secs(5), name: "5s".to_owned() };
-        parked.to_message(&tier, key, Bytes::from_static(b"body"), &original)
+        delayed.to_message(&tier, key, Bytes::from_static(b"body"), &original)
     }
 
     #[test]
-    fn all_that_the_next_attempt_must_know_travels_in_the_headers() {
-        let message = message(&parked(), "send");
+    fn message_headers_carry_the_state() {
+        let message = message(&delayed(), "send");
         assert_eq!(message.body.as_ref(), b"body");
         assert_eq!(message.properties.message_id.as_deref(), Some("m"));
         assert_eq!(message.properties.int(header::ATTEMPT), Some(3));
@@ -91,14 +91,16 @@ mod tests {
         assert_eq!(message.properties.text(header::REASON), Some("uncertain"));
         assert_eq!(message.properties.text(header::SOURCE), Some("edna.commands/send"));
         assert_eq!(message.properties.text(header::TRACEPARENT), Some("00-1"));
-        assert_eq!(message.properties.headers.len(), 8, "nothing else is copied: {:?}", message.properties.headers);
+        assert_eq!(message.properties.headers.len(), 8, "unexpected headers: {:?}", message.properties.headers);
     }
 
     #[test]
-    fn a_copy_comes_back_by_the_key_it_came_by_if_that_is_ours() {
-        for (key, back) in [("send", "send"), ("send.p07", "send.p07"), ("edna.commands", "send"), ("sender", "send")] {
-            let Target::Tier { key: told, .. } = message(&parked(), key).target else { panic!("not for a tier") };
-            assert_eq!(told, back, "{key}");
+    fn message_keeps_only_keys_of_command_queues() {
+        for (key, expected) in
+            [("send", "send"), ("send.p07", "send.p07"), ("edna.commands", "send"), ("sender", "send")]
+        {
+            let Target::Tier { key: returned, .. } = message(&delayed(), key).target else { panic!("not for a tier") };
+            assert_eq!(returned, expected, "{key}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Short explanations that leave the daemon, in events and in headers.
+//! Explanations in events and headers.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use super::properties::header::DETAIL_MAX_BYTES;
 
-/// A short explanation without control characters, at most [`DETAIL_MAX_BYTES`] long.
+/// An explanation on one line, at most [`DETAIL_MAX_BYTES`] long.
 ///
-/// Whoever writes one leaves out text, addresses, URLs and tokens: the type bounds the form, it cannot know the meaning.
+/// The type limits the form only: its author must leave out texts, addresses, URLs and tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Detail(String);
 
 impl Detail {
-    /// Cuts and cleans: see [`one_line`].
+    /// Creates a detail from any text; see [`one_line`].
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(one_line(text, DETAIL_MAX_BYTES))
     }
 
-    /// The explanation.
+    /// Returns the explanation.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -45,8 +45,7 @@ impl fmt::Display for Detail {
     }
 }
 
-/// The text on one line: each control character becomes a space, and what does not fit into `max_bytes` is cut off
-/// between two characters.
+/// Replaces each control character by a space and truncates the text to `max_bytes`, between two characters.
 #[must_use]
 pub fn one_line(text: &str, max_bytes: usize) -> String {
     let mut line = String::with_capacity(text.len().min(max_bytes));
@@ -64,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_cut_between_characters() {
+    fn one_line_long_text_is_cut_between_characters() {
         for (text, max_bytes, line) in [
             ("short", 5, "short"),
             ("longer", 5, "longe"),
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_no_control_character() {
+    fn detail_control_characters_become_spaces() {
         assert_eq!(Detail::from("a\r\nb\u{0}c\u{7f}d\u{85}e").as_str(), "a  b c d e");
     }
 }

@@ -3,8 +3,8 @@
 //! # Algorithm
 //!
 //! Responses are grouped into *rounds*, each at least one round trip and `MIN_ROUND_RESPONSES` responses long. The
-//! geometric mean of a round's latency is compared to the *baseline*, which follows lower rounds quickly and higher ones
-//! slowly.
+//! geometric mean of a round's latency is compared to the *baseline*, which follows lower rounds quickly and higher
+//! ones slowly.
 //! - A round that used the whole limit and was not slow raises the limit by a quarter of its square root.
 //! - The limit falls to `DECREASE_FACTOR` after a slow round (a queue grows in the API), after a round of which more
 //!   than a third failed, and after a [`Sample::Overload`], at most once in two round trips. A round is slow when its
@@ -40,7 +40,8 @@ const MIN_ROUND_RESPONSES: u32 = 16;
 const SLOW_FACTOR: f64 = 1.25;
 /// A smaller slowdown may come from this machine, not from the API.
 const MIN_SLOWDOWN: Duration = Duration::from_millis(10);
-/// What a decrease leaves. Less than `1 / SLOW_FACTOR`, so that the queue disappears and the baseline is measured again.
+/// What a decrease leaves. Less than `1 / SLOW_FACTOR`, so that the queue disappears and the baseline is measured
+/// again.
 const DECREASE_FACTOR: f64 = 0.75;
 /// The share of the difference by which the baseline follows a slower round.
 const BASELINE_RISE: f64 = 0.005;

@@ -1,4 +1,4 @@
-//! What the daemon publishes: where to, with which properties, which bytes.
+//! Messages that the daemon publishes.
 
 use bytes::Bytes;
 
@@ -7,34 +7,34 @@ use super::{
     reason::{Outcome, Reason},
 };
 
-/// Where a message goes; the AMQP adapter knows the exchange and the routing key of each.
+/// The destination of a message. The AMQP adapter maps it to an exchange and a routing key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// `<p>.events`, key `send.<outcome>.<channelType>`.
+    /// `<p>.events`, routing key `send.<outcome>.<channelType>`.
     Event {
         /// The second word of the routing key.
         outcome: Outcome,
-        /// The third word of the routing key; `unknown` when the command's could not be read.
+        /// The third word of the routing key; `unknown` if the command's channel is not readable.
         channel_type: String,
     },
-    /// `<p>.dead`, key = reason.
+    /// `<p>.dead`, routing key = reason.
     Dead(Reason),
-    /// The queue that the command's `reply_to` names, through the default exchange.
+    /// The queue in the command's `reply_to`, through the default exchange.
     Reply(String),
-    /// `<p>.retry.<tier>`; after the tier's length the broker sends it to `<p>.commands` with the same key.
+    /// `<p>.retry.<tier>`; after the tier's length the broker dead-letters it to `<p>.commands` with the same key.
     Tier {
-        /// Which delay queue.
+        /// The name of the tier.
         tier: String,
-        /// `send`, or the key of the partition that the command came by.
+        /// `send`, or the key of the command's partition.
         key: String,
     },
 }
 
 impl Target {
-    /// The words for the metric label `target`, in the order of [`Target::index`].
+    /// The values of the metric label `target`, in the order of [`Target::index`].
     pub const LABELS: [&'static str; 4] = ["event", "dead", "reply", "retry"];
 
-    /// Where this target's label stands in [`Target::LABELS`].
+    /// Returns the index of the label in [`Target::LABELS`].
     #[must_use]
     pub const fn index(&self) -> usize {
         match self {
@@ -46,19 +46,19 @@ impl Target {
     }
 }
 
-/// A message to publish: persistent, mandatory and confirmed.
+/// A message to publish, always persistent, mandatory and confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Where it goes.
+    /// The destination.
     pub target: Target,
     /// Content type, ids and headers.
     pub properties: Properties,
-    /// The payload; shared, so that publishing again copies nothing.
+    /// The payload, reference-counted, so that a repeated publish copies nothing.
     pub body: Bytes,
 }
 
 impl Message {
-    /// The same message for another target, such as the queue that `reply_to` names.
+    /// Returns the same message for another target.
     #[must_use]
     pub fn to_target(&self, target: Target) -> Self {
         Self { target, ..self.clone() }

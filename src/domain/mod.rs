@@ -1,5 +1,7 @@
-//! What a command is, what an attempt proves and what follows. Pure: no I/O, no clock, no randomness;
-//! bytes, time and random_unit come in as arguments, so everything here can be tested row by row.
+//! The rules: decoding, the decision table, order and pace, events and dead letters.
+//!
+//! Pure: no I/O, no clock, no randomness, no async. Bytes, time and random numbers are arguments, so that every rule is
+//! tested row by row, and none can fail for a reason outside its arguments.
 
 pub mod command;
 pub mod dead_letter;

@@ -1,58 +1,59 @@
-//! The AMQP properties and headers that a command carries and that copies of it may keep.
+//! The AMQP properties and headers that the daemon reads and copies.
 //!
-//! This is an allow-list by construction: what has no field here (`expiration`, `user_id`, `delivery_mode`,
-//! `CC`, `BCC`, every `x-*` header, …) is never read and so can never be copied into a message of ours.
+//! An allow-list by construction: properties without a field here (`expiration`, `user_id`, `delivery_mode`) and
+//! headers that [`Properties::allows_header`] does not allow (`CC`, `BCC`, every `x-*`) are never read, so they cannot
+//! be copied into a message of the daemon.
 
 use std::borrow::Cow;
 
 use litemap::LiteMap;
 
-/// Header names that the daemon writes on what it publishes. Never `x-`: RabbitMQ 4 ignores client-sent `x-` headers.
+/// The headers that the daemon sets. Without the prefix `x-`, as RabbitMQ 4 ignores such headers of clients.
 pub mod header {
-    /// Attempts made so far, counted in the message and not in memory.
+    /// Counted attempts so far: kept in the message, so that they survive the daemon.
     pub const ATTEMPT: &str = "courier-attempt";
-    /// When the daemon first saw the command, milliseconds since the epoch.
+    /// When the daemon first received the command, in milliseconds since the Unix epoch.
     pub const FIRST_SEEN: &str = "courier-first-seen";
-    /// No attempt before this, milliseconds since the epoch.
+    /// The earliest next attempt, in milliseconds since the Unix epoch.
     pub const NOT_BEFORE: &str = "courier-not-before";
-    /// Why the command is dead.
+    /// The reason of a dead letter; `uncertain` on a delayed command whose attempt may have reached the API.
     pub const REASON: &str = "courier-reason";
-    /// The API's last status code.
+    /// The status code of the last answer.
     pub const HTTP_STATUS: &str = "courier-http-status";
-    /// A short explanation, at most [`DETAIL_MAX_BYTES`], without personal data.
+    /// The explanation, at most [`DETAIL_MAX_BYTES`], without personal data.
     pub const DETAIL: &str = "courier-detail";
-    /// `exchange/key` that the command came by.
+    /// `exchange/routing-key` of the original command.
     pub const SOURCE: &str = "courier-source";
-    /// How often an operator replayed the command: 0, 1, …
+    /// The replay count: 0, 1, …
     pub const REPLAY: &str = "courier-replay";
-    /// The daemon's version.
+    /// The version of the daemon.
     pub const VERSION: &str = "courier-version";
-    /// What all of the daemon's own headers start with.
+    /// The prefix of all headers of the daemon.
     pub const OWN_PREFIX: &str = "courier-";
-    /// W3C trace context.
+    /// The W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
     /// The value of [`VERSION`].
     pub const VERSION_VALUE: &str = env!("CARGO_PKG_VERSION");
-    /// The bound of [`DETAIL`].
+    /// The limit of [`DETAIL`].
     pub const DETAIL_MAX_BYTES: usize = 512;
 }
 
-/// What was read, or a word of ours, which costs no copy.
+/// Text from a message, or a constant, which costs no allocation.
 pub type Text = Cow<'static, str>;
 
-/// A header value of one of the kinds that the daemon reads or writes.
+/// A header value of a type that the daemon reads or writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderValue {
     /// UTF-8 text.
     Text(Text),
     /// Any AMQP integer.
     Int(i64),
-    /// A truth value.
+    /// An AMQP boolean.
     Bool(bool),
 }
 
 impl HeaderValue {
-    /// How many bytes it takes on the wire at most, with its kind and length.
+    /// Returns the most bytes that the value takes on the wire, including type and length.
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
         match self {
@@ -61,7 +62,7 @@ impl HeaderValue {
         }
     }
 
-    /// The text, or the other kinds written as text (CloudEvents allows both).
+    /// Returns the value as text. CloudEvents attributes may have any type.
     #[must_use]
     pub fn to_text(&self) -> String {
         match self {
@@ -73,8 +74,8 @@ impl HeaderValue {
 }
 
 impl From<&'static str> for HeaderValue {
-    fn from(word: &'static str) -> Self {
-        Self::Text(word.into())
+    fn from(text: &'static str) -> Self {
+        Self::Text(text.into())
     }
 }
 
@@ -90,27 +91,27 @@ impl From<u32> for HeaderValue {
     }
 }
 
-/// The headers, by name. There are few, and every message in hand has some: a list takes a fifth of what a tree takes.
+/// The headers by name. A sorted list takes a fifth of a tree's memory, and every message in hand has some headers.
 pub type Headers = LiteMap<Text, HeaderValue>;
 
-/// The properties of a message, as far as they may be read or copied.
+/// The properties of a message that the daemon reads or copies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties {
     /// `content-type`.
     pub content_type: Option<Text>,
     /// `content-encoding`.
     pub content_encoding: Option<String>,
-    /// `message-id`; the command's id when the body has none.
+    /// `message-id`, the command's id if the body has none.
     pub message_id: Option<String>,
-    /// `correlation-id`; echoed on the event.
+    /// `correlation-id`, copied to the event.
     pub correlation_id: Option<String>,
-    /// `reply-to`; where the event also goes with `events.replies = true`.
+    /// `reply-to`, the queue for a copy of the event if `events.replies` is set.
     pub reply_to: Option<String>,
     /// `type`.
     pub kind: Option<Text>,
     /// `app-id`.
     pub app_id: Option<Text>,
-    /// `timestamp`, seconds since the epoch; when the producer made the command.
+    /// `timestamp` in seconds since the Unix epoch: when the producer created the message.
     pub timestamp_s: Option<u64>,
     /// `priority`.
     pub priority: Option<u8>,
@@ -119,7 +120,7 @@ pub struct Properties {
 }
 
 impl Properties {
-    /// Whether a header may be read and copied: trace context, CloudEvents attributes and our own.
+    /// Whether a header may be read: trace context, CloudEvents attributes and those of the daemon.
     #[must_use]
     pub fn allows_header(name: &str) -> bool {
         name == header::TRACEPARENT
@@ -129,17 +130,17 @@ impl Properties {
             || name.starts_with("cloudEvents:")
     }
 
-    /// The properties of a copy of ours: what may be copied, and our own headers anew.
+    /// Returns the properties of a copy: the same, except that the daemon's headers are replaced by these.
     #[must_use]
-    pub fn copy(&self, own: impl IntoIterator<Item = (&'static str, HeaderValue)>) -> Self {
-        let foreign = |name: &str| Self::allows_header(name) && !name.starts_with(header::OWN_PREFIX);
-        let kept = self.headers.iter().filter(|(name, _)| foreign(name));
+    pub fn copy_with(&self, own: impl IntoIterator<Item = (&'static str, HeaderValue)>) -> Self {
+        let is_copied = |name: &str| Self::allows_header(name) && !name.starts_with(header::OWN_PREFIX);
+        let kept = self.headers.iter().filter(|(name, _)| is_copied(name));
         let mut headers: Headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
         headers.extend(own.into_iter().map(|(name, value)| (name.into(), value)));
         Self { headers, ..self.clone() }
     }
 
-    /// A header's text, when it is there and is one.
+    /// Returns the value of a text header.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.headers.get(name)? {
@@ -148,7 +149,7 @@ impl Properties {
         }
     }
 
-    /// A header's whole number, when it is there and is one.
+    /// Returns the value of an integer header, which may also be written as text.
     #[must_use]
     pub fn int(&self, name: &str) -> Option<i64> {
         match self.headers.get(name)? {

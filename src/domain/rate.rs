@@ -1,7 +1,7 @@
 //! Rate limits: token buckets for the whole target and for each class of commands.
 //!
-//! Over any interval `t`, a bucket of `rate` lets at most `rate · t + burst` attempts start, with a burst of a tenth of a
-//! second's tokens, at least one. An attempt takes one token of each bucket that applies to it at once or none, so
+//! Over any interval `t`, a bucket of `rate` lets at most `rate · t + burst` attempts start, with a burst of a tenth of
+//! a second's tokens, at least one. An attempt takes one token of each bucket that applies to it at once or none, so
 //! waiting for one bucket uses nothing up in another. Each daemon has its own buckets: several daemons on one target
 //! must be configured with a share of its rate each.
 

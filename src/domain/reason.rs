@@ -1,24 +1,24 @@
-//! How a command can end, and why.
+//! The outcomes of a command, and the reasons of those that are not success.
 
-/// The terminal end of a command; every accepted command reaches exactly one.
+/// The outcome of a command. Every command has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// The API answered 2xx.
+    /// The API accepted the message (2xx).
     Succeeded,
-    /// The command will not be delivered: malformed, rejected or out of attempts.
+    /// The command was not delivered: malformed, rejected or out of attempts.
     Failed,
-    /// The deadline passed before an attempt could start.
+    /// The deadline passed before an attempt started.
     Expired,
-    /// An attempt may have reached the API, nobody can tell, and the policy is to park.
+    /// An attempt may have reached the API, and the policy is `park`.
     Uncertain,
 }
 
 impl Outcome {
-    /// All of them, for closed label sets.
+    /// All outcomes, for closed label sets.
     pub const ALL: [Self; 4] = [Self::Succeeded, Self::Failed, Self::Expired, Self::Uncertain];
 
-    /// The word on the wire (`outcome`, routing key, label).
+    /// Returns the name in the event, the routing key and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -30,30 +30,30 @@ impl Outcome {
     }
 }
 
-/// Why a command became a dead letter; the routing key on `<p>.dead`.
+/// The reason of a dead letter; its routing key on `<p>.dead`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
     /// The message is not a command.
     Malformed,
-    /// The API refused this command for good.
+    /// The API rejected this command.
     Rejected,
-    /// Every allowed attempt was used.
+    /// `delivery.max_attempts` were made.
     Exhausted,
-    /// It may have been sent; parked rather than sent twice.
+    /// The message may have been sent, and the policy is `park`.
     Uncertain,
     /// The deadline passed.
     Expired,
-    /// The broker gave up redelivering it; written by the broker, never by the daemon.
+    /// The queue's delivery limit was exceeded; set by the broker, never by the daemon.
     Poison,
 }
 
 impl Reason {
-    /// All of them: the bindings of `<p>.dead`.
+    /// All reasons: the bindings of `<p>.dead`.
     pub const ALL: [Self; 6] =
         [Self::Malformed, Self::Rejected, Self::Exhausted, Self::Uncertain, Self::Expired, Self::Poison];
 
-    /// The word on the wire (routing key, `courier-reason`, label).
+    /// Returns the name in the routing key, `courier-reason` and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ impl Reason {
         }
     }
 
-    /// The outcome that this reason is told as in the event.
+    /// Returns the outcome in the event of this reason.
     #[must_use]
     pub const fn outcome(self) -> Outcome {
         match self {
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_word_in_json_is_the_word_everywhere_else() {
+    fn as_str_matches_json() {
         for outcome in Outcome::ALL {
             assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
         }
@@ -92,10 +92,10 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_is_told_as_its_outcome() {
-        let told = Reason::ALL.map(|reason| (reason.as_str(), reason.outcome().as_str()));
+    fn outcome_of_each_reason() {
+        let outcomes = Reason::ALL.map(|reason| (reason.as_str(), reason.outcome().as_str()));
         assert_eq!(
-            told,
+            outcomes,
             [
                 ("malformed", "failed"),
                 ("rejected", "failed"),

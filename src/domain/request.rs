@@ -7,42 +7,43 @@ use super::{
     json,
 };
 
-/// Renders the request body. What the command does not have is left out, never `null`; `attachments` is always there.
+/// Renders the request body. Absent fields are left out, never `null`; `attachments` is always present.
 ///
-/// `descriptor_field` is `api.descriptor_field`: the API's table and its samples name that key differently.
+/// `descriptor_field` is `api.descriptor_field`: the API's documentation names that key differently in its table and in
+/// its examples.
 #[must_use]
 pub fn render(command: &Command, descriptor_field: &str) -> Vec<u8> {
-    json::bytes(&Request { command, descriptor_field })
+    json::to_bytes(&RequestBody { command, descriptor_field })
 }
 
-/// Written by hand because one key is a setting.
-struct Request<'a> {
+/// Serialized by hand because one key is a setting.
+struct RequestBody<'a> {
     command: &'a Command,
     descriptor_field: &'a str,
 }
 
-impl Serialize for Request<'_> {
+impl Serialize for RequestBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         if let Some(text) = &self.command.text {
             map.serialize_entry("text", text)?;
         }
-        map.serialize_entry("attachments", &Attachments(&self.command.attachments))?;
-        map.serialize_entry(self.descriptor_field, &Descriptor::of(self.command))?;
+        map.serialize_entry("attachments", &AttachmentList(&self.command.attachments))?;
+        map.serialize_entry(self.descriptor_field, &DescriptorBody::of(self.command))?;
         map.end()
     }
 }
 
-struct Attachments<'a>(&'a [Attachment]);
+struct AttachmentList<'a>(&'a [Attachment]);
 
-impl Serialize for Attachments<'_> {
+impl Serialize for AttachmentList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(WireAttachment::of))
+        serializer.collect_seq(self.0.iter().map(AttachmentBody::of))
     }
 }
 
 #[derive(Serialize)]
-struct WireAttachment<'a> {
+struct AttachmentBody<'a> {
     url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
@@ -52,7 +53,7 @@ struct WireAttachment<'a> {
     size: Option<u64>,
 }
 
-impl<'a> WireAttachment<'a> {
+impl<'a> AttachmentBody<'a> {
     fn of(attachment: &'a Attachment) -> Self {
         Self {
             url: &attachment.url,
@@ -65,7 +66,7 @@ impl<'a> WireAttachment<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Descriptor<'a> {
+struct DescriptorBody<'a> {
     channel_type: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<&'a str>,
@@ -76,7 +77,7 @@ struct Descriptor<'a> {
     device_address: &'a str,
 }
 
-impl<'a> Descriptor<'a> {
+impl<'a> DescriptorBody<'a> {
     fn of(command: &'a Command) -> Self {
         Self {
             channel_type: &command.channel_type,
@@ -93,9 +94,9 @@ mod tests {
     use super::*;
     use crate::domain::command::CommandId;
 
-    /// What else a request holds is told by the cases of `tests/data`, together with decoding.
+    /// The cases of `tests/data` cover the other fields, together with decoding.
     #[test]
-    fn the_descriptor_has_the_name_of_the_setting() {
+    fn render_descriptor_has_the_configured_name() {
         let command = Command {
             id: CommandId::new("c").unwrap(),
             text: None,

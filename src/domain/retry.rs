@@ -1,36 +1,38 @@
-//! How long to wait before the next attempt.
+//! Delays between attempts, and backoff between reconnects.
 
 use std::time::Duration;
 
-/// The first waits are short enough to hide a blip without a round trip through the broker.
-const IN_PROCESS_MS: [u64; 2] = [200, 1_000];
+/// The delays in memory: short enough to bridge a hiccup without a round trip through the broker.
+const IN_PROCESS_DELAYS_MS: [u64; 2] = [200, 1_000];
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF_JITTER_MS: u64 = 5_000;
 
 /// Where a command waits for its next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delay {
-    /// In memory.
+    /// In memory, for this time.
     InProcess(Duration),
-    /// In the tiers' `n`th turn (0, 1, …).
+    /// In the tier for its `n`th delay in a tier (0, 1, …); see [`super::tier::Tiers::for_turn`].
     InTier(usize),
 }
 
-/// The delay after `attempts` counted attempts (1 or more). The short ones are spread by `random_unit` (0 ≤ random_unit < 1) over
-/// 80-120 %, so that commands that failed together do not come back together.
+/// Returns the delay after this many counted attempts (1 or more). `random_unit` (0 ≤ n < 1) spreads delays in memory
+/// over 80-120 %, so that commands that failed together are not attempted together again.
 #[must_use]
 pub fn delay_after(attempts: u32, random_unit: f64) -> Delay {
     let step = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
-    match IN_PROCESS_MS.get(step) {
+    match IN_PROCESS_DELAYS_MS.get(step) {
         Some(ms) => Delay::InProcess(Duration::from_millis(*ms).mul_f64(0.8 + 0.4 * random_unit.clamp(0.0, 1.0))),
-        None => Delay::InTier(step - IN_PROCESS_MS.len()),
+        None => Delay::InTier(step - IN_PROCESS_DELAYS_MS.len()),
     }
 }
 
-/// The wait before asking the broker again after `failures` failures in a row (1 or more): full jitter over a doubling
-/// bound from 0.2 s to 5 s, so that many daemons do not return to a restarted broker in one wave.
+/// Returns the wait after this many consecutive failures (1 or more): 0.1 s plus full jitter over a bound that doubles
+/// from 0.2 s to 5 s, so that many daemons do not reconnect to a restarted broker at once.
 #[must_use]
 pub fn backoff(failures: u32, random_unit: f64) -> Duration {
-    let bound_ms = 200_u64.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(5_000);
-    Duration::from_millis(100) + Duration::from_millis(bound_ms).mul_f64(random_unit.clamp(0.0, 1.0))
+    let bound_ms = 200_u64.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(MAX_BACKOFF_JITTER_MS);
+    MIN_BACKOFF + Duration::from_millis(bound_ms).mul_f64(random_unit.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
@@ -38,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_two_wait_in_memory_and_the_others_in_the_tiers_in_turn() {
+    fn delay_after_two_attempts_moves_to_the_tiers() {
         assert_eq!(delay_after(1, 0.0), Delay::InProcess(Duration::from_millis(160)));
         assert_eq!(delay_after(1, 0.5), Delay::InProcess(Duration::from_millis(200)));
         assert_eq!(delay_after(2, 1.0), Delay::InProcess(Duration::from_millis(1_200)));
@@ -48,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn reconnects_are_never_at_once_and_never_more_than_about_five_seconds_apart() {
+    fn backoff_stays_between_100_ms_and_5_s() {
         for failures in [0, 1, 5, 20, u32::MAX] {
             assert!(backoff(failures, 0.0) >= Duration::from_millis(100));
             assert!(backoff(failures, 1.0) <= Duration::from_millis(5_100));

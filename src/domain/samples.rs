@@ -1,16 +1,15 @@
-//! The cases of `tests/data/`: commands with the requests and events they must become. Integration tests read the
-//! same files.
+//! The cases of `tests/data/`: commands with their expected requests and events. Integration tests read the same files.
 //!
-//! A case is an object with these fields; what is absent is not looked at, or is none:
-//! - `name`: says what the case is about;
+//! A case is an object with these fields:
+//! - `name`: a description;
 //! - `properties`: `content_type`, `content_encoding`, `message_id`, `correlation_id`, `headers` (text or integer);
-//! - `limits`: settings other than the defaults, by the field names of `DecodeLimits`;
-//! - the body as one of: `body`, a string whose text is the body, or any other JSON that is the body byte for byte;
-//!   `body_base64`, for bytes that are no text;
-//! - for a command: `request`, compared as JSON values, and what else it must be decoded to: `id`, `expires_at`,
-//!   `order_key`, `on_uncertain`, `metadata` (a string with its exact text); an absent one must be absent;
-//! - for a malformed message: `malformed_field`, the exact path; `detail`, a part of the explanation; `id` and
-//!   `channel_type`, what must have been read all the same.
+//! - `limits`: fields of `DecodeLimits` other than the defaults;
+//! - the body, as `body` (a string whose text is the body, or any other JSON that is the body byte for byte) or as
+//!   `body_base64` for bytes that are not text;
+//! - for a command: `request`, compared as a JSON value, and the decoded `id`, `expires_at`, `order_key`,
+//!   `on_uncertain` and `metadata` (its exact text); absent fields must be absent in the command;
+//! - for a malformed message: `malformed_field`, the exact path; `detail`, a part of the explanation; and the salvaged
+//!   `id` and `channel_type`.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +23,7 @@ use super::{
     properties::{HeaderValue, Properties},
 };
 
-/// What a case's `new_id` answers.
+/// The generated id.
 pub(super) const GENERATED: &str = "generated";
 
 #[derive(Deserialize)]
@@ -55,12 +54,12 @@ impl Case {
                 serde_json::from_str::<String>(raw.get()).unwrap_or_else(|_| raw.get().to_owned()).into()
             }
             (None, Some(base64)) => STANDARD.decode(base64).unwrap(),
-            _ => panic!("{}: one body, please", self.name),
+            _ => panic!("{}: needs either `body` or `body_base64`", self.name),
         }
     }
 
     pub(super) fn decode(&self) -> Result<Command, Malformed> {
-        decode(&self.body(), &self.properties.read(), &self.limits, || GENERATED.to_owned())
+        decode(&self.body(), &self.properties.to_properties(), &self.limits, || GENERATED.to_owned())
     }
 }
 
@@ -75,7 +74,7 @@ pub(super) struct SampleProperties {
 }
 
 impl SampleProperties {
-    pub(super) fn read(&self) -> Properties {
+    pub(super) fn to_properties(&self) -> Properties {
         let header = |value: &Value| match value {
             Value::String(text) => text.clone().into(),
             value => HeaderValue::Int(value.as_i64().unwrap()),
@@ -91,7 +90,7 @@ impl SampleProperties {
     }
 }
 
-/// The cases of a theme; never none, so that a file that fell empty is noticed.
+/// Parses the cases of a file, at least one.
 pub(super) fn cases<T: for<'de> Deserialize<'de>>(json: &str) -> Vec<T> {
     let cases: Vec<T> = serde_json::from_str(json).unwrap();
     assert!(!cases.is_empty());

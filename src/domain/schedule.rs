@@ -7,8 +7,8 @@
 //! # Model
 //!
 //! Each ordering key has a *lane*, in which a command occupies a *position* from its first arrival until it is
-//! finished. A command in the lane is *waiting* in hand, *pending* (in hand, to be copied to a tier), or *missing* (in a
-//! tier, or requeued by the broker). A missing command reclaims its position when it arrives again.
+//! finished. A command in the lane is *waiting* in hand, *pending* (in hand, to be copied to a tier), or *missing* (in
+//! a tier, or requeued by the broker). A missing command reclaims its position when it arrives again.
 //!
 //! # Invariants
 //!

@@ -1,21 +1,21 @@
-//! The delay queues: a command that must wait longer than a moment waits in the broker and not in memory.
+//! The tiers: delay queues in the broker, for waits too long to be spent in memory.
 
 use std::time::Duration;
 
-/// One delay queue, named after its length.
+/// A delay queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tier {
-    /// How long a command stays in it.
+    /// How long a message stays in it: the queue's `x-message-ttl`.
     pub length: Duration,
-    /// The last word of its exchange's and queue's names: `5s`, `30s`, `2m`, …
+    /// The last word of the names of its exchange and queue: `5s`, `30s`, `2m`, …
     pub name: String,
 }
 
-/// All of them, the shortest first; at least one.
+/// At least one tier, the shortest first, each with another length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tiers(Vec<Tier>);
 
-/// The contract's five.
+/// The five tiers of the contract.
 impl Default for Tiers {
     fn default() -> Self {
         let tiers = [("5s", 5), ("30s", 30), ("2m", 120), ("10m", 600), ("1h", 3_600)];
@@ -24,7 +24,7 @@ impl Default for Tiers {
 }
 
 impl Tiers {
-    /// Sorts them by length; `None` when there is none or two have the same length.
+    /// Sorts the tiers by length. `None` if there is none or two have the same length.
     #[must_use]
     pub fn new(mut tiers: Vec<Tier>) -> Option<Self> {
         tiers.sort();
@@ -33,24 +33,26 @@ impl Tiers {
         (!tiers.is_empty() && lengths_differ).then_some(Self(tiers))
     }
 
-    /// The shortest first.
+    /// Returns the tiers, the shortest first.
     pub fn iter(&self) -> impl Iterator<Item = &Tier> {
         self.0.iter()
     }
 
-    /// The one in this place.
+    /// Returns the tier with this index.
     #[must_use]
-    pub fn get(&self, place: usize) -> Option<&Tier> {
-        self.0.get(place)
+    pub fn get(&self, index: usize) -> Option<&Tier> {
+        self.0.get(index)
     }
 
-    /// The place of the tier for the `turn`th wait in a tier (0, 1, …): each in turn, and then the longest again and again.
+    /// Returns the index of the tier for the `turn`th delay of a command (0, 1, …): each tier in turn, then always the
+    /// longest.
     #[must_use]
     pub fn for_turn(&self, turn: usize) -> usize {
         turn.min(self.0.len().saturating_sub(1))
     }
 
-    /// The place of the longest that ends within `wait`; the shortest's when none does. A longer wait takes several.
+    /// Returns the index of the longest tier that ends within `wait`, or of the shortest. Longer waits take several
+    /// delays.
     #[must_use]
     pub fn longest_within(&self, wait: Duration) -> usize {
         self.0.iter().rposition(|tier| tier.length <= wait).unwrap_or(0)
@@ -67,25 +69,25 @@ mod tests {
     }
 
     #[test]
-    fn each_is_taken_in_turn_and_then_the_longest_again() {
+    fn for_turn_takes_each_tier_then_the_longest() {
         let tiers = tiers(&[30, 5, 120]).unwrap();
-        let taken: Vec<_> = (0..5).map(|turn| tiers.get(tiers.for_turn(turn)).unwrap().name.as_str()).collect();
-        assert_eq!(taken, ["5s", "30s", "120s", "120s", "120s"]);
+        let names: Vec<_> = (0..5).map(|turn| tiers.get(tiers.for_turn(turn)).unwrap().name.as_str()).collect();
+        assert_eq!(names, ["5s", "30s", "120s", "120s", "120s"]);
     }
 
     #[test]
-    fn a_wait_takes_the_longest_that_fits() {
+    fn longest_within_takes_the_longest_that_fits() {
         let tiers = tiers(&[5, 30, 120]).unwrap();
         for (wait_s, name) in
             [(0, "5s"), (5, "5s"), (29, "5s"), (30, "30s"), (119, "30s"), (120, "120s"), (9_999, "120s")]
         {
-            let place = tiers.longest_within(Duration::from_secs(wait_s));
-            assert_eq!(tiers.get(place).unwrap().name, name, "{wait_s} s");
+            let index = tiers.longest_within(Duration::from_secs(wait_s));
+            assert_eq!(tiers.get(index).unwrap().name, name, "{wait_s} s");
         }
     }
 
     #[test]
-    fn there_is_at_least_one_and_no_two_are_as_long() {
+    fn new_without_tiers_or_with_equal_lengths_is_none() {
         assert!(tiers(&[]).is_none());
         assert!(tiers(&[5, 30, 5]).is_none());
         assert!(tiers(&[5]).is_some());

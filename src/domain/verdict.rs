@@ -1,7 +1,7 @@
 //! The decision table: what an attempt proves (its [`Verdict`]), and what follows ([`Next`]).
 //!
-//! This is the only place that decides whether a command is POSTed again. Pure and total: every evidence has exactly one
-//! verdict, every verdict exactly one consequence.
+//! This is the only place that decides whether a command is POSTed again. Pure and total: every evidence has exactly
+//! one verdict, every verdict exactly one consequence.
 //!
 //! | evidence | verdict | next |
 //! |---|---|---|

@@ -1,8 +1,8 @@
 //! Commands as CloudEvents 1.0: structured (the body is a CloudEvent with the command as `data`) or binary (the body is
 //! the command, the attributes are headers). See the CloudEvents specification and its AMQP protocol binding.
 //!
-//! The attribute `id` is the command id; `commandId` may repeat it. `message_id` is ignored, since CloudEvents libraries
-//! put an id of their own there. Of the deadlines `expirytime` and `expiresAt` the earlier one applies.
+//! The attribute `id` is the command id; `commandId` may repeat it. `message_id` is ignored, since CloudEvents
+//! libraries put an id of their own there. Of the deadlines `expirytime` and `expiresAt` the earlier one applies.
 
 use std::cmp;
 

@@ -120,7 +120,7 @@ impl Event {
     /// Returns the JSON that is published and recorded in the journal.
     #[must_use]
     pub fn to_json(&self) -> Bytes {
-        json::bytes(self).into()
+        json::to_bytes(self).into()
     }
 
     /// Reads an event from the journal and marks it as repeated; `None` if it is not readable.

@@ -37,9 +37,9 @@ pub enum EventFormat {
 }
 
 impl Event {
-    /// Creates the message for `<p>.events`. `json` is [`Event::to_json`], which the caller has recorded in the journal;
-    /// `replay` is the command's `courier-replay`, and `original` are the properties of its message. For the queue of
-    /// `reply_to` see [`Message::to_target`].
+    /// Creates the message for `<p>.events`. `json` is [`Event::to_json`], which the caller has recorded in the
+    /// journal; `replay` is the command's `courier-replay`, and `original` are the properties of its message. For the
+    /// queue of `reply_to` see [`Message::to_target`].
     #[must_use]
     pub fn to_message(&self, json: Bytes, format: EventFormat, replay: u32, original: &Properties) -> Message {
         let mut headers = Headers::from_iter([
@@ -54,7 +54,7 @@ impl Event {
         let (content_type, body) = match format {
             EventFormat::Plain => (JSON, json),
             EventFormat::CloudEventsStructured => {
-                (CLOUDEVENTS_JSON, json::bytes(&attributes().structured(self)).into())
+                (CLOUDEVENTS_JSON, json::to_bytes(&attributes().structured(self)).into())
             }
             EventFormat::CloudEventsBinary => {
                 headers.extend(attributes().headers());

@@ -51,7 +51,7 @@ fn adaptive_unlimited_api_reaches_the_ceiling() {
     assert!(report.between(2, 30).throughput() >= 0.9 * best_throughput(512.0), "too slow: {report:?}");
 }
 
-/// Load shedding with failures cannot be told from other failures, but must not be driven further.
+/// Load shedding with failures is not distinguishable from other failures, but must not be driven further.
 #[test]
 fn adaptive_shedding_api_fails_a_minority() {
     for capacity in [16.0, 64.0] {

@@ -55,7 +55,8 @@ impl ReadyQueue {
         Self { classes: std::iter::repeat_with(ClassQueue::default).take(classes).collect(), last_sequence: 0 }
     }
 
-    /// Replaces a lane's entry by one for `head`, a ticket and its class. A lane keeps its sequence while it has a head.
+    /// Replaces a lane's entry by one for `head`, a ticket and its class. A lane keeps its sequence while it has a
+    /// head.
     pub(super) fn update(
         &mut self,
         lane: LaneId,

@@ -59,7 +59,8 @@ pub enum ScheduleDecision {
         /// How long the command was held back by rates alone.
         rate_wait: Duration,
     },
-    /// Publish a copy to the tier, then call `confirm_delayed`. Uncounted unless the command itself requested the delay.
+    /// Publish a copy to the tier, then call `confirm_delayed`. Uncounted unless the command itself requested the
+    /// delay.
     Delay {
         /// The command to copy.
         ticket: Ticket,

@@ -60,7 +60,8 @@ proptest! {
         pointer in sample::select(POINTERS), value in sample::select(invalid_values()),
         change in option::of((any::<sample::Index>(), any::<u8>())), properties in any_properties(),
     ) {
-        let mut envelope = json!({"specversion": "1.0", "id": SECRET_ID, "expirytime": SECRET, "data": secret_command()});
+        let data = secret_command();
+        let mut envelope = json!({"specversion": "1.0", "id": SECRET_ID, "expirytime": SECRET, "data": data});
         *envelope["data"].pointer_mut(pointer).unwrap() = value;
         for message in [&envelope["data"], &envelope] {
             let mut body = message.to_string().into_bytes();
