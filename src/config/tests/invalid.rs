@@ -118,7 +118,7 @@ fn file_deep_or_large_is_reported_briefly() {
         format!("a = {}{}", "[".repeat(100_000), "]".repeat(100_000)),
         format!("{keys} = {deep}"),
         format!("{keys} = {deep}\n[[["),
-        (0..60_000).map(|number| format!("k{number} = 1\n")).collect(),
+        (0..6_000).map(|number| format!("k{number} = 1\n")).collect(),
         format!("[delivery]\ntiers = [{}]", "\"5s\", ".repeat(100_000)),
         format!("[api]\nretry_statuses = {:?}", "x,".repeat(100_000)),
         format!("{} = 1", "k".repeat(1_000_000)),
