@@ -1,12 +1,12 @@
-//! The pipeline in a world of fakes, on a paused clock.
+//! Tests of the pipeline with fake ports on a paused clock.
 
-mod daemon;
-mod endings;
+mod fake_journal;
+mod fake_ports;
 mod journal;
-mod memory;
 mod order;
+mod outages;
+mod outcomes;
 mod property;
 mod shutdown;
+mod test_daemon;
 mod tiers;
-mod trouble;
-mod world;

@@ -1,4 +1,4 @@
-//! Whatever the API does: a device has one POST at a time, and what is taken is taken in order.
+//! With any answers of the API, a device has one POST at a time and its commands are delivered in order.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{daemon::Daemon, world::status};
+use super::{fake_ports::status, test_daemon::TestDaemon};
 use crate::pipeline::{Drained, Order};
 
 /// Longer than all retries of all commands together.
@@ -19,17 +19,17 @@ fn run(test: impl AsyncFnOnce()) {
     runtime.block_on(test());
 }
 
-/// The numbers of the texts that were taken, by device.
-fn taken(daemon: &Daemon) -> BTreeMap<String, Vec<usize>> {
-    let mut taken = BTreeMap::<_, Vec<_>>::new();
-    for text in daemon.world.taken() {
+/// The numbers of the delivered texts, by device.
+fn delivered(daemon: &TestDaemon) -> BTreeMap<String, Vec<usize>> {
+    let mut delivered = BTreeMap::<_, Vec<_>>::new();
+    for text in daemon.fakes.delivered_texts() {
         let (device, nth) = text.split_once(' ').unwrap();
-        taken.entry(device.to_owned()).or_default().push(nth.parse().unwrap());
+        delivered.entry(device.to_owned()).or_default().push(nth.parse().unwrap());
     }
-    taken
+    delivered
 }
 
-/// The device of each command, and after how many seconds it expires.
+/// The device of each command, and the seconds until it expires.
 type Commands = Vec<(u8, Option<u32>)>;
 
 fn commands() -> impl Strategy<Value = Commands> {
@@ -41,13 +41,13 @@ fn failed() -> impl Strategy<Value = Vec<bool>> {
     prop::collection::vec(prop::bool::weighted(0.4), 0..90)
 }
 
-fn begin(commands: &Commands, failed: Vec<bool>) -> Daemon {
-    let mut daemon = Daemon::start_with(|rules| {
-        rules.order = Order::Device;
-        rules.prefetch = 80;
+fn start(commands: &Commands, failed: Vec<bool>) -> TestDaemon {
+    let mut daemon = TestDaemon::start_with(|settings| {
+        settings.order = Order::Device;
+        settings.prefetch = 80;
     });
-    daemon.world.slow_down(Duration::from_millis(2));
-    daemon.world.script(failed.into_iter().map(|failed| status(if failed { 503 } else { 200 })));
+    daemon.fakes.set_latency(Duration::from_millis(2));
+    daemon.fakes.script_evidence(failed.into_iter().map(|failed| status(if failed { 503 } else { 200 })));
     for (nth, (device, expires_s)) in commands.iter().enumerate() {
         let mut more = json!({"deviceAddress": device.to_string()});
         if let Some(seconds) = expires_s {
@@ -59,19 +59,23 @@ fn begin(commands: &Commands, failed: Vec<bool>) -> Daemon {
     daemon
 }
 
-/// Order, and one outcome for each; how many events told it.
-fn expect_order_and_one_outcome(daemon: &Daemon, commands: &Commands) -> usize {
-    assert!(daemon.world.most_of_one() <= 1, "{} POSTs at once for a device", daemon.world.most_of_one());
-    for (device, nth) in taken(daemon) {
+/// Asserts the order and one outcome for each command; returns the number of events.
+fn assert_order_and_outcomes(daemon: &TestDaemon, commands: &Commands) -> usize {
+    assert!(
+        daemon.fakes.max_posts_per_device() <= 1,
+        "{} POSTs at once for a device",
+        daemon.fakes.max_posts_per_device()
+    );
+    for (device, nth) in delivered(daemon) {
         assert!(nth.is_sorted_by(|a, b| a < b), "device {device}: {nth:?}");
     }
-    let (mut told, events) = (BTreeMap::<_, BTreeSet<_>>::new(), daemon.world.events());
+    let (mut outcomes, events) = (BTreeMap::<_, BTreeSet<_>>::new(), daemon.fakes.events());
     for event in &events {
-        told.entry(event["commandId"].to_string()).or_default().insert(event["eventId"].to_string());
+        outcomes.entry(event["commandId"].to_string()).or_default().insert(event["eventId"].to_string());
     }
-    assert_eq!(told.len(), commands.len(), "each is told");
-    assert!(told.values().all(|ids| ids.len() == 1), "by one outcome: {told:?}");
-    assert_eq!(daemon.in_hand(), 0, "nobody waits for ever");
+    assert_eq!(outcomes.len(), commands.len(), "each command has an outcome");
+    assert!(outcomes.values().all(|ids| ids.len() == 1), "one outcome only: {outcomes:?}");
+    assert_eq!(daemon.in_hand(), 0, "no command is left in hand");
     events.len()
 }
 
@@ -79,30 +83,30 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_device_has_one_post_at_a_time_and_what_is_taken_is_taken_in_order(
+    fn device_has_one_post_at_a_time_in_order(
         commands in commands(), failed in failed(),
     ) {
         run(async || {
-            let daemon = begin(&commands, failed);
-            daemon.pass(EVER).await;
-            assert_eq!(expect_order_and_one_outcome(&daemon, &commands), commands.len(), "told once");
+            let daemon = start(&commands, failed);
+            daemon.advance(EVER).await;
+            assert_eq!(assert_order_and_outcomes(&daemon, &commands), commands.len(), "one event each");
             assert_eq!(daemon.drain().await, Drained::Complete);
         });
     }
 
     #[test]
-    fn sessions_that_are_lost_cost_neither_order_nor_an_outcome(
+    fn lost_sessions_keep_order_and_outcomes(
         commands in commands(), failed in failed(), losses_ms in prop::collection::vec(1_u64..3_000, 1..6),
     ) {
         run(async || {
-            let daemon = begin(&commands, failed);
-            for moment_ms in losses_ms {
-                daemon.pass(Duration::from_millis(moment_ms)).await;
-                daemon.world.lose_session();
-                daemon.world.redeliver();
+            let daemon = start(&commands, failed);
+            for at_ms in losses_ms {
+                daemon.advance(Duration::from_millis(at_ms)).await;
+                daemon.fakes.lose_session();
+                daemon.fakes.redeliver();
             }
-            daemon.pass(EVER).await;
-            expect_order_and_one_outcome(&daemon, &commands);
+            daemon.advance(EVER).await;
+            assert_order_and_outcomes(&daemon, &commands);
             assert_eq!(daemon.drain().await, Drained::Complete);
         });
     }

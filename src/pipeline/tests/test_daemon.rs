@@ -1,11 +1,11 @@
-//! A pipeline at work in a world of fakes.
+//! A pipeline that runs on fake ports.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::world::World;
+use super::fake_ports::FakePorts;
 use crate::{
     domain::{
         command::OnUncertain, decode::DecodeLimits, event::EventFormat, properties::Properties, rate::Rates,
@@ -17,9 +17,9 @@ use crate::{
     telemetry::{Telemetry, TelemetryLimits},
 };
 
-struct Queue(mpsc::UnboundedReceiver<Delivery>);
+struct FakeInbox(mpsc::UnboundedReceiver<Delivery>);
 
-impl Inbox for Queue {
+impl Inbox for FakeInbox {
     async fn next(&mut self) -> Option<Delivery> {
         self.0.recv().await
     }
@@ -35,26 +35,26 @@ impl Inbox for Queue {
     fn set_prefetch(&mut self, _: u16) {}
 }
 
-/// A pipeline at work in a [`World`].
-pub(super) struct Daemon {
-    pub(super) world: World,
+/// A running pipeline with its fakes.
+pub(super) struct TestDaemon {
+    pub(super) fakes: FakePorts,
     pub(super) gate: Gate,
     telemetry: Telemetry,
     drain: CancellationToken,
-    working: tokio::task::JoinHandle<Drained>,
+    pipeline: tokio::task::JoinHandle<Drained>,
 }
 
-impl Daemon {
+impl TestDaemon {
     pub(super) fn start() -> Self {
         Self::start_with(|_| {})
     }
 
     pub(super) fn start_with(change: impl FnOnce(&mut PipelineSettings)) -> Self {
-        Self::of(World::new(), change)
+        Self::start_on(FakePorts::new(), change)
     }
 
-    fn of(world: World, change: impl FnOnce(&mut PipelineSettings)) -> Self {
-        let mut rules = PipelineSettings {
+    fn start_on(fakes: FakePorts, change: impl FnOnce(&mut PipelineSettings)) -> Self {
+        let mut settings = PipelineSettings {
             limits: DecodeLimits::default(),
             descriptor_field: "clientApplicationDescriptor".to_owned(),
             statuses: StatusLists::default(),
@@ -71,20 +71,20 @@ impl Daemon {
             rates: watch::Sender::new(Rates::default()).subscribe(),
             drain: Duration::from_secs(30),
         };
-        change(&mut rules);
+        change(&mut settings);
         let (queue, inbox) = mpsc::unbounded_channel();
-        *world.queue.lock().unwrap() = queue;
+        *fakes.queue.lock().unwrap() = queue;
         let (gate, drain) = (Gate::default(), CancellationToken::new());
         let telemetry = Telemetry::new(TelemetryLimits { max_in_flight: 4, prefetch: 5 }, &Tiers::default()).unwrap();
-        let pipeline = Pipeline::new(rules, world.clone(), gate.clone(), telemetry.clone(), drain.clone());
-        let working = tokio::spawn(pipeline.run(Queue(inbox)));
-        Self { world, gate, telemetry, drain, working }
+        let pipeline = Pipeline::new(settings, fakes.clone(), gate.clone(), telemetry.clone(), drain.clone());
+        let pipeline = tokio::spawn(pipeline.run(FakeInbox(inbox)));
+        Self { fakes, gate, telemetry, drain, pipeline }
     }
 
-    /// Delivers a command of the given text, with the other fields of `more`.
+    /// Delivers a command with this text and the fields of `more`.
     pub(super) fn deliver(&mut self, text: &str, more: serde_json::Value) {
         let mut body = serde_json::json!({
-            "commandId": format!("c-{}", self.world.state().delivered + 1), "text": text,
+            "commandId": format!("c-{}", self.fakes.state().deliveries + 1), "text": text,
             "channelType": "WHATSAPP", "deviceAddress": "89000000000",
         });
         for (key, value) in more.as_object().into_iter().flatten() {
@@ -94,28 +94,28 @@ impl Daemon {
     }
 
     pub(super) fn deliver_raw(&mut self, body: Vec<u8>, change: impl FnOnce(&mut Delivery)) {
-        self.world.deliver(body.into(), Properties::default(), change);
+        self.fakes.deliver(body.into(), Properties::default(), change);
     }
 
-    /// Closes the gate from outside of the pipeline.
-    pub(super) fn close(&self, reason: GateReason) -> GateHold {
+    /// Closes the gate as another component does.
+    pub(super) fn close_gate(&self, reason: GateReason) -> GateHold {
         self.gate.close(reason, "a test")
     }
 
-    /// This daemon dies, and another takes over its world: the journal, the queue, the API.
-    pub(super) async fn die(self) -> Self {
-        self.working.abort();
-        assert!(self.working.await.is_err_and(|error| error.is_cancelled()), "it was at work");
-        // The tasks of its commands are aborted with it, and gone when they have had their turn.
+    /// Kills this daemon and starts another on the same fakes; unacked deliveries are redelivered.
+    pub(super) async fn crash_and_restart(self) -> Self {
+        self.pipeline.abort();
+        assert!(self.pipeline.await.is_err_and(|error| error.is_cancelled()), "the pipeline was running");
+        // Its tasks are aborted with it, and dropped when they are polled next.
         tokio::task::yield_now().await;
-        self.world.orphan_all();
-        let successor = Self::of(self.world, |_| {});
-        successor.world.redeliver();
+        self.fakes.orphan_attempts();
+        let successor = Self::start_on(self.fakes, |_| {});
+        successor.fakes.redeliver();
         successor
     }
 
-    /// Lets everything happen that can happen within this time of the paused clock.
-    pub(super) async fn pass(&self, time: Duration) {
+    /// Advances the paused clock step by step, so that all timers within `time` fire.
+    pub(super) async fn advance(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 
@@ -123,18 +123,16 @@ impl Daemon {
         self.drain.cancel();
     }
 
-    /// Drains, and tells how it ended.
     pub(super) async fn drain(self) -> Drained {
         self.drain.cancel();
-        self.working.await.unwrap()
+        self.pipeline.await.unwrap()
     }
 
-    /// How many commands are in hand.
     pub(super) fn in_hand(&self) -> i64 {
         self.telemetry.snapshot().in_hand
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(super) fn gate_is_open(&self) -> bool {
         GateState::is_open(&self.gate.state())
     }
 }

@@ -1,4 +1,4 @@
-//! A world without a broker and an API: every port is a fake that the test scripts and then questions.
+//! Fakes of all ports, scripted and inspected by the tests.
 
 use std::{
     collections::VecDeque,
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::memory::Memory;
+use super::fake_journal::FakeJournal;
 use crate::{
     domain::{
         evidence::{Answer, Evidence},
@@ -24,154 +24,150 @@ use crate::{
 /// 2026-11-22T12:00:00Z.
 const START: Timestamp = Timestamp::constant(1_795_348_800, 0);
 
-/// What a test sees and sets.
+/// All ports as fakes; clones share their state.
 #[derive(Clone)]
-pub(super) struct World {
-    state: Arc<Mutex<State>>,
+pub(super) struct FakePorts {
+    state: Arc<Mutex<FakeState>>,
     /// Publishes wait until this is true.
     confirms: watch::Sender<bool>,
     /// POSTs wait until this is true.
     answers: watch::Sender<bool>,
     started: tokio::time::Instant,
-    memory: Arc<Mutex<Memory>>,
-    /// Somebody replaced the credential.
-    renewed: Arc<Notify>,
-    /// What is parked comes back by it after its tier's length.
+    journal: Arc<Mutex<FakeJournal>>,
+    credential_changed: Arc<Notify>,
+    /// Leads to the inbox of the current daemon.
     pub(super) queue: Arc<Mutex<mpsc::UnboundedSender<Delivery>>>,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct FakeState {
     script: VecDeque<Evidence>,
     posts: Vec<String>,
     publish_errors: VecDeque<PublishError>,
     refuses_events: bool,
     stored: Vec<Message>,
-    /// How many deliveries there were.
-    pub(super) delivered: u64,
+    pub(super) deliveries: u64,
     acked: Vec<u64>,
-    /// Every delivery, for a broker that hands them out again.
-    kept: Vec<Delivery>,
-    /// Everything takes this long before it happens, and again until it is known.
-    step: Duration,
-    /// In which tiers commands waited.
-    parked: Vec<String>,
-    /// What was stored when each ack came.
+    /// All deliveries so far, for redelivery.
+    delivered: Vec<Delivery>,
+    /// The latency of every call, once before its effect and once after.
+    latency: Duration,
+    delayed_tiers: Vec<String>,
+    /// The number of stored messages at each ack.
     stored_at_ack: Vec<usize>,
-    /// How many sessions were lost: a delivery of one of them can't be acknowledged any more.
-    lost: u64,
+    /// The current session; deliveries of earlier ones cannot be acked.
+    generation: u64,
     in_flight: usize,
-    most_in_flight: usize,
-    /// The texts that the API took.
-    taken: Vec<String>,
-    /// The texts under way.
-    under_way: Vec<String>,
-    /// The most POSTs at once whose texts begin with the same word.
-    most_of_one: usize,
+    max_in_flight_posts: usize,
+    /// The texts that the API answered with 200.
+    delivered_texts: Vec<String>,
+    /// The texts of the POSTs in flight.
+    in_flight_texts: Vec<String>,
+    /// The most concurrent POSTs whose texts begin with the same word.
+    max_posts_per_device: usize,
 }
 
-impl State {
-    /// A POST of this text begins.
-    fn begin(&mut self, text: String, is_taken: bool) {
+impl FakeState {
+    fn start_post(&mut self, text: String, is_delivered: bool) {
         self.in_flight += 1;
-        self.most_in_flight = self.most_in_flight.max(self.in_flight);
+        self.max_in_flight_posts = self.max_in_flight_posts.max(self.in_flight);
         self.posts.push(text.clone());
-        if is_taken {
-            self.taken.push(text.clone());
+        if is_delivered {
+            self.delivered_texts.push(text.clone());
         }
-        self.under_way.push(text.clone());
+        self.in_flight_texts.push(text.clone());
         let word = |text: &str| text.split(' ').next().map(str::to_owned);
-        let of_one = self.under_way.iter().filter(|other| word(other) == word(&text)).count();
-        self.most_of_one = self.most_of_one.max(of_one);
+        let per_device = self.in_flight_texts.iter().filter(|other| word(other) == word(&text)).count();
+        self.max_posts_per_device = self.max_posts_per_device.max(per_device);
     }
 }
 
-impl World {
+impl FakePorts {
     pub(super) fn new() -> Self {
-        // Every daemon brings its own.
+        // Replaced by each daemon.
         let queue = Arc::new(Mutex::new(mpsc::unbounded_channel().0));
-        let (state, memory) = (Arc::default(), Arc::default());
+        let (state, journal) = (Arc::default(), Arc::default());
         let started = tokio::time::Instant::now();
         Self {
             state,
             confirms: watch::Sender::new(true),
             answers: watch::Sender::new(true),
             started,
-            memory,
-            renewed: Arc::default(),
+            journal,
+            credential_changed: Arc::default(),
             queue,
         }
     }
 
-    /// In which tiers commands waited, one after the other.
-    pub(super) fn parked(&self) -> Vec<String> {
-        self.state().parked.clone()
+    /// The tier of each delayed copy so far.
+    pub(super) fn delayed_tiers(&self) -> Vec<String> {
+        self.state().delayed_tiers.clone()
     }
 
-    /// How many deliveries there were, those from tiers included.
-    pub(super) fn delivered(&self) -> u64 {
-        self.state().delivered
+    /// The number of deliveries, those from tiers included.
+    pub(super) fn deliveries(&self) -> u64 {
+        self.state().deliveries
     }
 
-    /// Hands a message to the pipeline.
+    /// Delivers a message to the pipeline.
     pub(super) fn deliver(&self, body: Bytes, properties: Properties, change: impl FnOnce(&mut Delivery)) {
         let tag = {
             let mut state = self.state();
-            state.delivered += 1;
-            DeliveryTag { generation: state.lost, number: state.delivered }
+            state.deliveries += 1;
+            DeliveryTag { generation: state.generation, number: state.deliveries }
         };
         let source = "edna.commands/send".to_owned();
         let mut delivery = Delivery { tag, body, properties, redelivered: false, source };
         change(&mut delivery);
-        self.state().kept.push(delivery.clone());
-        self.hand_out(delivery);
+        self.state().delivered.push(delivery.clone());
+        self.enqueue(delivery);
     }
 
-    fn hand_out(&self, delivery: Delivery) {
-        // Nobody takes it any more after the end of a test.
+    fn enqueue(&self, delivery: Delivery) {
+        // Fails after the end of a test.
         let _ = self.queue.lock().unwrap().send(delivery);
     }
 
-    /// Hands out again what was not acknowledged, as a broker does when the session ends.
+    /// Redelivers what is not acked, as the broker does when a session ends.
     pub(super) fn redeliver(&self) {
-        let (kept, generation) = {
+        let (unacked, generation) = {
             let state = self.state();
-            let unacked = state.kept.iter().filter(|delivery| !state.acked.contains(&delivery.tag.number));
-            (unacked.cloned().collect::<Vec<_>>(), state.lost)
+            let unacked = state.delivered.iter().filter(|delivery| !state.acked.contains(&delivery.tag.number));
+            (unacked.cloned().collect::<Vec<_>>(), state.generation)
         };
-        for delivery in kept {
+        for delivery in unacked {
             let tag = DeliveryTag { generation, ..delivery.tag };
-            self.hand_out(Delivery { tag, redelivered: true, ..delivery });
+            self.enqueue(Delivery { tag, redelivered: true, ..delivery });
         }
     }
 
-    /// From now on everything takes time, so that a daemon can die in between.
-    pub(super) fn slow_down(&self, step: Duration) {
-        self.state().step = step;
+    /// Gives every call a latency, so that a crash can come between.
+    pub(super) fn set_latency(&self, latency: Duration) {
+        self.state().latency = latency;
     }
 
-    pub(super) async fn step(&self) {
-        let step = self.state().step;
-        tokio::time::sleep(step).await;
+    pub(super) async fn pass_latency(&self) {
+        let latency = self.state().latency;
+        tokio::time::sleep(latency).await;
     }
 
-    /// The evidence of the next attempts; when it is used up, the API answers 200.
-    pub(super) fn script(&self, evidence: impl IntoIterator<Item = Evidence>) {
+    /// Scripts the evidence of the next attempts; after that, the API answers 200.
+    pub(super) fn script_evidence(&self, evidence: impl IntoIterator<Item = Evidence>) {
         self.state().script.extend(evidence);
     }
 
-    /// The next publishes fail like this.
-    pub(super) fn refuse(&self, errors: impl IntoIterator<Item = PublishError>) {
+    /// Makes the next publishes fail with these errors.
+    pub(super) fn fail_publishes(&self, errors: impl IntoIterator<Item = PublishError>) {
         self.state().publish_errors.extend(errors);
     }
 
-    /// From now on events find no room, or do again.
-    pub(super) fn refuse_events(&self, refused: bool) {
+    /// Makes the broker refuse events, or accept them again.
+    pub(super) fn set_events_refused(&self, refused: bool) {
         self.state().refuses_events = refused;
     }
 
-    /// From now on everything works.
-    pub(super) fn mend(&self) {
+    /// Clears all scripted failures.
+    pub(super) fn clear_failures(&self) {
         let mut state = self.state();
         state.script.clear();
         state.publish_errors.clear();
@@ -185,22 +181,20 @@ impl World {
         self.answers.send_replace(!withheld);
     }
 
-    /// The session that brought the deliveries is gone.
+    /// Ends the session of all deliveries so far.
     pub(super) fn lose_session(&self) {
-        self.state().lost += 1;
+        self.state().generation += 1;
     }
 
     pub(super) fn posts(&self) -> usize {
         self.state().posts.len()
     }
 
-    /// There is a new credential.
-    pub(super) fn renew(&self) {
-        self.renewed.notify_one();
+    pub(super) fn change_credential(&self) {
+        self.credential_changed.notify_one();
     }
 
-    /// The texts that were posted, in order.
-    pub(super) fn posted(&self) -> Vec<String> {
+    pub(super) fn posted_texts(&self) -> Vec<String> {
         self.state().posts.clone()
     }
 
@@ -212,18 +206,18 @@ impl World {
         self.state().stored_at_ack.clone()
     }
 
-    /// The texts that the API took, in order.
-    pub(super) fn taken(&self) -> Vec<String> {
-        self.state().taken.clone()
+    /// The texts that the API answered with 200, in order.
+    pub(super) fn delivered_texts(&self) -> Vec<String> {
+        self.state().delivered_texts.clone()
     }
 
-    /// The most POSTs at once whose texts begin with the same word.
-    pub(super) fn most_of_one(&self) -> usize {
-        self.state().most_of_one
+    /// The most concurrent POSTs whose texts begin with the same word.
+    pub(super) fn max_posts_per_device(&self) -> usize {
+        self.state().max_posts_per_device
     }
 
-    pub(super) fn most_in_flight(&self) -> usize {
-        self.state().most_in_flight
+    pub(super) fn max_in_flight_posts(&self) -> usize {
+        self.state().max_in_flight_posts
     }
 
     /// The stored events, parsed.
@@ -247,58 +241,58 @@ impl World {
         messages.map(|message| serde_json::from_slice(&message.body).unwrap()).collect()
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, FakeState> {
         self.state.lock().unwrap()
     }
 
-    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap()
+    pub(super) fn journal_state(&self) -> MutexGuard<'_, FakeJournal> {
+        self.journal.lock().unwrap()
     }
 }
 
-impl Sender for World {
+impl Sender for FakePorts {
     async fn send(&self, body: &Bytes) -> (Evidence, Duration) {
-        self.step().await;
+        self.pass_latency().await;
         let (text, evidence) = {
             let mut state = self.state();
             let request: serde_json::Value = serde_json::from_slice(body).unwrap();
             let text = request["text"].as_str().unwrap_or_default().to_owned();
-            let evidence = state.script.pop_front().unwrap_or_else(ok);
-            state.begin(text.clone(), evidence.status() == Some(200));
+            let evidence = state.script.pop_front().unwrap_or_else(success);
+            state.start_post(text.clone(), evidence.status() == Some(200));
             (text, evidence)
         };
         self.answers.subscribe().wait_for(|answering| *answering).await.unwrap();
         self.state().in_flight -= 1;
-        self.step().await;
-        self.state().under_way.retain(|other| *other != text);
+        self.pass_latency().await;
+        self.state().in_flight_texts.retain(|other| *other != text);
         (evidence, Duration::from_millis(20))
     }
 
     async fn credential_changed(&self) {
-        self.renewed.notified().await;
+        self.credential_changed.notified().await;
     }
 }
 
-impl Outbox for World {
+impl Outbox for FakePorts {
     async fn publish(&self, message: Arc<Message>) -> Result<(), PublishError> {
         self.confirms.subscribe().wait_for(|confirming| *confirming).await.unwrap();
-        self.step().await;
-        let result = self.take(Arc::unwrap_or_clone(message));
-        self.step().await;
+        self.pass_latency().await;
+        let result = self.store(Arc::unwrap_or_clone(message));
+        self.pass_latency().await;
         result
     }
 }
 
-impl World {
-    fn take(&self, message: Message) -> Result<(), PublishError> {
+impl FakePorts {
+    fn store(&self, message: Message) -> Result<(), PublishError> {
         let mut state = self.state();
         let refused = state.refuses_events && matches!(message.target, Target::Event { .. });
         match state.publish_errors.pop_front().or_else(|| refused.then_some(PublishError::Refused)) {
             Some(error) => Err(error),
             None => {
                 if let Target::Tier { tier, .. } = &message.target {
-                    state.parked.push(tier.clone());
-                    self.come_back(tier, message.clone());
+                    state.delayed_tiers.push(tier.clone());
+                    self.return_from_tier(tier, message.clone());
                 }
                 state.stored.push(message);
                 Ok(())
@@ -306,21 +300,21 @@ impl World {
         }
     }
 
-    /// As the broker does it, after the tier's length.
-    fn come_back(&self, tier: &str, message: Message) {
+    /// Delivers the copy after the tier's length, as the broker does.
+    fn return_from_tier(&self, tier: &str, message: Message) {
         let length = Tiers::default().iter().find(|known| known.name == tier).map(|known| known.length);
-        let world = self.clone();
+        let fakes = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(length.unwrap()).await;
-            world.deliver(message.body, message.properties, |_| {});
+            fakes.deliver(message.body, message.properties, |_| {});
         });
     }
 }
 
-impl Settler for World {
+impl Settler for FakePorts {
     fn ack(&self, tag: DeliveryTag) {
         let mut state = self.state();
-        if tag.generation != state.lost {
+        if tag.generation != state.generation {
             return;
         }
         let stored = state.stored.len();
@@ -329,24 +323,24 @@ impl Settler for World {
     }
 
     fn is_current(&self, tag: DeliveryTag) -> bool {
-        tag.generation == self.state().lost
+        tag.generation == self.state().generation
     }
 }
 
-/// Follows the paused clock of the test.
-impl Clock for World {
+/// Follows the test's paused clock.
+impl Clock for FakePorts {
     fn now(&self) -> Timestamp {
         START + self.started.elapsed()
     }
 }
 
-impl Random for World {
+impl Random for FakePorts {
     fn random_unit(&self) -> f64 {
         0.5
     }
 }
 
-impl Ports for World {
+impl Ports for FakePorts {
     type Sender = Self;
     type Outbox = Self;
     type Settler = Self;
@@ -375,7 +369,7 @@ impl Ports for World {
 }
 
 /// 200 with the documented answer.
-pub(super) fn ok() -> Evidence {
+pub(super) fn success() -> Evidence {
     let body = br#"{"id": 1, "threadId": 2, "clientId": 1, "clientExternalId": null, "agentId": 3}"#;
     Evidence::Answer(Answer { status: 200, retry_after: None, body: Some(body.to_vec()) })
 }
@@ -386,7 +380,7 @@ pub(super) fn status(status: u16) -> Evidence {
 }
 
 /// 429 with this `Retry-After`.
-pub(super) fn too_many(retry_after_s: u64) -> Evidence {
+pub(super) fn throttled(retry_after_s: u64) -> Evidence {
     let retry_after = Some(Duration::from_secs(retry_after_s));
     Evidence::Answer(Answer { status: 429, retry_after, body: Some(Vec::new()) })
 }
