@@ -9,7 +9,7 @@ use std::{convert::Infallible, future::Future, time::Duration};
 
 use bytes::Bytes;
 
-use self::{claim::AttemptClaim, context::AttemptContext};
+use self::{claim::ClaimResult, context::AttemptContext};
 use super::{
     api_health::AttemptResult,
     context::PipelineContext,
@@ -75,17 +75,17 @@ impl<P: Ports> AttemptContext<'_, P> {
             // Bound first: a temporary of the match would live across the POST.
             let claim = self.claim().await?;
             let attempted = match claim {
-                AttemptClaim::Granted if !self.may_post(&permit) => {
+                ClaimResult::Granted if !self.may_post(&permit) => {
                     Box::pin(self.abandon_claim()).await?;
                     None
                 }
-                AttemptClaim::Granted => Some(self.post(&mut permit).await),
-                AttemptClaim::Orphaned => Some(Attempted {
+                ClaimResult::Granted => Some(self.post(&mut permit).await),
+                ClaimResult::Orphaned => Some(Attempted {
                     evidence: Evidence::NoAnswer(NoAnswer::OwnerGone),
                     verdict: Verdict::Uncertain,
                     brake_closed: false,
                 }),
-                AttemptClaim::Unavailable => None,
+                ClaimResult::Unavailable => None,
             };
             // Not before the result is recorded: the next attempt must find the gate closed if this one closed it.
             drop(permit);
@@ -194,17 +194,17 @@ impl<P: Ports> AttemptContext<'_, P> {
         loop {
             match self.claim().await {
                 Err(exit) => return exit,
-                Ok(AttemptClaim::Unavailable) => {
+                Ok(ClaimResult::Unavailable) => {
                     if let Err(resolution) = self.pipeline.journal_available().await {
                         return resolution.into();
                     }
                 }
-                Ok(AttemptClaim::Orphaned) if self.on_uncertain == OnUncertain::Park => {
+                Ok(ClaimResult::Orphaned) if self.on_uncertain == OnUncertain::Park => {
                     let evidence = Evidence::NoAnswer(NoAnswer::OwnerGone);
                     let attempts = self.in_flight.state.attempts;
                     return Resolution::Finished(result::failed(Reason::Uncertain, &evidence, attempts)).into();
                 }
-                Ok(AttemptClaim::Granted | AttemptClaim::Orphaned) => {
+                Ok(ClaimResult::Granted | ClaimResult::Orphaned) => {
                     return Resolution::Finished(result::expired(&self.in_flight.state)).into();
                 }
             }

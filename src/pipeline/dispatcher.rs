@@ -5,7 +5,7 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
-    time::MissedTickBehavior,
+    time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -102,7 +102,6 @@ impl<P: Ports> Dispatcher<P> {
         tokio::pin!(credential);
         loop {
             self.dispatch(&mut inbox);
-            let wake_at = self.scheduler.wake_at();
             tokio::select! {
                 biased;
                 () = context.drain.cancelled() => return false,
@@ -111,7 +110,7 @@ impl<P: Ports> Dispatcher<P> {
                 () = &mut credential => {}
                 _ = gate.changed() => {}
                 Ok(()) = rates.changed() => self.scheduler.update_rates(),
-                () = tokio::time::sleep_until(wake_at.unwrap_or_else(tokio::time::Instant::now)), if wake_at.is_some() => {}
+                () = sleep_until(self.scheduler.wake_at()) => {}
                 _ = probe_checks.tick(), if !self.scheduler.gate_was_open() => self.request_probe(),
                 delivery = inbox.next() => match delivery {
                     Some(delivery) => self.receive_all(delivery, &mut inbox),
@@ -217,6 +216,14 @@ async fn probe_changed_credentials<P: Ports>(context: &PipelineContext<P>) {
             }
             () = context.gate.until(|gate| !gate.is_closed_by(GateReason::Auth)) => {}
         }
+    }
+}
+
+/// Never returns without a time.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,5 @@
-//! The consumer's prefetch: half as many again as attempts may be in flight, so that no attempt waits for the broker, and
-//! within a bound of bytes.
+//! The consumer's prefetch: one and a half times the concurrency limit, so that no attempt waits for the broker, within a
+//! bound of bytes.
 
 use std::time::Duration;
 

@@ -107,7 +107,7 @@ impl<P: Ports> PipelineContext<P> {
     }
 
     /// Returns when all is stored that must be before the ack: the event and the dead letter, and in the journal that the
-    /// letter is, if the send has a record. A reply is published once: nobody may consume it.
+    /// letter is, if the send has a record. A reply is published once: its consumer may be gone.
     async fn publish_outcome(
         &self,
         delivery: &Delivery,

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The journal's answer to a request for an attempt.
-pub(super) enum AttemptClaim {
+pub(super) enum ClaimResult {
     /// The attempt is on record as started, and may be made.
     Granted,
     /// The same, but an earlier daemon stopped during its attempt, which may have reached the API.
@@ -25,9 +25,9 @@ pub(super) enum AttemptClaim {
 
 impl<P: Ports> AttemptContext<'_, P> {
     /// Records that an attempt starts, unless the journal holds an outcome or an attempt in progress.
-    pub(super) async fn claim(&mut self) -> Result<AttemptClaim, AttemptExit> {
+    pub(super) async fn claim(&mut self) -> Result<ClaimResult, AttemptExit> {
         let journal = self.pipeline.ports.journal();
-        let Ok(record) = journal.start_attempt(&self.send_key).await else { return Ok(AttemptClaim::Unavailable) };
+        let Ok(record) = journal.start_attempt(&self.send_key).await else { return Ok(ClaimResult::Unavailable) };
         match record {
             Record::Finished(outcome) if !outcome.letter_pending => {
                 return Err(Resolution::AlreadyFinished(outcome, None).into());
@@ -53,13 +53,13 @@ impl<P: Ports> AttemptContext<'_, P> {
             }
             Record::Unknown => {}
         }
-        Ok(AttemptClaim::Granted)
+        Ok(ClaimResult::Granted)
     }
 
-    fn orphaned(&mut self) -> AttemptClaim {
+    fn orphaned(&mut self) -> ClaimResult {
         self.in_flight.state.attempt_orphaned();
         self.pipeline.telemetry.record(AttemptOrphaned { command_id: &self.in_flight.command.id });
-        AttemptClaim::Orphaned
+        ClaimResult::Orphaned
     }
 
     /// Returns a claim whose request was not sent.
