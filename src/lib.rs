@@ -60,6 +60,8 @@
 //! | 1 | [`ports`], [`gate`], [`files`], [`listener`], [`sync`] | the interfaces that the pipeline needs; the switch for taking commands; small files; limited connections; locks |
 //! | 0 | [`domain`] | commands, evidence, verdicts, schedule, events: pure functions and data |
 
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests spawn servers and read the clock"))]
+
 pub mod admin;
 pub mod amqp;
 pub mod bootstrap;

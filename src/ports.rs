@@ -147,6 +147,17 @@ pub trait Clock: Clone + Send + Sync + 'static {
     }
 }
 
+/// The clock of the operating system. Adapters and telemetry use it directly.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
 /// Randomness for jitter.
 pub trait Random: Clone + Send + Sync + 'static {
     /// Returns a number `n` with 0 ≤ n < 1.

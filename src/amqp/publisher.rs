@@ -75,7 +75,10 @@ impl Publisher {
         random: R,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = bool> + Send) {
-        // Bounded by the prefetch: each command in hand awaits its result.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by the prefetch: each command in hand awaits its result"
+        )]
         let (sender, requests) = mpsc::unbounded_channel();
         let supervisor =
             Supervisor { broker, role: Role::Publish, telemetry: telemetry.clone(), random, stop: stop.clone() };

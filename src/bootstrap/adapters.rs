@@ -1,12 +1,10 @@
 //! The adapters behind the pipeline's ports.
 
-use jiff::Timestamp;
-
 use crate::{
     amqp::{AmqpSettler, Publisher},
     edna::ApiClient,
     journal::AnyJournal,
-    ports::{Clock, Ports, Random},
+    ports::{Ports, Random, SystemClock},
 };
 
 /// Implements [`Ports`] with the broker, the API, the journal, and the clock and random numbers of the system.
@@ -42,15 +40,6 @@ impl Ports for Adapters {
     }
     fn random(&self) -> &SystemRandom {
         &SystemRandom
-    }
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
     }
 }
 

@@ -5,13 +5,13 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::{
     config::JournalChoice,
     gate::{Gate, GateHold, GateReason},
     journal::{AnyJournal, FileJournal, JournalEvent, NoJournal, OpenError, RedisJournal},
+    ports::{Clock, SystemClock},
     sync,
     telemetry::{
         Telemetry,
@@ -31,7 +31,7 @@ pub(super) fn open(choice: &JournalChoice, gate: &Gate, telemetry: &Telemetry) -
     let on_event = move |event: JournalEvent<'_>| observer.handle(event);
     match choice {
         JournalChoice::File(settings) => {
-            let journal = FileJournal::open(settings, Timestamp::now, on_event)?;
+            let journal = FileJournal::open(settings, || SystemClock.now(), on_event)?;
             let dir = settings.dir.display();
             info!(%dir, "journal opened in the directory {dir}");
             Ok(AnyJournal::File(journal))

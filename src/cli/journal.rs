@@ -94,7 +94,8 @@ fn find(settings: JournalChoice, key: &SendKey) -> Result<Option<FoundRecord>, E
 /// Retries until the journal is connected.
 async fn lookup_in_redis(settings: RedisJournalSettings, key: &SendKey) -> Result<Record, Exit> {
     let journal = RedisJournal::new(settings, |_| {});
-    let connection = tokio::spawn(journal.clone().run());
+    let mut connection = tokio::task::JoinSet::new();
+    connection.spawn(journal.clone().run());
     let mut problem = "no answer".to_owned();
     let lookup = async {
         loop {

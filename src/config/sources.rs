@@ -37,6 +37,7 @@ impl Sources {
     /// `edna-courier.toml` in the working directory, if it exists.
     #[must_use]
     pub fn from_process(file: Option<PathBuf>) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
         let sources = Self::from_variables(env::vars_os());
         let named = file.or_else(|| file_in(&sources.environment));
         let file = named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));

@@ -2,7 +2,7 @@
 
 use std::{
     pin::{Pin, pin},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,7 +14,10 @@ use reqwest::{
 use tokio::time::{Sleep, sleep};
 
 use super::{endpoint::Endpoint, error::BuildError, failure, proxy::Proxy, retry_after, settings::ApiSettings, tls};
-use crate::domain::evidence::{Answer, Evidence, NoAnswer};
+use crate::{
+    domain::evidence::{Answer, Evidence, NoAnswer},
+    ports::{Clock, SystemClock},
+};
 
 /// The `User-Agent`, also towards a proxy.
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
@@ -144,7 +147,7 @@ fn with_certificates(mut builder: ClientBuilder, settings: &ApiSettings) -> Resu
 async fn answer(response: Response, deadline: Pin<&mut Sleep>) -> Evidence {
     let status = response.status().as_u16();
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = retry_after.and_then(|value| retry_after::parse(value, SystemTime::now()));
+    let retry_after = retry_after.and_then(|value| retry_after::parse(value, SystemClock.now().into()));
     let body = tokio::select! {
         biased;
         body = read_body(response) => body,

@@ -86,6 +86,7 @@ struct Dispatcher<P: Ports> {
 
 impl<P: Ports> Dispatcher<P> {
     fn new(context: Arc<PipelineContext<P>>) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "bounded by the prefetch: a command in hand has few events")]
         let (sender, events) = mpsc::unbounded_channel();
         let scheduler = CommandScheduler::new(context.clone(), sender);
         let prefetch = PrefetchControl::new(context.settings.prefetch);

@@ -4,6 +4,7 @@
 //! It has no retries, dead letters, order, journal or metrics, and panics on any error. Keep it simple, correct, and as
 //! fast as its simplicity allows. It is also the example `bare`, to build it with the release profile.
 #![cfg_attr(not(test), expect(clippy::expect_used, reason = "any error ends the benchmark"))]
+#![expect(clippy::disallowed_methods, reason = "tests spawn servers, read the clock and the environment")]
 
 use futures_util::StreamExt;
 use lapin::{

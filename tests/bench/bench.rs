@@ -3,6 +3,7 @@
 //! `sh tests/bench/run.sh --help` lists the options. Each program runs as a process of its own and is observed from
 //! outside. Only the ratios of one run are comparable, as the machine's speed varies from run to run.
 #![cfg(test)] // Makes clippy treat this target as test code.
+#![expect(clippy::disallowed_methods, reason = "tests spawn servers, read the clock and the environment")]
 
 mod args;
 mod bare;

@@ -3,6 +3,7 @@
 //! `cargo run --release --example journal -- fill DIR [COMMANDS] [IN_FLIGHT]` records a start and an outcome for each
 //! command and prints CPU, rate and batches; `… -- open DIR` prints the duration of opening, the memory after it, and the
 //! cost of lookups.
+#![expect(clippy::disallowed_methods, reason = "tests spawn servers, read the clock and the environment")]
 
 use std::{
     env, fs, io,

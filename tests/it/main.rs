@@ -1,5 +1,6 @@
 //! Integration tests: the real binary against a real broker, one module per capability.
 #![cfg(test)] // Makes clippy treat this target as test code.
+#![expect(clippy::disallowed_methods, reason = "tests spawn servers, read the clock and the environment")]
 
 mod admin;
 mod cli;

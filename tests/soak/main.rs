@@ -5,6 +5,7 @@
 //! sh tests/run.sh figures
 //! ```
 #![cfg(test)] // Makes clippy treat this target as test code.
+#![expect(clippy::disallowed_methods, reason = "tests spawn servers, read the clock and the environment")]
 
 mod config;
 mod faults;

@@ -102,6 +102,7 @@ impl FileJournal {
             state.begin_doubt();
         }
         let writer = Writer::new(opened.store, FileJournalLimits::from(settings), Arc::clone(&state), listener);
+        #[expect(clippy::disallowed_methods, reason = "bounded by the prefetch: each command in hand awaits its reply")]
         let (sender, receiver) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let spawned = runtime.and_then(|runtime| {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tracing::{debug, error, info, trace, warn};
 
 use super::event::{TelemetryEvent, millis};
-use crate::telemetry::{broker_status::Role, state::TelemetryState};
+use crate::{
+    ports::{Clock, SystemClock},
+    telemetry::{broker_status::Role, state::TelemetryState},
+};
 
 /// A connection to the broker was opened.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +19,7 @@ pub struct Connected {
 
 impl TelemetryEvent for Connected {
     fn count(&self, state: &TelemetryState) {
-        if state.health.connected(self.role, Timestamp::now()) {
+        if state.health.connected(self.role, SystemClock.now()) {
             state.metrics.broker.count_reconnect(self.role);
         }
         state.health.record_progress();
@@ -40,7 +42,7 @@ pub struct ConnectionLost<'a> {
 
 impl TelemetryEvent for ConnectionLost<'_> {
     fn count(&self, state: &TelemetryState) {
-        state.health.disconnected(self.role, Timestamp::now(), self.problem);
+        state.health.disconnected(self.role, SystemClock.now(), self.problem);
     }
 
     fn log(&self) {
@@ -62,7 +64,7 @@ pub struct ConnectFailed<'a> {
 
 impl TelemetryEvent for ConnectFailed<'_> {
     fn count(&self, state: &TelemetryState) {
-        state.health.disconnected(self.role, Timestamp::now(), self.problem);
+        state.health.disconnected(self.role, SystemClock.now(), self.problem);
     }
 
     fn log(&self) {

@@ -2,7 +2,6 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::Timestamp;
 use tracing::{debug, warn};
 
 use super::event::{TelemetryEvent, millis};
@@ -11,6 +10,7 @@ use crate::{
         command::CommandId,
         reason::{Outcome, Reason},
     },
+    ports::{Clock, SystemClock},
     telemetry::state::TelemetryState,
 };
 
@@ -105,7 +105,7 @@ impl TelemetryEvent for CommandFinished<'_> {
     fn count(&self, state: &TelemetryState) {
         state.metrics.commands.count_finished(self.reason, self.age, self.possible_duplicate);
         if self.reason.is_none() {
-            state.health.record_success(Timestamp::now());
+            state.health.record_success(SystemClock.now());
         }
         state.health.record_progress();
     }
