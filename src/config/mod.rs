@@ -14,6 +14,7 @@ mod known_keys;
 mod layer;
 mod limits;
 mod log;
+mod nesting;
 mod parse;
 mod pem;
 mod raw;

@@ -1,6 +1,6 @@
 //! The value of a setting as a source gives it, before it is parsed.
 
-use toml::de::{DeInteger, DeValue};
+use config::Value;
 
 /// The kind of a value.
 ///
@@ -41,18 +41,16 @@ impl Scalar {
         Self { text, kind: ValueKind::Text }
     }
 
-    const fn nested() -> Self {
-        Self { text: String::new(), kind: ValueKind::Nested }
-    }
-
-    fn from_toml(value: &DeValue<'_>) -> Self {
-        let (text, kind) = match value {
-            DeValue::String(text) => (text.to_string(), ValueKind::Text),
-            DeValue::Datetime(time) => (time.to_string(), ValueKind::Text),
-            DeValue::Integer(integer) => (decimal(integer), ValueKind::Integer),
-            DeValue::Boolean(flag) => (flag.to_string(), ValueKind::Boolean),
-            DeValue::Float(number) => (number.as_str().to_owned(), ValueKind::Number),
-            DeValue::Array(_) | DeValue::Table(_) => return Self::nested(),
+    fn new(value: Value) -> Self {
+        let (text, kind) = match value.kind {
+            config::ValueKind::String(text) => (text, ValueKind::Text),
+            config::ValueKind::Boolean(flag) => (flag.to_string(), ValueKind::Boolean),
+            // `Debug` keeps the decimal point of `1.0`.
+            config::ValueKind::Float(number) => (format!("{number:?}"), ValueKind::Number),
+            config::ValueKind::Nil | config::ValueKind::Table(_) | config::ValueKind::Array(_) => {
+                (String::new(), ValueKind::Nested)
+            }
+            integer => (integer.to_string(), ValueKind::Integer),
         };
         Self { text, kind }
     }
@@ -70,12 +68,6 @@ impl Scalar {
     pub(super) fn displayed(&self) -> Option<&str> {
         (self.kind != ValueKind::Nested).then_some(self.text.as_str())
     }
-}
-
-/// `0x10` becomes `16`; an integer that is too large stays as written, and the check of the range refuses it.
-fn decimal(integer: &DeInteger<'_>) -> String {
-    let number = i128::from_str_radix(integer.as_str(), integer.radix());
-    number.map_or_else(|_| integer.to_string(), |number| number.to_string())
 }
 
 /// The value of one setting in one source.
@@ -97,12 +89,14 @@ impl RawValue {
     }
 
     /// Nested values are replaced by a placeholder.
-    pub(super) fn from_toml(value: &DeValue<'_>, origin: &str) -> Self {
-        let scalars = match value {
-            DeValue::Array(items) => items.iter().map(|item| Scalar::from_toml(item.get_ref())).collect(),
-            _ => vec![Scalar::from_toml(value)],
-        };
-        Self { scalars, is_list: matches!(value, DeValue::Array(_)), origin: Some(origin.to_owned()) }
+    pub(super) fn new(value: Value, origin: String) -> Self {
+        let origin = Some(origin);
+        match value.kind {
+            config::ValueKind::Array(items) => {
+                Self { scalars: items.into_iter().map(Scalar::new).collect(), is_list: true, origin }
+            }
+            _ => Self { scalars: vec![Scalar::new(value)], is_list: false, origin },
+        }
     }
 
     pub(super) fn is_table(&self) -> bool {

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// The prefix of all environment variables.
-const PREFIX: &str = "EDNA_COURIER";
+pub(super) const PREFIX: &str = "EDNA_COURIER";
 /// The variable that names the file when the command line does not.
 pub(super) const FILE_VARIABLE: &str = "EDNA_COURIER_CONFIG";
 /// The file that is read when none is named, if it exists.

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use toml::de::{DeTable, DeValue};
+use config::{ConfigError, File, FileFormat, Map, Source, Value};
 
 use super::{
     known_keys,
     layer::{Layer, is_plain_key, report_unknown},
+    nesting,
     raw::RawValue,
     report::Mistake,
     sources::FILE_VARIABLE,
@@ -38,54 +39,43 @@ fn parse(path: &Path, name: &str) -> Result<Layer, String> {
     let text = files::read_small_file(path, MAX_FILE_BYTES).map_err(|error| {
         format!("cannot be read ({error}); name a readable TOML file by --config or {FILE_VARIABLE}")
     })?;
-    let (table, errors) = DeTable::parse_recoverable(&text);
-    // Also on errors: this takes the table apart without recursion.
-    let leaves = flatten(table.into_inner(), name);
-    errors.first().map_or(Ok(leaves), |error| Err(not_toml(&text, error.span().map_or(0, |span| span.start))))
-}
-
-/// The position only: the parser's own message quotes the line, and a secret may stand there.
-fn not_toml(text: &str, offset: usize) -> String {
-    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
-    let line = before.split(|byte| *byte == b'\n').count();
-    let start_of_line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    let (column, lines) = (String::from_utf8_lossy(start_of_line).chars().count() + 1, text.lines().count());
-    format!("is not TOML at line {line}, column {column} (it has {lines} lines); check quotes, brackets and = there")
-}
-
-/// Returns the leaves by path, empty tables among them.
-///
-/// Iterates instead of recursing: the parser accepts 80 nested tables with 80 dotted keys each, and a recursion through
-/// 6,400 levels, also in `Drop`, overflows the stack.
-fn flatten(root: DeTable<'_>, origin: &str) -> Layer {
-    let mut leaves = Layer::new();
-    let mut pending = vec![(Vec::new(), DeValue::Table(root))];
-    while let Some((path, value)) = pending.pop() {
-        match value {
-            DeValue::Table(table) if !table.is_empty() && path.len() < MAX_DEPTH => {
-                for (key, value) in table {
-                    let key = key.into_inner();
-                    let key = if is_plain_key(&key) { key.into_owned() } else { format!("{key:?}") };
-                    let path = path.iter().cloned().chain([key]).collect();
-                    pending.push((path, value.into_inner()));
-                }
-            }
-            value => {
-                leaves.insert(path.join("."), RawValue::from_toml(&value, origin));
-                drop_nested(value);
-            }
-        }
+    if nesting::is_too_deep(&text) {
+        return Err("nests deeper than any setting; check the brackets, and the dots in keys".to_owned());
     }
-    leaves
+    let table = File::from_str(&text, FileFormat::Toml).collect().map_err(|error| not_toml(&text, &error))?;
+    let mut leaves = Layer::new();
+    flatten(table, &[], name, &mut leaves);
+    Ok(leaves)
 }
 
-fn drop_nested(value: DeValue<'_>) {
-    let mut pending = vec![value];
-    while let Some(value) = pending.pop() {
-        match value {
-            DeValue::Table(table) => pending.extend(table.into_iter().map(|(_, value)| value.into_inner())),
-            DeValue::Array(items) => pending.extend(items.into_iter().map(toml::Spanned::into_inner)),
-            _ => {}
+/// The position only: the library's own message quotes the line, and a secret may stand there.
+fn not_toml(text: &str, error: &ConfigError) -> String {
+    let error = error.to_string();
+    let position = error.strip_prefix("TOML parse error at line ").and_then(|rest| {
+        let (line, column) = rest.lines().next()?.split_once(", column ")?;
+        Some((line.parse::<u32>().ok()?, column.parse::<u32>().ok()?))
+    });
+    // The library converts numbers after it has parsed the text, and forgets their positions.
+    position.map_or_else(
+        || "has a number that is too large; no setting accepts it".to_owned(),
+        |(line, column)| {
+            let lines = text.lines().count();
+            let remedy = "check quotes, brackets and = there";
+            format!("is not TOML at line {line}, column {column} (it has {lines} lines); {remedy}")
+        },
+    )
+}
+
+/// Collects the leaves by path, empty tables among them.
+fn flatten(table: Map<String, Value>, parents: &[String], origin: &str, leaves: &mut Layer) {
+    for (key, value) in table {
+        let key = if is_plain_key(&key) { key } else { format!("{key:?}") };
+        let path = [parents, &[key]].concat();
+        match value.kind {
+            config::ValueKind::Table(table) if !table.is_empty() && path.len() < MAX_DEPTH => {
+                flatten(table, &path, origin, leaves);
+            }
+            _ => drop(leaves.insert(path.join("."), RawValue::new(value, origin.to_owned()))),
         }
     }
 }

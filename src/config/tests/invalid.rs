@@ -1,6 +1,6 @@
 //! Unknown names, values of the wrong kind, and unusable files.
 
-use std::process::Command;
+use std::{process::Command, thread};
 
 use super::*;
 
@@ -127,6 +127,45 @@ fn file_deep_or_large_is_reported_briefly() {
         let reported = file_mistakes(&text);
         let (mistakes, bytes) = (reported.len(), reported.concat().len());
         assert!(mistakes <= 60 && bytes < 60_000, "{mistakes} mistakes in {bytes} bytes");
+    }
+}
+
+#[test]
+fn file_nested_too_deep_is_refused() {
+    let keys = vec!["a"; 79].join(".");
+    for text in [
+        format!("token = 's3cret'\n{keys} = {}", format!("{{{keys} = ").repeat(79)),
+        // The parser counts each `{}` as the end of the table around it, and so never reaches its own limit.
+        format!("s3cret = {}", "{ {} a = ".repeat(100_000)),
+    ] {
+        let [mistake] = file_mistakes(&text).try_into().unwrap();
+        assert!(
+            mistake.starts_with("a.toml: nests deeper than any setting; ") && !mistake.contains("s3cret"),
+            "{mistake}"
+        );
+    }
+}
+
+#[test]
+fn file_nested_to_the_limit_fits_a_small_stack() {
+    let key = |parts| vec!["a"; parts].join(".");
+    let tables: String = (1..=8).map(|parts| format!("[[{}]]\n", key(parts))).collect();
+    let deepest = format!("{tables}{} = {}1{}", key(8), format!("{{ {} = ", key(8)).repeat(16), "}".repeat(16));
+    for text in [deepest.clone(), format!("{deepest}\nnot TOML")] {
+        let load = thread::Builder::new().stack_size(1 << 20).spawn(move || file_mistakes(&text));
+        let [mistake] = load.unwrap().join().unwrap().try_into().unwrap();
+        assert!(
+            mistake.starts_with("a (a.toml): is not a setting") || mistake.contains("is not TOML at line 10"),
+            "{mistake}"
+        );
+    }
+}
+
+#[test]
+fn number_beyond_64_bits_is_a_mistake() {
+    for number in ["9223372036854775808", "1e999"] {
+        let mistake = file_mistakes(&format!("[limits]\nmax_in_flight = {number}"));
+        assert_eq!(mistake, ["a.toml: has a number that is too large; no setting accepts it"]);
     }
 }
 
