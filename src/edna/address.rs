@@ -13,8 +13,20 @@ pub fn join(base: &str, setting: &'static str, path: &str) -> Result<Url, BuildE
     let invalid = BuildError::Address { setting, problem: "it is not a path; write it like /api/v1/messages" };
     let joined = format!("{}/{}", base.as_str().trim_end_matches('/'), path.trim_start_matches('/'));
     match Url::parse(&joined) {
-        Ok(url) if url.origin() == base.origin() && url.fragment().is_none() && !path.contains("://") => Ok(url),
+        Ok(url) if url.origin() == base.origin() && url.fragment().is_none() && !path.contains("://") => {
+            check_uri(url, setting)
+        }
         _ => Err(invalid),
+    }
+}
+
+/// Refuses a URL that HTTP cannot carry, which reqwest would do only when a request is made.
+fn check_uri(url: Url, setting: &'static str) -> Result<Url, BuildError> {
+    match url.as_str().parse::<http::Uri>() {
+        Ok(_) => Ok(url),
+        Err(_) => {
+            Err(BuildError::Address { setting, problem: "it holds characters that an HTTP request cannot carry" })
+        }
     }
 }
 
@@ -30,7 +42,7 @@ fn check_base(base: &str) -> Result<Url, BuildError> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(invalid("it holds a query or a fragment; write only scheme, host, port and path prefix"));
     }
-    Ok(url)
+    check_uri(url, "api.base_url")
 }
 
 #[cfg(test)]
@@ -52,7 +64,16 @@ mod tests {
 
     #[test]
     fn join_invalid_input_is_refused_without_showing_it() {
-        for base in ["", "h", "ftp://h", "http://", "http://u:s3cret@h", "http://h?s3cret=1", "http://h#x"] {
+        for base in [
+            "",
+            "h",
+            "ftp://h",
+            "http://",
+            "http://u:s3cret@h",
+            "http://h?s3cret=1",
+            "http://h#x",
+            "https://{s3cret}.io",
+        ] {
             let error = join(base, "api.path", "/a").unwrap_err().to_string();
             assert!(error.starts_with("api.base_url: it ") && !error.contains("s3cret"), "{base}: {error}");
         }

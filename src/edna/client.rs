@@ -47,7 +47,7 @@ impl ApiClient {
         credentials: Credentials,
         on_refresh: OnRefresh,
     ) -> Result<Self, BuildError> {
-        let endpoint = Endpoint::new(address::join(&settings.base_url, "api.path", &settings.path)?, "api.path")?;
+        let endpoint = Endpoint::new(address::join(&settings.base_url, "api.path", &settings.path)?);
         let http = HttpClient::new(settings)?;
         let credential = Credential::new(credentials, settings, &http, on_refresh)?;
         let unauthorized_statuses = settings.unauthorized_statuses.clone();

@@ -64,8 +64,7 @@ impl Credential {
                 Self::File(TokenFile::open(path, on_refresh).map_err(BuildError::TokenFile)?)
             }
             Credentials::Login { path, login, password, password_file } => {
-                let setting = "api.login_path";
-                let endpoint = Endpoint::new(address::join(&settings.base_url, setting, &path)?, setting)?;
+                let endpoint = Endpoint::new(address::join(&settings.base_url, "api.login_path", &path)?);
                 let unauthorized = unauthorized_status(&settings.unauthorized_statuses);
                 let password = Password::new(password, password_file);
                 Self::Login(Box::new(Login::new(http.clone(), endpoint, login, password, unauthorized, on_refresh)))

@@ -6,8 +6,6 @@ use reqwest::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 
-use super::error::BuildError;
-
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Built once; each request clones it.
@@ -18,21 +16,10 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint at a URL that [`super::join`] built from `setting`.
-    ///
-    /// # Errors
-    /// [`BuildError::Address`] for a URL that is valid by the URL standard but that HTTP cannot carry. reqwest would
-    /// refuse it only when a request is made.
-    pub(super) fn new(url: Url, setting: &'static str) -> Result<Self, BuildError> {
-        let is_valid = url.as_str().parse::<http::Uri>().is_ok();
-        if !is_valid {
-            return Err(BuildError::Address {
-                setting,
-                problem: "it holds characters that an HTTP request cannot carry",
-            });
-        }
+    /// An endpoint at a URL that [`super::join`] built.
+    pub(super) fn new(url: Url) -> Self {
         let headers = [(ACCEPT, JSON), (CONTENT_TYPE, JSON)].into_iter().collect();
-        Ok(Self { url, headers })
+        Self { url, headers }
     }
 
     pub(super) fn is_https(&self) -> bool {

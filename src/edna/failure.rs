@@ -15,11 +15,7 @@ const PROXY_ERRORS: [&str; 2] = ["tunnel error", "SOCKS error"];
 
 /// The evidence of a request that failed before the head of a response was read.
 pub(super) fn evidence(error: &reqwest::Error, proxy: &Proxy) -> Evidence {
-    if error.is_connect() || error.is_builder() {
-        Evidence::NotSent(not_sent(error, proxy))
-    } else {
-        Evidence::NoAnswer(NoAnswer::Broken)
-    }
+    if error.is_connect() { Evidence::NotSent(not_sent(error, proxy)) } else { Evidence::NoAnswer(NoAnswer::Broken) }
 }
 
 /// The evidence of a response with status 407, which only a proxy sends (RFC 9110, section 15.5.8).

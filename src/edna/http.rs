@@ -110,7 +110,7 @@ impl HttpClient {
         response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && !endpoint.is_https()
             && match self.proxy {
-                Proxy::Url { .. } => true,
+                Proxy::Url { .. } => self.proxy.is_http(),
                 Proxy::Environment => response.headers().contains_key(PROXY_AUTHENTICATE),
                 Proxy::Disabled => false,
             }
@@ -124,6 +124,10 @@ fn pooled(settings: &ApiSettings) -> ClientBuilder {
         .pool_max_idle_per_host(settings.pool_max_idle)
         .http2_keep_alive_interval(settings.http2_keep_alive)
         .http2_keep_alive_timeout(settings.http2_keep_alive)
+        // A flaw in another header must not hide the status of a POST.
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
         .tcp_nodelay(true)
         .tcp_keepalive(TCP_KEEP_ALIVE)
         .tcp_keepalive_interval(TCP_KEEP_ALIVE)

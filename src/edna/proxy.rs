@@ -7,6 +7,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// The port of a SOCKS proxy whose URL names none (RFC 1928).
 const SOCKS_PORT: u16 = 1080;
+/// User and password share one handshake message of the SOCKS client, which has room for 262 bytes.
+const MAX_SOCKS_BYTES: usize = 120;
 
 /// `api.proxy`. `Debug` and `Display` show no credentials.
 #[derive(Clone, Debug, Default)]
@@ -48,8 +50,23 @@ impl Proxy {
             return Err("holds more than scheme, credentials, host and port; a / @ ? or # in a password is written \
                         %2F %40 %3F %23");
         }
-        let origin = format!("{}://{host}:{port}", url.scheme()).into();
-        Ok(Self::Url { url: String::from(url).into(), origin })
+        let is_socks = url.scheme().starts_with("socks");
+        if is_socks && (url.username().len() > MAX_SOCKS_BYTES || url.password().unwrap_or("").len() > MAX_SOCKS_BYTES)
+        {
+            return Err("has a user or password that is too long for SOCKS; use one of at most 120 bytes each");
+        }
+        let origin: Arc<str> = format!("{}://{host}:{port}", url.scheme()).into();
+        // reqwest parses the URL again, as a URI, and silently uses no proxy if that fails.
+        let text = String::from(url);
+        if origin.parse::<http::Uri>().is_err() || text.parse::<http::Uri>().is_err() {
+            return Err("holds characters that a host name cannot have; write it like http://proxy:3128");
+        }
+        Ok(Self::Url { url: text.into(), origin })
+    }
+
+    /// Whether a response can come from the proxy instead of the API: a SOCKS proxy speaks no HTTP.
+    pub(super) fn is_http(&self) -> bool {
+        matches!(self, Self::Url { origin, .. } if origin.starts_with("http"))
     }
 
     /// Applies the setting to a client. Without a call of `no_proxy` or `proxy`, reqwest reads the environment.
@@ -110,6 +127,9 @@ mod tests {
             "socks5:s3cret",
             "socks5://",
             "http://a b",
+            "http://${PROXY_HOST}:3128",
+            "http://{proxy}:3128",
+            "socks5h://a%20b",
         ] {
             let problem = Proxy::parse(text).unwrap_err();
             assert!(!problem.contains("s3cret"), "{text}: {problem}");

@@ -21,7 +21,7 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
 };
 
-use super::{ApiClient, ApiSettings, Credentials};
+use super::{ApiClient, ApiSettings, Credentials, Proxy};
 use crate::{
     domain::evidence::{Answer, Evidence},
     ports::Sender,
@@ -87,7 +87,12 @@ fn refusing() -> (SocketAddr, TcpSocket) {
 }
 
 fn settings(base_url: impl Into<String>) -> ApiSettings {
-    ApiSettings { base_url: base_url.into(), timeout: Duration::from_secs(5), ..ApiSettings::default() }
+    ApiSettings {
+        base_url: base_url.into(),
+        timeout: Duration::from_secs(5),
+        proxy: Proxy::Disabled,
+        ..ApiSettings::default()
+    }
 }
 
 fn token(text: &str) -> Credentials {

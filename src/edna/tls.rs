@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::{Certificate, Identity};
 use rustls::{
     RootCertStore,
@@ -51,7 +52,23 @@ pub(super) fn read_authorities(path: &Path) -> Result<Vec<Certificate>, BuildErr
 pub(super) fn read_identity(cert_file: &Path, key_file: &Path) -> Result<Identity, BuildError> {
     let (chain, key) = (read("api.cert_file", cert_file)?, read("api.key_file", key_file)?);
     check_identity(chain.as_bytes(), key.as_bytes())?;
-    Identity::from_pem(format!("{chain}\n{key}").as_bytes()).map_err(|_| IdentityError::Key.into())
+    // reqwest takes one text and uses its last key: only what was checked may be in it, as either file may hold more.
+    let mut pem = String::new();
+    for certificate in CertificateDer::pem_slice_iter(chain.as_bytes()).flatten() {
+        pem.push_str(&encode("CERTIFICATE", &certificate));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| IdentityError::Key)?;
+    let label = match key {
+        PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+        PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+        _ => "PRIVATE KEY",
+    };
+    pem.push_str(&encode(label, key.secret_der()));
+    Identity::from_pem(pem.as_bytes()).map_err(|_| IdentityError::Key.into())
+}
+
+fn encode(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64_STANDARD.encode(der))
 }
 
 fn read(setting: &'static str, path: &Path) -> Result<String, BuildError> {

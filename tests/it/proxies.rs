@@ -17,9 +17,10 @@ async fn proxies_with_credentials_reach_the_api() {
                 .set("api.ca_file", &front.ca_file.display().to_string())
                 .set("api.cert_file", &front.cert_file.display().to_string())
                 .set("api.key_file", &front.key_file.display().to_string());
-            let daemon = start_ready(&builder).await;
+            let (daemon, logged) = (start_ready(&builder).await, proxy.log_bytes());
             fixture.send(3, "hello").await;
             fixture.expect_all_succeeded(3).await;
+            assert!(proxy.log_bytes() > logged, "{} was not used", proxy.origin());
             fixture.drain(&daemon).await;
             assert!(!daemon.log_text().contains(PASSWORD), "the log shows the proxy's password");
         }
@@ -51,10 +52,15 @@ async fn proxy_of_the_environment_applies_unless_disabled() {
     let Some(proxy) = ProxyServer::http().await else { return };
     let base = || fixture.builder().set("api.proxy", "").env("HTTP_PROXY", &proxy.url()).env("NO_PROXY", "");
     let refused = || base().env("HTTP_PROXY", "http://127.0.0.1:1");
-    for builder in [base(), refused().env("NO_PROXY", "localhost,127.0.0.1"), refused().set("api.proxy", "none")] {
-        let daemon = start_ready(&builder).await;
+    for (builder, is_used) in [
+        (base(), true),
+        (refused().env("NO_PROXY", "localhost,127.0.0.1"), false),
+        (refused().set("api.proxy", "none"), false),
+    ] {
+        let (daemon, logged) = (start_ready(&builder).await, proxy.log_bytes());
         fixture.send(1, "hello").await;
         fixture.expect_all_succeeded(1).await;
+        assert_eq!(proxy.log_bytes() > logged, is_used);
         fixture.drain(&daemon).await;
     }
     let builder = refused().set("delivery.max_attempts", "1").set("journal.kind", "none");

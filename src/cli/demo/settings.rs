@@ -9,9 +9,15 @@ pub(super) const PREFIX: &str = "edna-demo-";
 /// The token that the sandbox accepts.
 pub(super) const TOKEN: &str = "demo-token";
 
-/// Without a journal, which would stay behind and contain the ids of the next demo.
-const SETTINGS: [(&str, &str); 4] =
-    [("ADMIN__LISTEN", "127.0.0.1:0"), ("LOG__LEVEL", "error"), ("DELIVERY__DRAIN", "10s"), ("JOURNAL__KIND", "none")];
+/// Without a journal, which would stay behind and contain the ids of the next demo, and without a proxy of the environment,
+/// which could not reach the sandbox.
+const SETTINGS: [(&str, &str); 5] = [
+    ("ADMIN__LISTEN", "127.0.0.1:0"),
+    ("LOG__LEVEL", "error"),
+    ("DELIVERY__DRAIN", "10s"),
+    ("JOURNAL__KIND", "none"),
+    ("API__PROXY", "none"),
+];
 
 /// Sets a new, random prefix, which no variable or file can override, so that the demo may remove everything with it.
 pub(super) fn load(sources: &Sources, sandbox: SocketAddr) -> Result<Config, Mistakes> {

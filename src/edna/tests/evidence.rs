@@ -116,3 +116,34 @@ async fn retry_after_is_relative_to_now() {
     let text = "HTTP/1.1 503 Slow\r\nretry-after: \u{e9}\u{1F600}\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(evidence_of(write(text)).await, answer(503, b""));
 }
+
+#[tokio::test]
+async fn status_with_flawed_headers_is_an_answer() {
+    for flaw in ["set-cookie: a=\u{1}b", "x-a : b", "x-a: b\r\n c", "x-a\u{e9}: b"] {
+        let text = format!("HTTP/1.1 200 OK\r\n{flaw}\r\ncontent-length: 2\r\n\r\n{{}}");
+        assert_eq!(evidence_of(write(&text)).await, answer(200, b"{}"), "{flaw:?}");
+    }
+}
+
+#[tokio::test]
+async fn interim_responses_are_skipped() {
+    let text = "HTTP/1.1 100 Continue\r\nx: y\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
+                HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    assert_eq!(evidence_of(write(text)).await, answer(200, b"{}"));
+}
+
+/// A server that refuses a large body before it has read it.
+#[tokio::test]
+async fn response_before_the_request_is_written_is_an_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(listener.local_addr().unwrap());
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_buf(&mut Vec::with_capacity(1024)).await.unwrap();
+        stream.write_all(b"HTTP/1.1 413 Large\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        stream
+    };
+    let body = Bytes::from(vec![b'x'; 16 << 20]);
+    let ((evidence, _), _stream) = tokio::join!(client.send(&body), serving);
+    assert_eq!(evidence, answer(413, b""));
+}

@@ -3,7 +3,7 @@
 use tokio::io::copy_bidirectional;
 
 use super::{tls::Server, *};
-use crate::{domain::evidence::NotSent, edna::Proxy};
+use crate::domain::evidence::NotSent;
 
 /// How the proxy answers.
 #[derive(Clone, Copy)]
@@ -105,6 +105,13 @@ async fn proxy_that_is_down_is_not_sent_and_named() {
             assert!(!problem.contains("s3cret"), "{problem}");
         }
     }
+}
+
+/// Only its own HTTP proxy can send a status in place of the API: here it is the API's.
+#[tokio::test]
+async fn status_407_from_the_api_is_an_answer() {
+    let (api, _) = scripted(Reply::Write(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n".to_vec())).await;
+    assert_eq!(send(&client(api)).await, answer(407, b""));
 }
 
 #[tokio::test]

@@ -241,7 +241,7 @@ async fn replying(frame: &'static [u8]) -> (ApiClient, Arc<Mutex<usize>>) {
     (client_for(port, Some(&ca)), requests)
 }
 
-/// The careful side: the client library does not tell apart what the server has and has not processed.
+/// The careful side: anything after the request was handed to a connection.
 #[tokio::test]
 async fn http2_request_that_the_server_refused_is_no_answer() {
     for frame in [NOTHING, GOAWAY, REFUSED_STREAM] {

@@ -12,14 +12,14 @@ const USER: &str = "user";
 pub(crate) const PASSWORD: &str = "s3cret";
 
 /// Runs the proxy and kills it at EOF on standard input: on drop, and when the test process ends.
-const SHELL: &str = r#"trap '' INT TERM HUP; "$@" </dev/null >/dev/null 2>&1 & cat >/dev/null; kill -9 $!; wait"#;
+const SHELL: &str = r#"trap '' INT TERM HUP; "$@" </dev/null >"$LOG" 2>&1 & cat >/dev/null; kill -9 $!; wait"#;
 
 /// A running proxy that requires [`USER`] and [`PASSWORD`]; killed on drop.
 pub(crate) struct ProxyServer {
     shell: Child,
     scheme: &'static str,
     port: u16,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl ProxyServer {
@@ -46,10 +46,15 @@ impl ProxyServer {
             return None;
         }
         let mut command = Command::new("sh");
-        command.args(["-c", SHELL, "sh", program]).args(args).stdin(Stdio::piped());
+        command.args(["-c", SHELL, "sh", program]).args(args).env("LOG", dir.path().join("log")).stdin(Stdio::piped());
         let shell = command.spawn().expect("a shell");
         eventually!(TIMEOUT, TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok(), format!("{program} on {port}"));
-        Some(Self { shell, scheme, port, _dir: dir })
+        Some(Self { shell, scheme, port, dir })
+    }
+
+    /// The size of its log, which grows with each connection.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        fs::metadata(self.dir.path().join("log")).map_or(0, |metadata| metadata.len())
     }
 
     /// The URL without credentials.
