@@ -54,7 +54,7 @@ enum CliCommand {
     Resume(control::ControlArgs),
     /// Prints the state of a running daemon.
     Status(control::ControlArgs),
-    /// Prints, declares, verifies or exports the exchanges, queues and bindings. Needs no settings of [api].
+    /// Prints, declares, verifies or exports the exchanges, queues and bindings. Needs no settings of the section api.
     Topology(topology::TopologyArgs),
 }
 

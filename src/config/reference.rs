@@ -40,7 +40,7 @@ pub const fn reference() -> &'static [Setting] {
     SETTINGS
 }
 
-/// Every section, in the order of [`reference`].
+/// Every section, in the order of [`reference()`].
 #[must_use]
 pub const fn sections() -> &'static [Section] {
     SECTIONS
