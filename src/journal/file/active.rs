@@ -145,7 +145,8 @@ impl ActiveSegment {
     }
 }
 
-/// Reads the number of the segment before this one; `None` if the header was never durable, so that no record was either.
+/// Reads the number of the segment before this one; `None` if the header was never durable, so that no record was
+/// either.
 pub(super) fn read_header(path: &Path, file: &File, number: u64) -> Result<Option<u64>, StorageError> {
     let mut header = [0; LOG_HEADER as usize];
     match file.read_exact_at(&mut header, 0) {

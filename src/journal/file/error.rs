@@ -21,7 +21,8 @@ pub enum StorageError {
     /// Records that were durable are damaged. Continuing without them could send commands twice.
     #[error(
         "{} is corrupt at byte {offset}: check the disk, then restore the journal's directory from a copy, or stop the \
-         daemon and move the directory away; with a new journal, commands that the broker redelivers count as uncertain",
+         daemon and move the directory away; with a new journal, commands that the broker redelivers count as \
+         uncertain",
         path.display()
     )]
     Corrupt {
@@ -32,8 +33,8 @@ pub enum StorageError {
     },
     /// An index is damaged; its log still has every record.
     #[error(
-        "{} is corrupt at byte {offset}: check the disk, then stop the daemon, remove this one file and start again; it is \
-         rebuilt from the log beside it",
+        "{} is corrupt at byte {offset}: check the disk, then stop the daemon, remove this one file and start again; \
+         it is rebuilt from the log beside it",
         path.display()
     )]
     CorruptIndex {
@@ -44,8 +45,8 @@ pub enum StorageError {
     },
     /// The open files are no longer in the directory.
     #[error(
-        "the journal's directory {} was removed or replaced: put it back, or restart the daemon to begin a new journal, \
-         with which commands that the broker redelivers count as uncertain",
+        "the journal's directory {} was removed or replaced: put it back, or restart the daemon to begin a new \
+         journal, with which commands that the broker redelivers count as uncertain",
         dir.display()
     )]
     DirectoryReplaced {
@@ -70,8 +71,8 @@ impl StorageError {
 pub enum OpenError {
     /// Another daemon has the directory open.
     #[error(
-        "the journal's directory {} is in use by another daemon: stop that one, or give each daemon a journal.dir of its \
-         own and, when they share a queue, journal.kind = \"redis\"",
+        "the journal's directory {} is in use by another daemon: stop that one, or give each daemon a journal.dir of \
+         its own and, when they share a queue, journal.kind = \"redis\"",
         dir.display()
     )]
     Locked {
@@ -80,8 +81,8 @@ pub enum OpenError {
     },
     /// There are segments, but not the header with the secret of their key hashes.
     #[error(
-        "{} is missing or damaged, and without it the segments beside it cannot be read: restore it from a copy, or move \
-         the directory away; with a new journal, commands that the broker redelivers count as uncertain",
+        "{} is missing or damaged, and without it the segments beside it cannot be read: restore it from a copy, or \
+         move the directory away; with a new journal, commands that the broker redelivers count as uncertain",
         path.display()
     )]
     NoHeader {

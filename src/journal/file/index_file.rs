@@ -1,7 +1,7 @@
 //! The index of a sealed segment as a file: the offset in the log of each send's newest record.
 //!
-//! Pages of 4 KiB hold 204 entries each (hash 16 bytes, offset 4), sorted by hash, and their CRC-32. The tail follows and
-//! is kept in memory: the fences (the first word of each page's first hash), the Bloom filter, and the footer.
+//! Pages of 4 KiB hold 204 entries each (hash 16 bytes, offset 4), sorted by hash, and their CRC-32. The tail follows
+//! and is kept in memory: the fences (the first word of each page's first hash), the Bloom filter, and the footer.
 
 use std::{
     fs::File,

@@ -1,5 +1,5 @@
-//! Reads a journal's directory from another process, also while a daemon writes to it: takes no lock, changes nothing, and
-//! ignores an incomplete tail.
+//! Reads a journal's directory from another process, also while a daemon writes to it: takes no lock, changes nothing,
+//! and ignores an incomplete tail.
 
 use std::{
     collections::BTreeSet,
@@ -22,7 +22,8 @@ use crate::domain::journal::{Record, SendKey};
 /// The record of a send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InspectedRecord {
-    /// As the session that opened the journal last sees it: [`Record::InProgress`] is its own attempt, if it still runs.
+    /// As the session that opened the journal last sees it: [`Record::InProgress`] is its own attempt, if it still
+    /// runs.
     pub record: Record,
     /// An attempt before the current one, or of an earlier session, may have reached the API.
     pub uncertain: bool,
@@ -49,7 +50,10 @@ pub struct JournalStats {
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     /// The directory does not exist or has no header.
-    #[error("{} is not a journal's directory: check journal.dir; a daemon creates it when it first runs", dir.display())]
+    #[error(
+        "{} is not a journal's directory: check journal.dir; a daemon creates it when it first runs",
+        dir.display()
+    )]
     NoJournal {
         /// The directory.
         dir: PathBuf,

@@ -44,8 +44,8 @@ impl Store {
         let previous = if is_empty { old.previous } else { old.number };
         let next = ActiveSegment::create(&self.dir, &*self.tuning.disk, old.number + 1, previous)?;
         let old = mem::replace(&mut self.active, next);
-        // A failed write may have left bytes behind the durable part. If they stay, they do no harm: none of their calls
-        // resolved with success, and a record in a later segment takes precedence.
+        // A failed write may have left bytes behind the durable part. If they stay, they do no harm: none of their
+        // calls resolved with success, and a record in a later segment takes precedence.
         let _ = old.truncate();
         if is_empty {
             return directory::remove_file(&old.path);

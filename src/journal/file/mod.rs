@@ -7,13 +7,13 @@
 //! | `0000000001.log` | a segment: records in the order of writing; only the newest segment is written |
 //! | `0000000001.idx` | the index of a sealed segment, built from its log and rebuilt if it is missing |
 //!
-//! One thread owns the store. It takes up to 1,024 requests, looks up each send, appends the changed records, syncs once
-//! and then replies, so a reply never reports a change that is not durable. A record holds the full state of its send:
-//! the newest one is valid, and retention removes whole segments, oldest first.
+//! One thread owns the store. It takes up to 1,024 requests, looks up each send, appends the changed records, syncs
+//! once and then replies, so a reply never reports a change that is not durable. A record holds the full state of its
+//! send: the newest one is valid, and retention removes whole segments, oldest first.
 //!
 //! - A torn batch at the end of the log is cut at opening. Damage in front of durable records fails with its place.
-//! - After a failed write or sync the batch is rolled back, its calls fail, and writing continues in a new segment as soon
-//!   as one can be created.
+//! - After a failed write or sync the batch is rolled back, its calls fail, and writing continues in a new segment as
+//!   soon as one can be created.
 //! - Memory holds the index of the active segment, and two bytes a send of each sealed one.
 
 mod active;
@@ -75,8 +75,8 @@ impl fmt::Debug for FileJournal {
 }
 
 impl FileJournal {
-    /// Opens the directory; blocks while it reads the newest segment. `listener` is called on the writer's thread and must
-    /// not block.
+    /// Opens the directory; blocks while it reads the newest segment. `listener` is called on the writer's thread and
+    /// must not block.
     ///
     /// # Errors
     /// If another daemon has the directory open, or it cannot be read or written, or is damaged.

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use super::key::KeyHash;
 use crate::domain::journal::{Record, RecordedOutcome};
 
-/// The length of a log's header, which precedes the first record: magic, the segment's number, its predecessor's number.
+/// The length of a log's header, which precedes the first record: magic, the segment's number, its predecessor's
+/// number.
 pub(super) const LOG_HEADER: u32 = 24;
 /// The bytes before the body.
 pub(super) const PREFIX: usize = 8;

@@ -6,8 +6,8 @@ use super::{error::StorageError, key::KeyHash, settings::FileJournalLimits, stor
 use crate::journal::event::{EventListener, JournalEvent};
 
 impl Store {
-    /// Removes at most one segment. If it had not expired, returns the time until which its records would have been kept,
-    /// in ms since 1970.
+    /// Removes at most one segment. If it had not expired, returns the time until which its records would have been
+    /// kept, in ms since 1970.
     ///
     /// Attempts in progress are first recorded again; while that is impossible (`may_write` is false), the only segment
     /// with a record of one stays.

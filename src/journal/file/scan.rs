@@ -63,8 +63,8 @@ fn read_full(reader: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// Whether an intact record follows whose batch began after `bad`. A batch begins only when the one before is durable, so
-/// in that case the unreadable bytes at `bad` were durable; nothing follows a torn batch.
+/// Whether an intact record follows whose batch began after `bad`. A batch begins only when the one before is durable,
+/// so in that case the unreadable bytes at `bad` were durable; nothing follows a torn batch.
 pub(super) fn has_later_batch(file: &File, bad: u32) -> io::Result<bool> {
     let length = usize::try_from(file.metadata()?.len().saturating_sub(u64::from(bad))).unwrap_or(usize::MAX);
     let mut rest = vec![0; length];

@@ -50,7 +50,8 @@ pub(super) struct FileJournalTuning {
 }
 
 impl FileJournalTuning {
-    /// Makes segments small enough that the newest is read quickly at every start and that retention works in small steps.
+    /// Makes segments small enough that the newest is read quickly at every start and that retention works in small
+    /// steps.
     pub(super) fn for_size(max_bytes: u64) -> Self {
         let segment_bytes = u32::try_from(max_bytes / 8).unwrap_or(u32::MAX).clamp(1 << 20, 128 << 20);
         let began = Instant::now();

@@ -43,8 +43,8 @@ impl FileJournalState {
         (self.now)()
     }
 
-    /// The time for computing ages: the wall clock, capped by the monotonic time since opening. Otherwise a wall clock that
-    /// is set ahead would expire everything at once.
+    /// The time for computing ages: the wall clock, capped by the monotonic time since opening. Otherwise a wall clock
+    /// that is set ahead would expire everything at once.
     pub(super) fn capped_now(&self) -> Timestamp {
         let (opened_at, opened_elapsed) = self.opened_at;
         let reached = opened_at.checked_add((self.elapsed)().saturating_sub(opened_elapsed));

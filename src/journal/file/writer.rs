@@ -30,8 +30,8 @@ const MAX_BATCH: usize = 1_024;
 /// A batch is committed once it has this size.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
-/// After a batch of this size the writer pauses before the next one, so that more requests share a sync; a fast disk would
-/// otherwise be synced for every few.
+/// After a batch of this size the writer pauses before the next one, so that more requests share a sync; a fast disk
+/// would otherwise be synced for every few.
 const BUSY_BATCH: usize = 8;
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
@@ -196,8 +196,8 @@ impl Writer {
         (self.listener)(JournalEvent::Size { entries: self.store.entries(), bytes: self.store.bytes() });
     }
 
-    /// Retries the failed action. After a failed write the file is not written again: the part of it in the page cache may
-    /// never reach the disk.
+    /// Retries the failed action. After a failed write the file is not written again: the part of it in the page cache
+    /// may never reach the disk.
     fn recover(&mut self) {
         let unreadable = self.failure.as_ref().and_then(|failure| failure.unreadable);
         let retried = match unreadable {

@@ -8,39 +8,40 @@
 //! | `<prefix>:journal:doubt` | exists for an hour after a different Redis was found |
 //! | `<prefix>:journal:probe:{<tag>}` | written to check whether the server of a record accepts writes again |
 //!
-//! `<prefix>` is `broker.prefix`: daemons on one queue share it, others do not. Every transition is one script on one key. A
-//! process is an owner with a random id. An owner that finds an attempt of another one reads the other's lease, and takes
-//! the attempt over only without one. The script of the takeover checks that the start is still the same, so of several
-//! owners that try, one succeeds.
+//! `<prefix>` is `broker.prefix`: daemons on one queue share it, others do not. Every transition is one script on one
+//! key. A process is an owner with a random id. An owner that finds an attempt of another one reads the other's lease,
+//! and takes the attempt over only without one. The script of the takeover checks that the start is still the same, so
+//! of several owners that try, one succeeds.
 //!
 //! # Guarantees
 //!
 //! - Of all unaccounted starts of a send, one is granted at a time, and a second one is granted only as
 //!   [`Record::Orphaned`]: the pipeline then treats the first as uncertain and reports or parks it.
-//! - A start is granted only while the lease has 5 s left by the owner's monotonic clock, counted from before the renewal was
-//!   sent. So a pause of less than 5 s between the grant and the POST, or renewals that fail for less, do no harm. A longer
-//!   pause (SIGSTOP, a suspended machine) can delay the POST until another owner has taken over; that owner knew of the
-//!   attempt and treated the send as uncertain.
+//! - A start is granted only while the lease has 5 s left by the owner's monotonic clock, counted from before the
+//!   renewal was sent. So a pause of less than 5 s between the grant and the POST, or renewals that fail for less, do
+//!   no harm. A longer pause (SIGSTOP, a suspended machine) can delay the POST until another owner has taken over; that
+//!   owner knew of the attempt and treated the send as uncertain.
 //! - The first outcome stays. A late outcome of an owner whose attempt was taken over changes nothing, and its
 //!   `finish_attempt` does not end the other's attempt.
-//! - A start whose reply is lost is withdrawn as soon as Redis answers. If Redis executes it only afterwards, it is rejected,
-//!   as starts are numbered. `finish_attempt` and `record_outcome` are idempotent.
-//! - Leases and retention use Redis's clock, everything else the monotonic clock; the two are never compared. If Redis's
-//!   clock jumps forward, live owners look gone for up to 5 s and their attempts become uncertain; if it jumps backward,
-//!   orphaned attempts wait longer.
-//! - For one lease after connecting no attempt is taken over: after a pause of Redis the others need that time to renew.
-//!   After a crash, commands wait for that long in the shortest tier.
+//! - A start whose reply is lost is withdrawn as soon as Redis answers. If Redis executes it only afterwards, it is
+//!   rejected, as starts are numbered. `finish_attempt` and `record_outcome` are idempotent.
+//! - Leases and retention use Redis's clock, everything else the monotonic clock; the two are never compared. If
+//!   Redis's clock jumps forward, live owners look gone for up to 5 s and their attempts become uncertain; if it jumps
+//!   backward, orphaned attempts wait longer.
+//! - For one lease after connecting no attempt is taken over: after a pause of Redis the others need that time to
+//!   renew. After a crash, commands wait for that long in the shortest tier.
 //! - A script that a server does not have, as after its restart, is sent again.
 //!
 //! # Limits
 //!
-//! Durability is that of Redis: `appendonly yes` loses up to a second of writes when its machine fails, `appendfsync always`
-//! none; a failover loses what the replica did not have. `WAIT` is not used: it costs a round trip to the replicas and does
-//! not make the failover choose the right one. `min-replicas-to-write 1` bounds the time of a master without replicas.
-//! Losses are detected: if the server is not the one of last time (a restart, a failover, an empty Redis), the journal is
-//! [not complete](Journal::is_complete) for an hour, so redelivered commands without a record count as uncertain and their
-//! events say so. In a Cluster this cannot be detected, so there the journal is never complete.
-//! A command that is published again after its outcome was lost is sent again.
+//! Durability is that of Redis: `appendonly yes` loses up to a second of writes when its machine fails,
+//! `appendfsync always` none; a failover loses what the replica did not have. `WAIT` is not used: it costs a round trip
+//! to the replicas and does not make the failover choose the right one. `min-replicas-to-write 1` bounds the time of a
+//! master without replicas.
+//!
+//! Losses are detected: if the server is not the one of last time (a restart, a failover, an empty Redis), the journal
+//! is [not complete](Journal::is_complete) for an hour, so redelivered commands without a record count as uncertain and
+//! their events say so. In a Cluster this cannot be detected, so there the journal is never complete. A command that is published again after its outcome was lost is sent again.
 
 mod attempts;
 mod connection;
@@ -86,8 +87,8 @@ impl fmt::Debug for RedisJournal {
 }
 
 impl RedisJournal {
-    /// Creates a new owner. It connects in [`Self::run`]; every call before fails. `listener` must not block and must not
-    /// call the journal.
+    /// Creates a new owner. It connects in [`Self::run`]; every call before fails. `listener` must not block and must
+    /// not call the journal.
     #[must_use]
     pub fn new(settings: RedisJournalSettings, listener: impl Fn(JournalEvent<'_>) + Send + Sync + 'static) -> Self {
         Self::with_timings(settings, RedisTimings::default(), listener)

@@ -1,5 +1,5 @@
-//! The background task of a Redis journal: connects, renews the lease, withdraws unconfirmed starts, and checks whether the
-//! server may have lost records.
+//! The background task of a Redis journal: connects, renews the lease, withdraws unconfirmed starts, and checks whether
+//! the server may have lost records.
 
 use std::{collections::BTreeSet, convert::Infallible};
 
@@ -87,7 +87,8 @@ impl RedisJournalState {
 
     // --- Completeness ---
 
-    /// Starts the period of doubt if the server is not the one of last time, as it may have lost the last writes or all.
+    /// Starts the period of doubt if the server is not the one of last time, as it may have lost the last writes or
+    /// all.
     async fn check_server(
         &self,
         connection: &mut RedisConnection,

@@ -1,7 +1,7 @@
 //! The state transitions, each a Lua script on exactly one key, so that they run in a Redis Cluster, too.
 //!
-//! A script is called by its hash. A server that does not have it (after a restart, a failover or `SCRIPT FLUSH`) is sent
-//! the source once.
+//! A script is called by its hash. A server that does not have it (after a restart, a failover or `SCRIPT FLUSH`) is
+//! sent the source once.
 
 use std::sync::LazyLock;
 

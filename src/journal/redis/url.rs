@@ -6,8 +6,8 @@
 //! | Cluster | `redis+cluster://[[user]:password@]host[:6379],host[:6379],…` |
 //! | Sentinel | `redis+sentinel://[[user]:password@]host[:26379],host[:26379],…/service[/db]` |
 //!
-//! `rediss` in place of `redis` means TLS with the system's certificate authorities, or those of `SSL_CERT_FILE`. The login
-//! is for the servers; the Sentinels are asked without one. User and password are percent-encoded.
+//! `rediss` in place of `redis` means TLS with the system's certificate authorities, or those of `SSL_CERT_FILE`. The
+//! login is for the servers; the Sentinels are asked without one. User and password are percent-encoded.
 //!
 //! The redis crate parses URLs with one host and neither Cluster nor Sentinel, so each host gets a URL of its own.
 
@@ -74,9 +74,9 @@ impl FromStr for RedisUrl {
 
     /// The error never quotes the text, which may contain a password.
     fn from_str(text: &str) -> Result<Self, String> {
-        let forms = "is not a valid Redis URL: write redis://user:password@host:6379/0, redis+cluster://host:6379,host:6379 \
-                     or redis+sentinel://host:26379,host:26379/service/0, with rediss for TLS; in a password write %2F for \
-                     /, %3F for ?, %23 for # and %25 for %";
+        let forms = "is not a valid Redis URL: write redis://user:password@host:6379/0, \
+                     redis+cluster://host:6379,host:6379 or redis+sentinel://host:26379,host:26379/service/0, with \
+                     rediss for TLS; in a password write %2F for /, %3F for ?, %23 for # and %25 for %";
         Self::parse(text).ok_or_else(|| forms.to_owned())
     }
 }

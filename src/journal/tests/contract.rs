@@ -1,7 +1,7 @@
 //! The contract of every journal that records: one test for each guarantee, run against each implementation.
 //!
-//! `contract_tests!(fixture)` defines the tests; `fixture` is an expression for a new [`JournalFixture`]. All steps keep the
-//! port's protocol: for one send `start_attempt`, then either `finish_attempt` or `record_outcome`.
+//! `contract_tests!(fixture)` defines the tests; `fixture` is an expression for a new [`JournalFixture`]. All steps
+//! keep the port's protocol: for one send `start_attempt`, then either `finish_attempt` or `record_outcome`.
 
 use std::{
     collections::BTreeMap,

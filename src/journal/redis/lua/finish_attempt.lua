@@ -1,5 +1,5 @@
--- Records that this owner's attempt is accounted for. An attempt that another owner took over stays in progress: that owner
--- treats it as uncertain anyway.
+-- Records that this owner's attempt is accounted for. An attempt that another owner took over stays in progress: that
+-- owner treats it as uncertain anyway.
 -- KEYS: the record. ARGV: owner, number of the start, retention in ms, '1' if an attempt may have reached the API.
 local key, me, number = KEYS[1], ARGV[1], ARGV[2]
 local record = redis.call('HMGET', key, 's', 'o', 'n', 'u')

@@ -1,5 +1,6 @@
 -- Records that an attempt starts, unless one is in progress or the send has its outcome.
--- KEYS: the record. ARGV: owner, number of the start, retention in ms, owner and number of a start that may be taken over.
+-- KEYS: the record. ARGV: owner, number of the start, retention in ms, owner and number of a start that may be taken
+-- over.
 local key, me, number = KEYS[1], ARGV[1], ARGV[2]
 local record = redis.call('HMGET', key, 's', 'o', 'n', 'u', 'b')
 local state, owner, last, uncertain, before = record[1], record[2], record[3], record[4], record[5]

@@ -113,8 +113,8 @@ impl SentinelDeployment {
         let replica = Redis::start_with(&["--appendonly", "yes", "--replicaof", &format!("{host} {port}")]);
         let file = master.dir().join("sentinel.conf");
         let lines = format!(
-            "sentinel monitor svc {host} {port} 1\nsentinel down-after-milliseconds svc 300\nsentinel failover-timeout svc \
-             2000\n"
+            "sentinel monitor svc {host} {port} 1\nsentinel down-after-milliseconds svc 300\n\
+             sentinel failover-timeout svc 2000\n"
         );
         fs::write(&file, lines).expect("a temporary file");
         let sentinel = Redis::start_with(&[&file.display().to_string(), "--sentinel"]);
