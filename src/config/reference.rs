@@ -83,7 +83,8 @@ const SETTINGS: &[Setting] = &[
         "URL or list of URLs",
         Some("amqp://guest:guest@127.0.0.1:5672/%2f"),
         "Address of RabbitMQ, `amqp` or `amqps`. With several URLs, the nodes of a cluster, the daemon connects to \
-         the next one when a connection fails. IPv6 addresses are not supported; use a host name.",
+         the next one when a connection fails. IPv6 addresses are not supported; use a host name. `heartbeat` is \
+         10 s by default and capped at 60 s; `frame_max` is always 131072.",
     ),
     plain(
         "broker.prefix",
@@ -313,7 +314,7 @@ const SETTINGS: &[Setting] = &[
         "URL",
         None,
         "Address of the journal `redis`: `redis://host:6379/0`, or with the scheme `rediss` (TLS), `redis+cluster` \
-         or `redis+sentinel`.",
+         or `redis+sentinel`. A Sentinel service name consists of letters, digits, dots, dashes or underscores.",
     ),
     plain(
         "journal.retention",

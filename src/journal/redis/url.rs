@@ -49,8 +49,9 @@ impl RedisUrl {
     fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let (scheme, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
-        // The redis crate would take options from a query or a fragment; `#insecure` turns certificate checks off.
-        if !matches!(scheme, "redis" | "rediss") || rest.contains(['?', '#']) {
+        // The redis crate would take options from a query or a fragment; `#insecure` turns certificate checks off. The
+        // url crate removes tabs and newlines, which would change a password.
+        if !matches!(scheme, "redis" | "rediss") || rest.contains(|c: char| matches!(c, '?' | '#') || c.is_control()) {
             return None;
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -76,7 +77,8 @@ impl FromStr for RedisUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         let forms = "is not a valid Redis URL: write redis://user:password@host:6379/0, \
                      redis+cluster://host:6379,host:6379 or redis+sentinel://host:26379,host:26379/service/0, with \
-                     rediss for TLS; in a password write %2F for /, %3F for ?, %23 for # and %25 for %";
+                     rediss for TLS; a service name consists of A-Z, a-z, 0-9, '.', '_' and '-'; in a password write \
+                     %2F for /, %3F for ?, %23 for # and %25 for %, and encode control characters, too";
         Self::parse(text).ok_or_else(|| forms.to_owned())
     }
 }
@@ -151,6 +153,18 @@ mod tests {
     }
 
     #[test]
+    fn redis_url_empty_port_is_the_default() {
+        for (text, address) in [
+            ("redis://host:", "host:6379"),
+            ("redis://me:pw@host:/2", "host:6379"),
+            ("redis+cluster://a:,b:1", "a:6379, b:1"),
+            ("redis+sentinel://a:/s", "a:26379"),
+        ] {
+            assert_eq!(parsed(text).to_string(), address, "{text}");
+        }
+    }
+
+    #[test]
     fn redis_url_cluster_has_several_hosts() {
         assert_eq!(parsed("redis+cluster://a:1,b").to_string(), "a:1, b:6379");
         assert!(parsed("redis+cluster://a:1,b").is_cluster());
@@ -160,7 +174,7 @@ mod tests {
     #[test]
     fn redis_url_sentinel_has_service_db_and_default_port() {
         for (text, hosts, service_and_db, tls) in [
-            ("redis+sentinel://a,b:2/my-service/5", "a:26379, b:2", ("my-service", "db: 5"), "tls_mode: None"),
+            ("redis+sentinel://a,b:2/My.service_1-x/5", "a:26379, b:2", ("My.service_1-x", "db: 5"), "tls_mode: None"),
             ("rediss+sentinel://me:pw@a/s", "a:26379", ("s", "db: 0"), "tls_mode: Some(Secure)"),
         ] {
             let url = parsed(text);
@@ -172,6 +186,25 @@ mod tests {
         }
     }
 
+    /// The crate gives no access to the servers' settings except by their text form, which hides the password.
+    #[test]
+    fn redis_url_sentinel_login_is_for_the_servers_only() {
+        let Deployment::Sentinel { sentinels, servers, .. } = parsed("rediss+sentinel://me:pw@a/s").deployment else {
+            panic!("not a Sentinel deployment")
+        };
+        let servers = format!("{servers:?}");
+        assert!(servers.contains(r#"username: Some("me")"#), "{servers}");
+        assert!(servers.contains(r#"password: Some("<redacted>")"#), "{servers}");
+        let address = ConnectionAddr::TcpTls { host: "a".into(), port: 26_379, insecure: false, tls_params: None };
+        assert_eq!(sentinels, [address]);
+        let Deployment::Sentinel { sentinels, servers, .. } = parsed("redis+sentinel://a,b:2/s").deployment else {
+            panic!("not a Sentinel deployment")
+        };
+        let servers = format!("{servers:?}");
+        assert!(servers.contains("username: None") && servers.contains("password: None"), "{servers}");
+        assert_eq!(sentinels, [ConnectionAddr::Tcp("a".into(), 26_379), ConnectionAddr::Tcp("b".into(), 2)]);
+    }
+
     #[test]
     fn redis_url_login_is_percent_decoded() {
         for (text, user, password) in [
@@ -179,6 +212,9 @@ mod tests {
             ("redis://:secret@h/1", None, "secret"),
             ("redis://me:a:b@h", Some("me"), "a:b"),
             ("redis://me:a@b@h", Some("me"), "a@b"),
+            ("redis://me:a%b%@h", Some("me"), "a%b%"),
+            ("redis://me:100%zz@h", Some("me"), "100%zz"),
+            ("redis://me:a%0Ab@h", Some("me"), "a\nb"),
             ("redis+cluster://me:secret@h,i", Some("me"), "secret"),
         ] {
             let node = single(text);
@@ -200,6 +236,10 @@ mod tests {
             "redis://me:s3cret@h:70000",
             "redis://me:s3cret@h:+1",
             "redis://me:s3cret@h i",
+            "redis://me:s3cret\n@h",
+            "redis://me:s3\tcret@h",
+            "redis://me:s3cret\u{7f}@h",
+            "redis://me:s3cret@h/0\r\n",
             "redis://me:s3cret@h/x",
             "redis://me:s3cret@h/0/1",
             "redis://me:s3cret@h/-1",
