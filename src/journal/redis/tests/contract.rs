@@ -1,8 +1,8 @@
 //! The contract, on one server and on a Cluster.
 
 use super::{
+    deployments::shared_cluster,
     fixture::{TestOwner, fast_timings, prefix, shared_redis},
-    topologies::shared_cluster,
 };
 use crate::journal::{
     redis::RedisJournal,

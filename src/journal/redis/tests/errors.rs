@@ -1,9 +1,9 @@
 //! Redis refuses calls: the reason is reported without secrets, and so is the recovery.
 
 use super::{
+    deployments::{calls, shared_cluster},
     fixture::{TestOwner, fast_timings, prefix, redis_url, wait_until},
     server::Redis,
-    topologies::{calls, shared_cluster},
 };
 use crate::{domain::journal::Record, journal::tests::contract::key, ports::Journal};
 

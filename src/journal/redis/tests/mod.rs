@@ -1,10 +1,10 @@
 //! Tests of the Redis journal: the contract on one server and on a Cluster, several owners, faults, errors.
 
 mod contract;
+mod deployments;
 mod errors;
 mod faults;
 mod fixture;
 mod owners;
 #[path = "../../../../tests/it/support/redis.rs"]
 mod server;
-mod topologies;
