@@ -22,7 +22,7 @@ pub(super) enum RedisConnection {
 }
 
 impl RedisConnection {
-    /// Connects; with Sentinel, asks for the master first.
+    /// Connects; with Sentinel, requests the master's address first.
     pub(super) async fn open(url: &RedisUrl, timeout: Duration) -> RedisResult<Self> {
         // Every call has its own timeout; a second one in the client would only add timers.
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(None);

@@ -22,12 +22,13 @@ struct LeaseStatus {
     connection: Option<RedisConnection>,
     /// Counts connections, so that the failure of an earlier one does not close the present one.
     generation: u64,
-    /// Our lease certainly lasts until then, by the monotonic clock.
+    /// Attempts may start until then: `margin` before the lease can expire.
     lease_until: Instant,
     /// Before this time other owners may not have had time to renew their leases.
     takeover_from: Instant,
     unavailable_reason: String,
-    /// The last event was [`JournalEvent::Unavailable`].
+    /// [`JournalEvent::Unavailable`] was reported and [`JournalEvent::Available`] not since; also set by
+    /// [`LeaseState::close`].
     is_unavailable_reported: bool,
     /// The hash tag of the key of the failed call: its server must accept writes again.
     failed_tag: Option<String>,

@@ -21,8 +21,8 @@
 //!   renewal was sent. So a pause of less than 5 s between the grant and the POST, or renewals that fail for less, do
 //!   no harm. A longer pause (SIGSTOP, a suspended machine) can delay the POST until another owner has taken over; that
 //!   owner knew of the attempt and treated the send as uncertain.
-//! - The first outcome stays. A late outcome of an owner whose attempt was taken over changes nothing, and its
-//!   `finish_attempt` does not end the other's attempt.
+//! - The first outcome stays, whichever owner records it; later ones change nothing. `finish_attempt` of an owner whose
+//!   attempt was taken over does not end the other's attempt.
 //! - A start whose reply is lost is withdrawn as soon as Redis answers. If Redis executes it only afterwards, it is
 //!   rejected, as starts are numbered. `finish_attempt` and `record_outcome` are idempotent.
 //! - Leases and retention use Redis's clock, everything else the monotonic clock; the two are never compared. If
