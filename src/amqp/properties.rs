@@ -12,7 +12,8 @@ use crate::domain::properties::{HeaderValue, Headers, Properties, Text, header};
 const PERSISTENT: u8 = 2;
 
 /// Limits of one header and of all headers, in bytes on the wire. Copies are published with `courier-*` headers added,
-/// and all headers must fit into one frame: without a limit one message could end every publish session.
+/// and all headers must fit into one frame, for which a broker may negotiate as little as 8,192 bytes: without a limit
+/// one message could end every publish session.
 const MAX_HEADER_BYTES: usize = 2_048;
 const MAX_HEADERS_BYTES: usize = 4_096;
 
@@ -124,7 +125,22 @@ fn write_headers(from: &Headers) -> FieldTable {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::domain::{dead_letter::DeadLetter, reason::Reason};
+
+    /// RabbitMQ's lower limit for `frame_max`.
+    const LEAST_FRAME_MAX: usize = 8_192;
+
+    /// AMQP 0-9-1, 4.2.5.5: name length, name, type and value; only a text carries its length.
+    fn header_bytes((name, value): (&ShortString, &AMQPValue)) -> usize {
+        let value = match value {
+            AMQPValue::LongString(text) => 4 + text.as_bytes().len(),
+            _ => 8,
+        };
+        1 + name.as_str().len() + 1 + value
+    }
 
     #[test]
     fn read_headers_beyond_limits_are_skipped() {
@@ -147,12 +163,7 @@ mod tests {
                 headers.insert(format!("cloudEvents_{n}").into(), value.clone());
             }
             let written = write(&read(&BasicProperties::default().with_headers(headers)));
-            // AMQP 0-9-1, 4.2.5.5: name length, name, type and value; only a text carries its length.
-            let bytes = |(name, value): (&ShortString, &AMQPValue)| match value {
-                AMQPValue::LongString(text) => 1 + name.as_str().len() + 1 + 4 + text.as_bytes().len(),
-                _ => 1 + name.as_str().len() + 1 + 8,
-            };
-            let all: usize = written.headers().iter().flat_map(|table| table.inner()).map(bytes).sum();
+            let all: usize = written.headers().iter().flat_map(|table| table.inner()).map(header_bytes).sum();
             assert!((MAX_HEADERS_BYTES - 100..=MAX_HEADERS_BYTES).contains(&all), "{value:?}: {all}");
         }
     }
@@ -201,5 +212,56 @@ mod tests {
         let tables = written.headers().iter();
         let names: Vec<_> = tables.flat_map(|table| table.inner().keys().map(ShortString::as_str)).collect();
         assert_eq!(names, ["cloudEvents_id", "courier-attempt", "traceparent"]);
+    }
+
+    /// The size of the frame with the properties: AMQP 0-9-1, 2.3.5.2 and 4.2.6.1.
+    fn frame_bytes(properties: &BasicProperties) -> usize {
+        let texts = [
+            properties.content_type(),
+            properties.content_encoding(),
+            properties.correlation_id(),
+            properties.reply_to(),
+            properties.message_id(),
+            properties.kind(),
+            properties.app_id(),
+        ];
+        let texts: usize = texts.into_iter().flatten().map(|text| 1 + text.as_str().len()).sum();
+        let headers: usize = properties.headers().iter().flat_map(|table| table.inner()).map(header_bytes).sum();
+        let (frame, content_header, mode, priority, timestamp, table) = (8, 14, 1, 1, 8, 4);
+        frame + content_header + texts + mode + priority + timestamp + table + headers
+    }
+
+    /// A dead letter has the most headers.
+    #[test]
+    fn published_headers_fit_into_the_least_frame_max() {
+        let long = || "x".repeat(255);
+        let mut headers = FieldTable::default();
+        for n in 0..1_000 {
+            headers.insert(format!("cloudEvents_{n}").into(), AMQPValue::LongString("x".repeat(1_000).into()));
+            headers.insert(format!("cloudEvents_n{n}").into(), AMQPValue::Boolean(true));
+        }
+        let received = BasicProperties::default()
+            .with_content_type(long().into())
+            .with_content_encoding(long().into())
+            .with_correlation_id(long().into())
+            .with_reply_to(long().into())
+            .with_message_id(long().into())
+            .with_type(long().into())
+            .with_app_id(long().into())
+            .with_timestamp(1)
+            .with_priority(1)
+            .with_headers(headers);
+        let letter = DeadLetter {
+            reason: Reason::Exhausted,
+            http_status: Some(599),
+            detail: "x".repeat(1_000).as_str().into(),
+            attempts: u32::MAX,
+            first_seen_ms: i64::MAX,
+            source: [long(), long()].join("/"),
+            replay: u32::MAX,
+        };
+        let written = write(&letter.to_message(Bytes::new(), &read(&received)).properties);
+        let bytes = frame_bytes(&written);
+        assert!((7_000..=LEAST_FRAME_MAX).contains(&bytes), "{bytes}");
     }
 }

@@ -176,13 +176,10 @@ async fn large_headers_cost_no_connection() {
     expect_all_succeeded(&fixture, &daemon, 1).await;
 }
 
-/// With the daemon's own headers, not all of these fit into a frame.
 #[tokio::test]
-async fn copied_headers_are_trimmed_to_frame_max() {
-    let fixture = Fixture::new("passed-on-headers").await;
-    let broker = fixture.queues.broker();
-    let url = format!("{}?frame_max=4096", broker.url());
-    let daemon = start_ready(&fixture.builder().set("broker.url", &url)).await;
+async fn copied_headers_are_trimmed() {
+    let fixture = Fixture::new("copied-headers").await;
+    let daemon = start_ready(&fixture.builder()).await;
     let headers: BTreeMap<_, _> =
         (0..4).map(|n| (format!("cloudEvents_n{n}").into(), AMQPValue::LongString("x".repeat(2_000).into()))).collect();
     let properties = BasicProperties::default().with_headers(headers.into());
