@@ -104,14 +104,13 @@ impl Topology {
                 "The topology of edna-courier with the prefix {}, as edna-courier topology export prints it.",
                 self.names.prefix()
             ),
-            "Only the queue type is an argument, the rest are policies, changeable later.".to_owned(),
+            "Only the queue type is an argument, the rest are policies, which can be changed later.".to_owned(),
             "Import: rabbitmqctl import_definitions definitions.json".to_owned(),
             format!(
                 "The users can't log in until each has a password: rabbitmqctl change_password {courier} \
-                 (it asks; {producer} and {listener}, too)."
+                 (prompts for it; likewise {producer} and {listener})."
             ),
-            "Import before that: a later import takes the passwords away again, and the rights of users of these names."
-                .to_owned(),
+            "Import before that: a later import resets the passwords and permissions of these users.".to_owned(),
         ]
     }
 
