@@ -1,6 +1,6 @@
 //! One session on the command queue: subscribes while the gate is open, tracks deliveries, sends acknowledgements.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     acks::{Ack, AckTracker},
-    consumer_count::{ConsumerCount, OnConsumerCount},
+    consumer::Consumer,
+    consumer_count::ConsumerCount,
     error::SessionError,
     properties,
     short_string::short_string,
@@ -21,12 +22,8 @@ use super::{
     timeout::with_timeout,
 };
 use crate::{
-    gate::Gate,
     ports::{Delivery, DeliveryTag},
-    telemetry::{
-        Telemetry,
-        events::{ConsumerStarted, ConsumerStopped, ConsumersCounted},
-    },
+    telemetry::events::{ConsumerStarted, ConsumerStopped, ConsumersCounted},
 };
 
 /// Consecutive consumer counts of zero that end the session. A single one proves nothing: a queue whose leader is being
@@ -36,17 +33,9 @@ const MAX_ZERO_COUNTS: u32 = 3;
 /// How long the broker may take to process an acknowledgement that it has read.
 const ACK_PROCESSING_TIME: Duration = Duration::from_secs(1);
 
-/// The settings and handles of the consumer that a session uses.
-pub(super) struct SessionContext {
-    pub(super) queue: String,
-    pub(super) gate: Gate,
-    pub(super) telemetry: Telemetry,
-    pub(super) on_consumer_count: OnConsumerCount,
-}
-
 /// The session of one generation, on one channel.
 pub(super) struct ConsumeSession {
-    context: SessionContext,
+    consumer: Arc<Consumer>,
     channel: Channel,
     generation: u64,
     subscription: Subscription,
@@ -59,9 +48,9 @@ pub(super) struct ConsumeSession {
 }
 
 impl ConsumeSession {
-    pub(super) fn new(context: SessionContext, channel: Channel, generation: u64) -> Self {
+    pub(super) fn new(consumer: Arc<Consumer>, channel: Channel, generation: u64) -> Self {
         Self {
-            context,
+            consumer,
             channel,
             generation,
             subscription: Subscription::None,
@@ -100,7 +89,7 @@ impl ConsumeSession {
                 self.set_qos(size).await?;
                 self.last_of_earlier = self.acks.contiguous_to();
                 let consumer = self.subscribe().await?;
-                self.context.telemetry.record(ConsumerStarted { queue: &self.context.queue, prefetch });
+                self.consumer.telemetry.record(ConsumerStarted { queue: &self.consumer.names.commands(), prefetch });
                 let window = SubscriptionWindow { opened_at: Instant::now(), prefetch, size };
                 Subscription::Active(ActiveSubscription { consumer, window })
             }
@@ -119,7 +108,7 @@ impl ConsumeSession {
     }
 
     async fn subscribe(&self) -> Result<lapin::Consumer, SessionError> {
-        let (queue, generated_tag) = (short_string(&self.context.queue), ShortString::default());
+        let (queue, generated_tag) = (short_string(self.consumer.names.commands()), ShortString::default());
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         with_timeout("basic.consume", self.channel.basic_consume(queue, generated_tag, options, arguments)).await
     }
@@ -132,18 +121,18 @@ impl ConsumeSession {
             None if matches!(self.subscription, Subscription::Cancelling(_)) => {
                 self.subscription = Subscription::None;
                 // With an open gate a new subscription follows at once.
-                if !self.context.gate.state().is_open() {
-                    self.context.telemetry.record(ConsumerStopped { why: "the gate is closed" });
+                if !self.consumer.gate.state().is_open() {
+                    self.consumer.telemetry.record(ConsumerStopped { why: "the gate is closed" });
                 }
                 Ok(None)
             }
-            None => Err(SessionError::ConsumerCancelled(self.context.queue.clone())),
+            None => Err(SessionError::ConsumerCancelled(self.consumer.names.commands())),
         }
     }
 
     /// Fetches one command without a subscription, to probe while the gate is closed.
     pub(super) async fn fetch(&mut self) -> Result<Option<Delivery>, SessionError> {
-        let get = self.channel.basic_get(short_string(&self.context.queue), BasicGetOptions::default());
+        let get = self.channel.basic_get(short_string(self.consumer.names.commands()), BasicGetOptions::default());
         let fetched = with_timeout("basic.get", get).await?;
         Ok(fetched.map(|message| self.accept(message.delivery)))
     }
@@ -169,14 +158,14 @@ impl ConsumeSession {
         if window.opened_at > count.requested_at {
             return Ok(false);
         }
-        self.context.telemetry.record(ConsumersCounted { consumers: count.consumers });
+        self.consumer.telemetry.record(ConsumersCounted { consumers: count.consumers });
         self.zero_counts = if count.consumers == 0 { self.zero_counts + 1 } else { 0 };
         if self.zero_counts >= MAX_ZERO_COUNTS {
-            return Err(SessionError::ConsumerUnknown(self.context.queue.clone()));
+            return Err(SessionError::ConsumerUnknown(self.consumer.names.commands()));
         }
         // RabbitMQ counts a cancelled consumer until its deliveries are settled.
         if !self.acks.has_unsettled_up_to(self.last_of_earlier) {
-            (self.context.on_consumer_count)(count.consumers);
+            (self.consumer.on_consumer_count)(count.consumers);
         }
         Ok(self.zero_counts > 0)
     }

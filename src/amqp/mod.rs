@@ -9,6 +9,7 @@ mod connect;
 mod consume_session;
 mod consumer;
 mod consumer_count;
+mod consumer_task;
 mod error;
 mod inbox;
 mod pending_confirms;

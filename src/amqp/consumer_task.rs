@@ -1,0 +1,201 @@
+//! Consumes the command queue: forwards deliveries to the pipeline while the gate is open, and acknowledges them.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{FutureExt, Stream, StreamExt};
+use lapin::{Channel, Connection, Event};
+use tokio::{
+    sync::{mpsc, watch},
+    time::MissedTickBehavior,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    connect::BrokerAddresses,
+    consume_session::ConsumeSession,
+    consumer::Consumer,
+    consumer_count::ConsumerCountPoller,
+    error::SessionError,
+    inbox::{AmqpInbox, AmqpSettler},
+    subscription::DeliveryResult,
+    supervise::{SessionTask, Supervisor},
+    timeout::{sleep_until, with_timeout},
+    topology::Topology,
+};
+use crate::{
+    gate::GateState,
+    ports::{Delivery, DeliveryTag, Random},
+    telemetry::{
+        Role,
+        events::{Connected, ConsumerStopped, TopologyVerified},
+    },
+};
+
+/// Interval of `basic.get` while a probe is requested (the queue may be empty), and of checks for a wider subscription.
+const TICK: Duration = Duration::from_secs(1);
+
+impl Consumer {
+    /// Returns both ends for the pipeline, and the task that serves them until `stop`. The task then sends pending
+    /// acknowledgements and returns whether the broker received them.
+    pub fn start<R: Random>(
+        self,
+        broker: Arc<BrokerAddresses>,
+        random: R,
+        stop: CancellationToken,
+    ) -> (AmqpInbox, AmqpSettler, impl Future<Output = bool> + Send) {
+        #[expect(clippy::disallowed_methods, reason = "bounded by the prefetch")]
+        let (delivery_sender, deliveries) = mpsc::unbounded_channel();
+        #[expect(clippy::disallowed_methods, reason = "bounded by the prefetch")]
+        let (tags, settled) = mpsc::unbounded_channel();
+        let generation = Arc::new(AtomicU64::new(0));
+        let is_consuming = Arc::new(AtomicBool::new(false));
+        let prefetch = watch::Sender::new(self.prefetch);
+        let supervisor =
+            Supervisor { broker, role: Role::Consume, telemetry: self.telemetry.clone(), random, stop: stop.clone() };
+        let task = ConsumerTask {
+            gate: self.gate.subscribe(),
+            consumer: Arc::new(self),
+            deliveries: delivery_sender,
+            settled,
+            generation: generation.clone(),
+            is_consuming: is_consuming.clone(),
+            prefetch: prefetch.subscribe(),
+            stop,
+            acks_flushed: true,
+        };
+        let serving = async move { supervisor.run(task).await };
+        (AmqpInbox { deliveries, prefetch, is_consuming }, AmqpSettler { tags, generation }, serving)
+    }
+}
+
+/// The state that outlives the sessions.
+struct ConsumerTask {
+    consumer: Arc<Consumer>,
+    deliveries: mpsc::UnboundedSender<Delivery>,
+    settled: mpsc::UnboundedReceiver<DeliveryTag>,
+    /// Generation of the running session; another value while there is none.
+    generation: Arc<AtomicU64>,
+    /// Whether there is a subscription.
+    is_consuming: Arc<AtomicBool>,
+    gate: watch::Receiver<GateState>,
+    prefetch: watch::Receiver<u16>,
+    stop: CancellationToken,
+    /// `false` while the broker may not have received the last acknowledgements.
+    acks_flushed: bool,
+}
+
+impl SessionTask for ConsumerTask {
+    async fn run_session(&mut self, connection: &Connection) -> Result<(), SessionError> {
+        let generation = self.generation.load(Ordering::Acquire) + 1;
+        let channel = self.open_channel(connection).await?;
+        self.generation.store(generation, Ordering::Release);
+        self.consumer.telemetry.record(Connected { role: Role::Consume });
+        let poller = ConsumerCountPoller::new(connection, self.consumer.names.commands());
+        let mut session = ConsumeSession::new(self.consumer.clone(), channel, generation);
+        let mut events = pin!(connection.events_listener());
+        let result = self.consume_until_stopped(&mut session, &mut events, poller).await;
+        self.is_consuming.store(false, Ordering::Relaxed);
+        // From here on the deliveries of this session must not be worked on or settled.
+        self.generation.store(generation + 1, Ordering::Release);
+        if session.is_subscribed() {
+            self.consumer.telemetry.record(ConsumerStopped { why: "the session ended" });
+        }
+        result.map_err(|error| error.or_connection_error(events))
+    }
+
+    fn is_flushed(&mut self) -> bool {
+        self.acks_flushed && self.settled.try_recv().is_err()
+    }
+}
+
+impl ConsumerTask {
+    async fn open_channel(&self, connection: &Connection) -> Result<Channel, SessionError> {
+        let Consumer { names, tiers, declare, telemetry, .. } = &*self.consumer;
+        if let Some(topology) = declare {
+            topology.declare(names, connection).await?;
+        }
+        Topology::require(names, tiers, connection).await?;
+        telemetry.record(TopologyVerified);
+        with_timeout("channel.open", connection.create_channel()).await
+    }
+
+    async fn consume_until_stopped(
+        &mut self,
+        session: &mut ConsumeSession,
+        events: &mut (impl Stream<Item = Event> + Send + Unpin),
+        poller: ConsumerCountPoller<'_>,
+    ) -> Result<(), SessionError> {
+        let poll = poller.next(true);
+        tokio::pin!(poll);
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let (gate, prefetch) = (*self.gate.borrow_and_update(), *self.prefetch.borrow_and_update());
+            session.update_subscription(gate.is_open(), prefetch).await?;
+            self.is_consuming.store(session.is_subscribed(), Ordering::Relaxed);
+            tokio::select! {
+                biased;
+                () = sleep_until(session.ack_due()) => session.flush_acks(false).await?,
+                Some(tag) = self.settled.recv() => self.settle(session, tag),
+                delivery = session.next() => self.forward(session, delivery)?,
+                Ok(()) = self.gate.changed() => {}
+                Ok(()) = self.prefetch.changed() => {}
+                _ = ticks.tick(), if gate.probe_requested() || session.is_narrow() => {
+                    if gate.probe_requested() && let Some(delivery) = session.fetch().await? {
+                        drop(self.deliveries.send(delivery));
+                    }
+                },
+                event = events.next() => match event {
+                    Some(Event::Error(error)) => return Err(error.into()),
+                    Some(_) => {}
+                    None => return Err(SessionError::ConnectionClosed),
+                },
+                polled = &mut poll => {
+                    let (poller, count) = polled?;
+                    let fast = session.check_consumer_count(count)?;
+                    poll.set(poller.next(fast));
+                }
+                () = self.stop.cancelled() => return self.finish(session).await,
+            }
+        }
+    }
+
+    /// Forwards all deliveries that are ready: a turn of the loop costs more than a delivery.
+    fn forward(&self, session: &mut ConsumeSession, first: Option<DeliveryResult>) -> Result<(), SessionError> {
+        let mut next = Some(first);
+        while let Some(result) = next {
+            if let Some(delivery) = session.receive(result)? {
+                // Fails while the pipeline drains; the broker then requeues the delivery.
+                drop(self.deliveries.send(delivery));
+            }
+            next = session.next().now_or_never();
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, session: &mut ConsumeSession, first: DeliveryTag) {
+        session.settle(first);
+        while let Ok(tag) = self.settled.try_recv() {
+            session.settle(tag);
+        }
+    }
+
+    /// Acknowledges what was settled, then closes the channel.
+    async fn finish(&mut self, session: &mut ConsumeSession) -> Result<(), SessionError> {
+        self.acks_flushed = false;
+        while let Ok(tag) = self.settled.try_recv() {
+            session.settle(tag);
+        }
+        session.drain_acks(self.consumer.prefetch).await?;
+        self.acks_flushed = true;
+        session.close().await
+    }
+}
