@@ -75,7 +75,7 @@ impl<F: PublishFuture> PendingConfirms<F> {
                 (true, true) => Ok(()),
             };
             // The caller may have given up, at shutdown.
-            let _ = publish.result.send(result);
+            let _ = publish.reply.send(result);
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ mod tests {
     fn confirm(sequence: u64) -> Confirm<ConfirmedPublish> {
         let target = Target::Reply("queue".to_owned());
         let message = Arc::new(Message { target, properties: Properties::default(), body: Bytes::new() });
-        let publish = ConfirmedPublish { sequence, message, result: oneshot::channel().0, is_acked: true };
+        let publish = ConfirmedPublish { sequence, message, reply: oneshot::channel().0, is_acked: true };
         Confirm { returned: None, publish }
     }
 

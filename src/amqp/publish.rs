@@ -21,7 +21,7 @@ pub(super) type ResultSender = oneshot::Sender<Result<(), PublishError>>;
 /// A message to publish, and where to send the result.
 pub(super) struct PublishRequest {
     pub(super) message: Arc<Message>,
-    pub(super) result: ResultSender,
+    pub(super) reply: ResultSender,
 }
 
 /// A publish whose confirm has arrived; a return may still be matched to it.
@@ -29,7 +29,7 @@ pub(super) struct ConfirmedPublish {
     /// As given to [`publish`].
     pub(super) sequence: u64,
     pub(super) message: Arc<Message>,
-    pub(super) result: ResultSender,
+    pub(super) reply: ResultSender,
     /// `basic.ack`, not `basic.nack`.
     pub(super) is_acked: bool,
 }
@@ -44,7 +44,7 @@ impl<F: Future<Output = Result<Confirm<ConfirmedPublish>, lapin::Error>>> Publis
 pub(super) fn publish<'a>(
     channel: &'a Channel,
     names: &TopologyNames,
-    PublishRequest { message, result }: PublishRequest,
+    PublishRequest { message, reply }: PublishRequest,
     sequence: u64,
     unwritten: OwnedSemaphorePermit,
 ) -> impl PublishFuture + Send + use<'a> {
@@ -63,7 +63,7 @@ pub(super) fn publish<'a>(
             Confirmation::NotRequested => (false, None),
         };
         let returned = returned.as_ref().map(returned_route);
-        Ok(Confirm { returned, publish: ConfirmedPublish { sequence, message, result, is_acked } })
+        Ok(Confirm { returned, publish: ConfirmedPublish { sequence, message, reply, is_acked } })
     }
 }
 

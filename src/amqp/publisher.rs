@@ -89,8 +89,8 @@ impl Publisher {
     }
 
     async fn request(&self, message: Arc<Message>) -> Result<(), PublishError> {
-        let (sender, result) = oneshot::channel();
-        self.requests.send(PublishRequest { message, result: sender }).map_err(|_| PublishError::Unconfirmed)?;
+        let (reply, result) = oneshot::channel();
+        self.requests.send(PublishRequest { message, reply }).map_err(|_| PublishError::Unconfirmed)?;
         // The sender is dropped when the session ends before the confirm.
         result.await.unwrap_or(Err(PublishError::Unconfirmed))
     }
@@ -234,7 +234,7 @@ mod tests {
         for _ in 0..2 {
             let target = Target::Reply("queue".to_owned());
             let message = Arc::new(Message { target, properties: Properties::default(), body: Bytes::new() });
-            assert!(sender.send(PublishRequest { message, result: oneshot::channel().0 }).is_ok());
+            assert!(sender.send(PublishRequest { message, reply: oneshot::channel().0 }).is_ok());
         }
         let unwritten = Arc::new(Semaphore::new(1));
         let first = next_request(&mut requests, &unwritten).await;

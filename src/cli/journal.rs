@@ -76,11 +76,11 @@ pub(super) fn execute(args: &JournalArgs, sources: &Sources) -> Result<Exit, Exi
 fn find(settings: JournalChoice, key: &SendKey) -> Result<Option<FoundRecord>, Exit> {
     match settings {
         JournalChoice::File(file) => {
-            let shown = journal::inspect_record(&file.dir, key).map_err(failed)?;
-            Ok(shown.map(|shown| FoundRecord {
-                record: shown.record,
-                uncertain: Some(shown.uncertain),
-                at: Some(shown.at),
+            let inspected = journal::inspect_record(&file.dir, key).map_err(failed)?;
+            Ok(inspected.map(|inspected| FoundRecord {
+                record: inspected.record,
+                uncertain: Some(inspected.uncertain),
+                at: Some(inspected.at),
             }))
         }
         JournalChoice::Redis(redis) => {
@@ -115,13 +115,16 @@ async fn lookup_in_redis(settings: RedisJournalSettings, key: &SendKey) -> Resul
 fn print_record(key: &SendKey, found: Option<&FoundRecord>, as_json: bool) {
     let (id, replay) = (key.command_id.as_str(), key.replay);
     let state = found.map_or("unknown", |found| state(&found.record));
-    let ended = found.and_then(|found| if let Record::Finished(ended) = &found.record { Some(ended) } else { None });
+    let outcome = found.and_then(|found| match &found.record {
+        Record::Finished(outcome) => Some(outcome),
+        _ => None,
+    });
     let at = found.and_then(|found| found.at).map(|at| format!("{at:.3}"));
     let uncertain = found.and_then(|found| found.uncertain);
     if as_json {
         return output::print_json(&json!({
             "commandId": id, "replay": replay, "state": state, "at": at, "uncertain": uncertain,
-            "owesLetter": ended.map(|ended| ended.letter_pending), "event": ended.and_then(event),
+            "owesLetter": outcome.map(|outcome| outcome.letter_pending), "event": outcome.and_then(event),
         }));
     }
     output::print(&format!("{id:?}, replay {replay}: {}", describe(state)));
@@ -131,16 +134,16 @@ fn print_record(key: &SendKey, found: Option<&FoundRecord>, as_json: bool) {
     if uncertain == Some(true) {
         output::print(&"uncertain     an attempt may have reached the API; its answer was not received");
     }
-    if let Some(ended) = ended {
-        output::print(&format!("event         {}", String::from_utf8_lossy(&ended.event)));
-        if ended.letter_pending {
+    if let Some(outcome) = outcome {
+        output::print(&format!("event         {}", String::from_utf8_lossy(&outcome.event)));
+        if outcome.letter_pending {
             output::print(&"dead letter   not confirmed by the broker yet");
         }
     }
 }
 
-fn event(ended: &RecordedOutcome) -> Option<Box<RawValue>> {
-    serde_json::from_slice(&ended.event).ok()
+fn event(outcome: &RecordedOutcome) -> Option<Box<RawValue>> {
+    serde_json::from_slice(&outcome.event).ok()
 }
 
 /// The state in the JSON output.
