@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// How long an acknowledgement waits for others that can share its frame.
 const LINGER: Duration = Duration::from_millis(3);
-/// Number of settled deliveries at which no further ones are waited for.
+/// Number of settled deliveries that are flushed without waiting.
 const MAX_BATCH: usize = 64;
 /// Consecutive flushes without a cumulative ack after which deliveries behind an unsettled one are acked singly.
 const MAX_HELD_FLUSHES: u32 = 2;
@@ -31,7 +31,7 @@ pub(super) struct AckTracker {
     beyond_gap: BTreeSet<u64>,
     /// Settled, not acknowledged.
     settled: BTreeSet<u64>,
-    /// Since when `settled` has an entry that the last flush could not send.
+    /// Since when `settled` is not empty, or the last flush that left entries.
     settled_since: Option<Instant>,
     /// Consecutive flushes without a cumulative ack.
     held_flushes: u32,

@@ -4,8 +4,7 @@
 //! library attaches the oldest waiting return to whichever confirm completes next, so under pipelining it can be
 //! attached to another publish, while the confirm of the returned message looks clean. Two rules make the result sound:
 //! - whether a message can be routed depends on its exchange and key alone, so a return fails every unresolved publish
-//!   of
-//!   the same route, whichever confirm carried it; at worst a stored message is published again;
+//!   of the same route, whichever confirm carried it; at worst a stored message is published again;
 //! - a confirm is resolved only when no return can be attached to another publish: all confirms that are ready are
 //!   collected first, and if one carries a return, nothing is resolved or published until no confirm is outstanding.
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 pub enum FindingState {
     /// Was missing; exists now.
     Created,
-    /// Exists, as far as it can be compared as the contract has it.
+    /// Exists and matches the contract, as far as it can be compared.
     There,
     /// Exists with other arguments, possibly on purpose: policies can set the same.
     Differs,

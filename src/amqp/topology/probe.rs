@@ -117,7 +117,7 @@ impl<'a> TopologyProbe<'a> {
     /// Resolves once the broker accepts publishes on this connection.
     ///
     /// RabbitMQ reports `connection.blocked` only after a publish, and then reads nothing more: publishes in a
-    /// transaction and rolls it back, so that nothing is stored. A refused publish is accepted in this sense, too.
+    /// transaction and rolls it back, so that nothing is stored. A refused publish proves it, too.
     ///
     /// # Errors
     /// The connection broke.
