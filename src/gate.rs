@@ -3,9 +3,14 @@
 //! A component that cannot go on closes the gate for a [`GateReason`] and keeps the [`GateHold`]; dropping the hold
 //! releases it. The gate is open while no hold exists, so a component can neither forget nor overrule another's reason.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use tokio::sync::watch;
+
+use crate::sync::lock;
 
 /// Why the gate is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,9 +120,10 @@ impl GateState {
 
 /// Is notified when a reason closes the gate and when that reason ends.
 ///
-/// The gate calls it while it changes its state, so the calls come in order; an observer must not use the gate.
+/// The calls come one at a time and in the order of the changes. A slow observer delays the next change, but no reader of
+/// the state. An observer must not take, report or drop a hold.
 pub trait GateObserver: fmt::Debug + Send + Sync {
-    /// The first hold of `reason` was taken, or an unreported hold now has a problem. `None`: unreported.
+    /// The first hold of `reason` was taken (`None`: unreported), or [`GateHold::report`] was called.
     fn closed(&self, reason: GateReason, problem: Option<&str>);
 
     /// The last hold of `reason` was dropped; other reasons may still keep the gate closed. Not called for
@@ -129,6 +135,8 @@ pub trait GateObserver: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     state: watch::Sender<GateState>,
+    /// Held from a change of the holds until the observer is notified of it.
+    change: Arc<Mutex<()>>,
     observer: Option<Arc<dyn GateObserver>>,
 }
 
@@ -139,8 +147,8 @@ impl Gate {
         Self { observer: Some(observer), ..Self::default() }
     }
 
-    /// Closes the gate until the hold is dropped. Holds of one reason add up. `problem` says what was observed; it must
-    /// hold no personal data and no secret.
+    /// Closes the gate until the hold is dropped. Holds of one reason add up; only the problem of the first is reported.
+    /// `problem` is the observed cause, without personal data or secrets.
     pub fn close(&self, reason: GateReason, problem: &str) -> GateHold {
         self.add_hold(reason, Some(problem))
     }
@@ -151,13 +159,12 @@ impl Gate {
     }
 
     fn add_hold(&self, reason: GateReason, problem: Option<&str>) -> GateHold {
-        self.state.send_modify(|state| {
-            let is_first = !state.is_closed_by(reason);
-            state.add_hold(reason);
-            if let Some(observer) = self.observer.as_ref().filter(|_| is_first) {
-                observer.closed(reason, problem);
-            }
-        });
+        let _change = lock(&self.change);
+        let is_first = !self.state().is_closed_by(reason);
+        self.state.send_modify(|state| state.add_hold(reason));
+        if let Some(observer) = self.observer.as_ref().filter(|_| is_first) {
+            observer.closed(reason, problem);
+        }
         GateHold { gate: self.clone(), reason }
     }
 
@@ -194,8 +201,9 @@ pub struct GateHold {
 }
 
 impl GateHold {
-    /// Reports the problem of a hold taken with [`Gate::close_unreported`].
+    /// Reports the current problem, of a hold taken with [`Gate::close_unreported`] or when it has changed.
     pub fn report(&self, problem: &str) {
+        let _change = lock(&self.gate.change);
         if let Some(observer) = &self.gate.observer {
             observer.closed(self.reason, Some(problem));
         }
@@ -205,19 +213,22 @@ impl GateHold {
 impl Drop for GateHold {
     fn drop(&mut self) {
         let Self { gate, reason } = self;
-        gate.state.send_modify(|state| {
-            state.remove_hold(*reason);
-            let is_over = *reason != GateReason::Drain && !state.is_closed_by(*reason);
-            if let Some(observer) = gate.observer.as_ref().filter(|_| is_over) {
-                observer.opened(*reason);
-            }
-        });
+        let _change = lock(&gate.change);
+        gate.state.send_modify(|state| state.remove_hold(*reason));
+        let is_over = *reason != GateReason::Drain && !gate.state().is_closed_by(*reason);
+        if let Some(observer) = gate.observer.as_ref().filter(|_| is_over) {
+            observer.opened(*reason);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::{
+        sync::{OnceLock, mpsc},
+        thread,
+        time::Duration,
+    };
 
     use super::*;
 
@@ -286,6 +297,43 @@ mod tests {
         hold.report("disk alarm");
         drop(hold);
         assert_eq!(seen(), ["blocked closed: unreported", "blocked closed: disk alarm", "blocked opened"]);
+    }
+
+    /// Records the reasons that another thread reads during each call.
+    #[derive(Debug, Default)]
+    struct Reader {
+        gate: OnceLock<Gate>,
+        read: Mutex<Vec<Vec<GateReason>>>,
+    }
+
+    impl Reader {
+        fn read_in_another_thread(&self) {
+            let (gate, (sender, state)) = (self.gate.get().unwrap().clone(), mpsc::channel());
+            thread::spawn(move || sender.send(gate.state()));
+            let state = state.recv_timeout(Duration::from_secs(5)).expect("the state is readable");
+            self.read.lock().unwrap().push(state.reasons().collect());
+        }
+    }
+
+    impl GateObserver for Reader {
+        fn closed(&self, _: GateReason, _: Option<&str>) {
+            self.read_in_another_thread();
+        }
+
+        fn opened(&self, _: GateReason) {
+            self.read_in_another_thread();
+        }
+    }
+
+    #[test]
+    fn slow_observer_does_not_block_readers_of_the_state() {
+        let reader = Arc::new(Reader::default());
+        let gate = Gate::observed_by(reader.clone());
+        reader.gate.set(gate.clone()).unwrap();
+        let hold = gate.close_unreported(GateReason::Blocked);
+        hold.report("disk alarm");
+        drop(hold);
+        assert_eq!(*reader.read.lock().unwrap(), [vec![GateReason::Blocked], vec![GateReason::Blocked], vec![]]);
     }
 
     #[test]

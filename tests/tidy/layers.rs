@@ -6,8 +6,8 @@ use crate::sources::{code_lines, none, places_of, sources};
 
 /// The layers, lowest first. A file imports only from layers below its own; rooms of one layer do not import each other.
 const LAYERS: [&[&str]; 8] = [
-    &["domain"],
-    &["ports", "gate", "files", "listener", "sync"],
+    &["domain", "sync"],
+    &["ports", "gate", "files", "listener"],
     &["telemetry"],
     &["pipeline", "amqp", "edna", "journal", "sandbox"],
     &["admin", "config"],
