@@ -39,7 +39,7 @@ impl ProbeReport {
         }
         if now.in_hand > 0 && now.since_progress >= MAX_PROGRESS_AGE {
             let (in_hand, stuck_s) = (now.in_hand, now.since_progress.as_secs());
-            problems.push(format!("no progress for {stuck_s} s with {in_hand} commands in hand"));
+            problems.push(format!("no progress for {stuck_s} s; commands in hand: {in_hand}"));
         }
         Self::new(problems, || "alive".to_owned())
     }

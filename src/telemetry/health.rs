@@ -131,9 +131,9 @@ impl Health {
         lock(&self.closures).iter().all(Option::is_none)
     }
 
-    /// Whether this reason keeps the gate closed with a reported problem.
-    pub(crate) fn has_gate_problem(&self, reason: GateReason) -> bool {
-        lock(&self.closures).iter().flatten().any(|closure| closure.reason == reason && closure.problem.is_some())
+    /// The last reported problem of a reason that keeps the gate closed.
+    pub(crate) fn gate_problem(&self, reason: GateReason) -> Option<String> {
+        lock(&self.closures).get(reason as usize)?.as_ref()?.problem.clone()
     }
 
     fn uptime_ms(&self) -> u64 {

@@ -105,16 +105,15 @@ impl Telemetry {
 impl GateObserver for Telemetry {
     fn closed(&self, reason: GateReason, problem: Option<&str>) {
         match problem {
-            Some(problem) if !self.state.health.has_gate_problem(reason) => {
-                self.record(GateClosed { reason, problem });
-            }
-            Some(_) => {}
+            // Reported again unchanged.
+            Some(problem) if self.state.health.gate_problem(reason).as_deref() == Some(problem) => {}
+            Some(problem) => self.record(GateClosed { reason, problem }),
             None => self.state.health.gate_closed(reason, None),
         }
     }
 
     fn opened(&self, reason: GateReason) {
-        if self.state.health.has_gate_problem(reason) {
+        if self.state.health.gate_problem(reason).is_some() {
             self.record(GateOpened { reason });
         } else {
             self.state.health.gate_opened(reason);

@@ -1,6 +1,6 @@
 //! Events with the metrics, the health state and the log lines that they change.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io::Read, os::unix::net::UnixStream};
 
 use tokio::time::advance;
 
@@ -21,7 +21,7 @@ use crate::{
         reason::{Outcome, Reason},
         verdict::Verdict,
     },
-    gate::GateReason,
+    gate::{Gate, GateReason},
     ports::PublishError,
 };
 
@@ -68,16 +68,21 @@ fn instances_count_independently() {
     assert!(other.scrape().unwrap().contains("courier_commands_received_total{redelivered=\"false\"} 0"));
 }
 
+/// The log lines of this call, as JSON.
+fn logged(call: impl FnOnce()) -> String {
+    let (mut lines, writer) = UnixStream::pair().unwrap();
+    let json = subscriber("trace", LogStyle::Json, Arc::new(writer)).unwrap();
+    tracing::subscriber::with_default(json, call);
+    let mut text = String::new();
+    lines.read_to_string(&mut text).unwrap();
+    text
+}
+
 /// Records an event; checks the changed samples, the log level and parts of the log line.
 #[track_caller]
 fn check(telemetry: &Telemetry, event: impl TelemetryEvent, level: &str, changed: &[&str], parts: &[&str]) {
-    use std::{io::Read, os::unix::net::UnixStream, sync::Arc};
     let before = samples(telemetry);
-    let (mut lines, writer) = UnixStream::pair().unwrap();
-    let json = subscriber("trace", LogStyle::Json, Arc::new(writer)).unwrap();
-    tracing::subscriber::with_default(json, || telemetry.record(event));
-    let mut line = String::new();
-    lines.read_to_string(&mut line).unwrap();
+    let line = logged(|| telemetry.record(event));
     assert_eq!(line.lines().count(), 1, "{line}");
     for part in parts.iter().chain([&format!("\"level\":\"{level}\"").as_str()]) {
         assert!(line.contains(part), "{part:?} is not in: {line}");
@@ -212,16 +217,35 @@ fn gate_events_log_and_set_the_gauge() {
 }
 
 #[test]
-fn gate_observer_keeps_the_first_reported_problem() {
+fn gate_observer_shows_the_last_reported_problem() {
     let telemetry = telemetry();
     let reason = GateReason::Blocked;
     telemetry.closed(reason, None);
     assert_eq!(telemetry.snapshot().closed_by, [GateClosure { reason, problem: None }]);
-    telemetry.closed(reason, Some("disk alarm"));
-    telemetry.closed(reason, Some("another"));
-    assert_eq!(telemetry.snapshot().closed_by, [GateClosure { reason, problem: Some("disk alarm".to_owned()) }]);
+    for problem in ["no confirm", "disk alarm"] {
+        let lines = logged(|| [problem; 2].iter().for_each(|problem| telemetry.closed(reason, Some(problem))));
+        assert_eq!((lines.lines().count(), lines.contains(problem)), (1, true), "{lines}");
+        let problem = Some(problem.to_owned());
+        assert_eq!(telemetry.snapshot().closed_by, [GateClosure { reason, problem }]);
+    }
     telemetry.opened(reason);
     assert_eq!(telemetry.snapshot().closed_by, []);
+}
+
+#[test]
+fn gate_hold_logs_its_close_and_its_end_if_reported() {
+    let telemetry = telemetry();
+    let gate = Gate::observed_by(Arc::new(telemetry.clone()));
+    let lines = logged(|| drop(gate.close_unreported(GateReason::Blocked)));
+    assert_eq!(lines, "", "the component logs an unreported hold itself");
+    let lines = logged(|| {
+        let hold = gate.close_unreported(GateReason::Blocked);
+        hold.report("disk alarm");
+        drop(hold);
+    });
+    let [closed, opened] = lines.lines().collect::<Vec<_>>()[..] else { panic!("two lines: {lines}") };
+    assert!(closed.contains("the gate is closed (blocked): disk alarm"), "{closed}");
+    assert!(opened.contains("the gate is no longer closed by blocked"), "{opened}");
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn ready_with_a_failure_that_closes_the_gate_fails() {
         hold.report("first problem");
         check_not_ready(&telemetry, &["first problem", remedy(reason)]);
         drop(hold);
+        assert_eq!(ready(&telemetry), (true, "paused: throttle".to_owned()));
         let _again = gate.close_unreported(reason);
         assert!(!ready(&telemetry).1.contains("first problem"), "the problem of an earlier closure is shown");
     }
@@ -118,8 +119,8 @@ fn live_fails_on_a_stalled_loop_or_missing_progress() {
     check_live(29, 5, 599, "alive");
     check_live(1, 0, 100_000, "alive");
     check_live(30, 0, 0, "the event loop has stalled for 30 s");
-    check_live(1, 5, 600, "no progress for 600 s with 5 commands in hand");
-    check_live(700, 1, 601, "the event loop has stalled for 700 s\nno progress for 601 s with 1 commands in hand");
+    check_live(1, 5, 600, "no progress for 600 s; commands in hand: 5");
+    check_live(700, 1, 601, "the event loop has stalled for 700 s\nno progress for 601 s; commands in hand: 1");
 }
 
 #[test]
