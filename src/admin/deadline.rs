@@ -19,7 +19,7 @@ use crate::listener::ConnectionPermit;
 /// From accept to close; a scrape takes milliseconds.
 const MAX_CONNECTION_TIME: Duration = Duration::from_secs(10);
 
-/// A stream whose reads and writes fail with `TimedOut` once its deadline has passed.
+/// A stream with a deadline. Pending reads and writes fail with `TimedOut` once it has passed.
 #[derive(Debug)]
 pub(super) struct DeadlineStream {
     stream: TcpStream,
@@ -82,6 +82,20 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         (peer, LimitedListener::new(listener, 1, DeadlineStream::new).accept().await.0)
+    }
+
+    #[tokio::test]
+    async fn stream_holds_its_connection_permit_until_dropped() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut listener = LimitedListener::new(listener, 1, DeadlineStream::new);
+        let _peers = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
+        let (first, _) = listener.accept().await;
+        let mut second = Box::pin(listener.accept());
+        let waiting = tokio::time::timeout(Duration::from_millis(50), second.as_mut()).await;
+        assert!(waiting.is_err(), "the first connection is open");
+        drop(first);
+        second.await;
     }
 
     #[tokio::test(start_paused = true)]
