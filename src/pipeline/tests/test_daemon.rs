@@ -17,19 +17,22 @@ use crate::{
     telemetry::{Telemetry, TelemetryLimits},
 };
 
-struct FakeInbox(mpsc::UnboundedReceiver<Delivery>);
+struct FakeInbox {
+    deliveries: mpsc::UnboundedReceiver<Delivery>,
+    is_consuming: watch::Receiver<bool>,
+}
 
 impl Inbox for FakeInbox {
     async fn next(&mut self) -> Option<Delivery> {
-        self.0.recv().await
+        self.deliveries.recv().await
     }
 
     fn try_next(&mut self) -> Option<Delivery> {
-        self.0.try_recv().ok()
+        self.deliveries.try_recv().ok()
     }
 
     fn is_consuming(&self) -> bool {
-        true
+        *self.is_consuming.borrow()
     }
 
     fn set_prefetch(&mut self, _: u16) {}
@@ -41,6 +44,7 @@ pub(super) struct TestDaemon {
     pub(super) gate: Gate,
     telemetry: Telemetry,
     drain: CancellationToken,
+    is_consuming: watch::Sender<bool>,
     pipeline: tokio::task::JoinHandle<Drained>,
 }
 
@@ -72,13 +76,15 @@ impl TestDaemon {
             drain: Duration::from_secs(30),
         };
         change(&mut settings);
-        let (queue, inbox) = mpsc::unbounded_channel();
+        let (queue, deliveries) = mpsc::unbounded_channel();
         *fakes.queue.lock().unwrap() = queue;
         let (gate, drain) = (Gate::default(), CancellationToken::new());
         let telemetry = Telemetry::new(TelemetryLimits { max_in_flight: 4, prefetch: 5 }, &Tiers::default()).unwrap();
         let pipeline = Pipeline::new(settings, fakes.clone(), gate.clone(), telemetry.clone(), drain.clone());
-        let pipeline = tokio::spawn(pipeline.run(FakeInbox(inbox)));
-        Self { fakes, gate, telemetry, drain, pipeline }
+        let is_consuming = watch::Sender::new(true);
+        let inbox = FakeInbox { deliveries, is_consuming: is_consuming.subscribe() };
+        let pipeline = tokio::spawn(pipeline.run(inbox));
+        Self { fakes, gate, telemetry, drain, is_consuming, pipeline }
     }
 
     /// Delivers a command with this text and the fields of `more`.
@@ -95,6 +101,11 @@ impl TestDaemon {
 
     pub(super) fn deliver_raw(&mut self, body: Vec<u8>, change: impl FnOnce(&mut Delivery)) {
         self.fakes.deliver(body.into(), Properties::default(), change);
+    }
+
+    /// Starts or cancels the subscription; the pipeline reads the change on its next turn.
+    pub(super) fn set_consuming(&self, is_consuming: bool) {
+        self.is_consuming.send_replace(is_consuming);
     }
 
     /// Closes the gate as another component does.

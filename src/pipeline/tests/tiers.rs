@@ -159,6 +159,26 @@ async fn lost_session_command_keeps_its_position() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn follower_of_a_missing_command_waits_while_not_consuming() {
+    let mut daemon = TestDaemon::start_with(|settings| settings.order = Order::Device);
+    let hold = daemon.close_gate(GateReason::Blocked);
+    daemon.deliver("missing", json!({}));
+    daemon.advance(Duration::from_secs(1)).await;
+    daemon.fakes.lose_session();
+    daemon.set_consuming(false);
+    daemon.deliver("follower", json!({}));
+    drop(hold);
+    daemon.advance(LATER).await;
+    assert_eq!(daemon.fakes.posted_texts(), Vec::<String>::new(), "not consuming, longer than the return grace");
+    daemon.set_consuming(true);
+    daemon.deliver("other device", json!({"deviceAddress": "other"}));
+    daemon.advance(Duration::from_secs(599)).await;
+    assert_eq!(daemon.fakes.posted_texts(), ["other device"], "within the return grace");
+    daemon.advance(Duration::from_secs(10)).await;
+    assert_eq!(daemon.fakes.posted_texts(), ["other device", "follower"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn device_keeps_order_across_tiers() {
     let mut daemon = TestDaemon::start_with(|settings| settings.order = Order::Device);
     daemon.fakes.script_evidence(std::iter::repeat_n(status(503), 5));
