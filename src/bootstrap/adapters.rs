@@ -11,7 +11,7 @@ use crate::{
 pub(super) struct Adapters {
     pub(super) client: ApiClient,
     pub(super) publisher: Publisher,
-    pub(super) acks: AmqpSettler,
+    pub(super) settler: AmqpSettler,
     pub(super) journal: AnyJournal,
 }
 
@@ -30,7 +30,7 @@ impl Ports for Adapters {
         &self.publisher
     }
     fn settler(&self) -> &AmqpSettler {
-        &self.acks
+        &self.settler
     }
     fn journal(&self) -> &AnyJournal {
         &self.journal

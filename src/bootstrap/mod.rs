@@ -57,9 +57,9 @@ impl App {
     /// # Errors
     /// If a retry cannot help: unusable settings, a damaged journal, a port in use.
     pub fn new(config: Config) -> Result<Self, StartError> {
-        open_files::check(config.limits.concurrency.most());
+        open_files::check(config.limits.concurrency.max());
         let limits = TelemetryLimits {
-            max_in_flight: config.limits.concurrency.most().into(),
+            max_in_flight: config.limits.concurrency.max().into(),
             prefetch: config.limits.prefetch(),
         };
         let telemetry = Telemetry::new(limits, &config.delivery.tiers)?;
@@ -101,23 +101,24 @@ impl App {
 
         let drain = CancellationToken::new();
         let on_consumer_count = journal::on_consumer_count(&journal, &telemetry);
-        let BrokerHandles { deliveries, acks, publisher, mut sessions } =
+        let BrokerHandles { inbox, settler, publisher, mut sessions } =
             BrokerHandles::start(&config, &gate, &telemetry, on_consumer_count);
-        let adapters = Adapters { client, publisher, acks, journal: journal.clone() };
+        let adapters = Adapters { client, publisher, settler, journal: journal.clone() };
         let settings = pipeline_settings(&config, rates.subscribe());
         let pipeline = Pipeline::new(settings, adapters, gate.clone(), telemetry.clone(), drain.clone());
         let mut pipeline_task = JoinSet::new();
-        pipeline_task.spawn(pipeline.run(deliveries));
+        pipeline_task.spawn(pipeline.run(inbox));
 
-        let panicked = tokio::select! {
+        let ended_early = tokio::select! {
             () = shutdown => false,
-            // Neither ends by itself, so it has panicked.
+            // Both end early only after a bug.
             _ = pipeline_task.join_next() => true,
             () = sessions.any_ended() => true,
         };
-        let closed_gate = gate.close(GateReason::Drain, "the daemon is shutting down");
+        let problem = if ended_early { "a task ended unexpectedly" } else { "a shutdown was requested" };
+        let closed_gate = gate.close(GateReason::Drain, problem);
         drain.cancel();
-        let drained = if panicked { Drained::Panicked } else { join(&mut pipeline_task).await };
+        let drained = if ended_early { Drained::Panicked } else { join(&mut pipeline_task).await };
         let drained = sessions.close(drained).await;
         journal::close(&journal).await;
         drop(closed_gate);
@@ -142,7 +143,7 @@ fn api_client(config: &Config, telemetry: &Telemetry) -> Result<ApiClient, edna:
         timeout: api.timeout,
         connect_timeout: api.connect_timeout,
         pool_idle_timeout: api.keep_alive,
-        pool_max_idle: config.limits.concurrency.most().into(),
+        pool_max_idle: config.limits.concurrency.max().into(),
         proxy: api.proxy.clone(),
         ca_file: api.ca_file.clone(),
         identity_files: api.identity_files.clone(),

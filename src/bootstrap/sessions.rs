@@ -22,8 +22,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The pipeline's handles of the sessions, and the sessions themselves.
 pub(super) struct BrokerHandles {
-    pub(super) deliveries: AmqpInbox,
-    pub(super) acks: AmqpSettler,
+    pub(super) inbox: AmqpInbox,
+    pub(super) settler: AmqpSettler,
     pub(super) publisher: Publisher,
     pub(super) sessions: BrokerSessions,
 }
@@ -56,11 +56,11 @@ impl BrokerHandles {
             gate: gate.clone(),
             telemetry: telemetry.clone(),
         };
-        let (deliveries, acks, consuming) = consumer.start(broker, SystemRandom, stop.clone());
+        let (inbox, settler, consuming) = consumer.start(broker, SystemRandom, stop.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(publishing);
         tasks.spawn(consuming);
-        Self { deliveries, acks, publisher, sessions: BrokerSessions { tasks, stop } }
+        Self { inbox, settler, publisher, sessions: BrokerSessions { tasks, stop } }
     }
 }
 

@@ -74,8 +74,8 @@ impl LimitsSettings {
     /// Never 0, which RabbitMQ would take for 2,000 on a quorum queue.
     #[must_use]
     pub const fn prefetch(&self) -> u16 {
-        let most = self.concurrency.most();
-        most + most.div_ceil(2)
+        let max = self.concurrency.max();
+        max + max.div_ceil(2)
     }
 }
 

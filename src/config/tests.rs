@@ -57,9 +57,9 @@ fn load_minimal_uses_defaults() {
     assert_eq!(config.broker.uris[0].authority.port, 5_672);
     assert_eq!((config.broker.uris[0].vhost.as_str(), config.broker.prefix.as_str()), ("/", "edna"));
     assert_eq!((config.delivery.max_attempts, config.delivery.on_uncertain), (8, OnUncertain::Resend));
-    assert_eq!((config.limits.concurrency.most(), config.limits.prefetch()), (64, 96));
+    assert_eq!((config.limits.concurrency.max(), config.limits.prefetch()), (64, 96));
     let widest = load(&[("LIMITS__MAX_IN_FLIGHT", "10000")]).unwrap().limits;
-    assert_eq!((widest.concurrency.most(), widest.prefetch()), (10_000, 15_000));
+    assert_eq!((widest.concurrency.max(), widest.prefetch()), (10_000, 15_000));
     assert_eq!(config.api.timeout, Duration::from_secs(30));
     assert_eq!(config.api.statuses, crate::domain::verdict::StatusLists::default());
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9464");

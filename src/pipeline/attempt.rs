@@ -12,8 +12,8 @@ use bytes::Bytes;
 use self::{claim::ClaimResult, context::AttemptContext};
 use super::{
     api_health::AttemptResult,
+    command_in_hand::CommandInHand,
     context::PipelineContext,
-    in_flight_command::InFlightCommand,
     resolution::{AttemptExit, Resolution, TierDelay},
     schedule_handle::{AttemptPermit, ScheduleGrant, ScheduleHandle},
 };
@@ -51,10 +51,10 @@ struct Attempted {
 /// Not an `async fn`: its future holds the arguments once.
 pub(super) fn resolve<'a, P: Ports>(
     pipeline: &'a PipelineContext<P>,
-    in_flight: &'a mut InFlightCommand,
+    in_hand: &'a mut CommandInHand,
     handle: &'a mut ScheduleHandle,
 ) -> impl Future<Output = Resolution> + Send + 'a {
-    let mut context = AttemptContext::new(pipeline, in_flight, handle);
+    let mut context = AttemptContext::new(pipeline, in_hand, handle);
     async move {
         let resolving = match context.attempt_until_exit().await {
             Err(AttemptExit::Resolved(resolution)) => return resolution,
@@ -67,7 +67,7 @@ pub(super) fn resolve<'a, P: Ports>(
 
 impl<P: Ports> AttemptContext<'_, P> {
     async fn attempt_until_exit(&mut self) -> Result<Infallible, AttemptExit> {
-        if let Some(not_before) = self.in_flight.state.not_before {
+        if let Some(not_before) = self.in_hand.state.not_before {
             Box::pin(self.wait_until(not_before)).await?;
         }
         loop {
@@ -104,7 +104,7 @@ impl<P: Ports> AttemptContext<'_, P> {
 
     /// Waits for the permit of one attempt. The deadline and the time limit in memory apply while the gate is closed, too.
     async fn permit(&mut self) -> Result<AttemptPermit, AttemptExit> {
-        let Self { pipeline, handle, deadline, in_flight, .. } = self;
+        let Self { pipeline, handle, deadline, in_hand, .. } = self;
         tokio::select! {
             biased;
             () = deadline.passed(pipeline.ports.clock()) => Err(AttemptExit::DeadlinePassed),
@@ -115,7 +115,7 @@ impl<P: Ports> AttemptContext<'_, P> {
                 ScheduleGrant::Delay(tier) => Err(Resolution::Delayed(TierDelay { tier, not_before: None }).into()),
                 ScheduleGrant::Requeue => Err(Resolution::Requeued.into()),
             },
-            () = tokio::time::sleep_until(in_flight.state.hold_until()) => Err(self.delay_for_outage()),
+            () = tokio::time::sleep_until(in_hand.state.hold_until()) => Err(self.delay_after_max_hold()),
         }
     }
 
@@ -127,7 +127,7 @@ impl<P: Ports> AttemptContext<'_, P> {
     /// Makes one attempt.
     async fn post(&mut self, permit: &mut AttemptPermit) -> Attempted {
         let pipeline = self.pipeline;
-        let InFlightCommand { command, state, .. } = &mut *self.in_flight;
+        let CommandInHand { command, state, .. } = &mut *self.in_hand;
         let in_flight = pipeline.telemetry.in_flight();
         state.attempt_started(pipeline.now());
         let (evidence, latency) = {
@@ -149,10 +149,10 @@ impl<P: Ports> AttemptContext<'_, P> {
     /// Applies the decision table: a result, or the wait before the next attempt.
     fn next_step(&mut self, attempted: &Attempted) -> Result<RetryWait, AttemptExit> {
         let Attempted { evidence, verdict, brake_closed } = attempted;
-        let attempts = self.in_flight.state.attempts;
+        let attempts = self.in_hand.state.attempts;
         let mut next = verdict::next(*verdict, attempts, self.pipeline.settings.max_attempts, self.on_uncertain);
         if *brake_closed && next == Next::DeadLetter(Reason::Rejected) {
-            self.in_flight.state.uncount_attempt();
+            self.in_hand.state.uncount_attempt();
             next = Next::Wait;
         }
         match next {
@@ -166,7 +166,7 @@ impl<P: Ports> AttemptContext<'_, P> {
     fn succeeded(&self, evidence: &Evidence) -> CommandResult {
         let response = result::response(evidence);
         if response.is_none() {
-            self.pipeline.telemetry.record(AnswerUnread { command_id: &self.in_flight.command.id });
+            self.pipeline.telemetry.record(AnswerUnread { command_id: &self.in_hand.command.id });
         }
         CommandResult::Succeeded(response)
     }
@@ -201,11 +201,11 @@ impl<P: Ports> AttemptContext<'_, P> {
                 }
                 Ok(ClaimResult::Orphaned) if self.on_uncertain == OnUncertain::Park => {
                     let evidence = Evidence::NoAnswer(NoAnswer::OwnerGone);
-                    let attempts = self.in_flight.state.attempts;
+                    let attempts = self.in_hand.state.attempts;
                     return Resolution::Finished(result::failed(Reason::Uncertain, &evidence, attempts)).into();
                 }
                 Ok(ClaimResult::Granted | ClaimResult::Orphaned) => {
-                    return Resolution::Finished(result::expired(&self.in_flight.state)).into();
+                    return Resolution::Finished(result::expired(&self.in_hand.state)).into();
                 }
             }
         }

@@ -18,7 +18,8 @@ use crate::{
     ports::Delivery,
 };
 
-/// How long a command may wait in memory. Below the broker's acknowledgement timeout, which requeues a delivery.
+/// How long a command may wait in memory. Below the broker's `consumer_timeout`, which closes the channel and requeues
+/// all of its unacked deliveries.
 const MAX_HOLD: Duration = Duration::from_secs(300);
 
 /// The state of one delivery, from which its event, its dead letter or its delayed copy are made.

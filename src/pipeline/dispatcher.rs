@@ -10,9 +10,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    context::PipelineContext, delivery_state::DeliveryState, in_flight_command::InFlightCommand,
-    prefetch::PrefetchControl, schedule_handle::TaskEvent, scheduler::CommandScheduler, settings::PipelineSettings,
-    task,
+    command_in_hand::CommandInHand, context::PipelineContext, delivery_state::DeliveryState, prefetch::PrefetchControl,
+    schedule_handle::TaskEvent, scheduler::CommandScheduler, settings::PipelineSettings, task,
 };
 use crate::{
     domain::{
@@ -172,10 +171,10 @@ impl<P: Ports> Dispatcher<P> {
 
     fn spawn_command(&mut self, delivery: Delivery, command: Command, has_generated_id: bool) {
         let state = DeliveryState::new(&delivery, self.context.now(), self.context.monotonic());
-        let in_flight = Box::new(InFlightCommand { delivery, command, state });
-        let handle = self.scheduler.add(&in_flight, has_generated_id);
+        let in_hand = Box::new(CommandInHand { delivery, command, state });
+        let handle = self.scheduler.add(&in_hand, has_generated_id);
         // Boxed: spawning moves the future several times.
-        self.tasks.spawn(Box::pin(task::run_command(self.context.clone(), in_flight, handle)));
+        self.tasks.spawn(Box::pin(task::run_command(self.context.clone(), in_hand, handle)));
     }
 
     fn spawn_malformed(&mut self, delivery: Delivery, malformed: Malformed) {

@@ -6,11 +6,11 @@
 
 mod api_health;
 mod attempt;
+mod command_in_hand;
 mod context;
 mod dead_letter_claims;
 mod delivery_state;
 mod dispatcher;
-mod in_flight_command;
 mod journal_update;
 mod prefetch;
 mod publish;

@@ -6,10 +6,10 @@ use std::time::Duration;
 /// The bound of all bodies in hand, estimated from recent sizes.
 const MAX_BYTES: f64 = 64.0 * 1024.0 * 1024.0;
 /// Above this prefetch a daemon starts with a fifth: until a body's size is known, a queue of large bodies must not fill
-/// the memory. When the prefetch grows, those already in hand leave room for the attempts.
+/// the memory, and a fifth leaves room for the attempts once the prefetch grows.
 const MAX_UNMEASURED: u16 = 2_000;
-/// The share of the most that stays even when the concurrency limit is low: commands that wait for a retry or behind
-/// another of their device are in hand too, and must not displace the others.
+/// Minimum share of the configured maximum, kept even when the concurrency limit is low: commands that wait for a retry
+/// or behind another of their device are in hand too, and must not displace the others.
 const MIN_SHARE: f64 = 0.5;
 /// The weight of the newest body in the mean.
 const WEIGHT: f64 = 0.02;
@@ -20,22 +20,22 @@ const MIN_CHANGE: f64 = 0.2;
 
 /// The prefetch before a body was measured.
 #[must_use]
-pub const fn first_prefetch(most: u16) -> u16 {
-    if most > MAX_UNMEASURED { most / 5 } else { most }
+pub const fn first_prefetch(max: u16) -> u16 {
+    if max > MAX_UNMEASURED { max / 5 } else { max }
 }
 
 /// Computes the prefetch. Times are counted from any fixed start.
 #[derive(Debug)]
 pub(super) struct PrefetchControl {
-    most: f64,
+    max: f64,
     current: f64,
     mean_bytes: f64,
     changed: Duration,
 }
 
 impl PrefetchControl {
-    pub(super) fn new(most: u16) -> Self {
-        Self { most: most.into(), current: first_prefetch(most).into(), mean_bytes: 0.0, changed: Duration::ZERO }
+    pub(super) fn new(max: u16) -> Self {
+        Self { max: max.into(), current: first_prefetch(max).into(), mean_bytes: 0.0, changed: Duration::ZERO }
     }
 
     /// Measures the body of a delivery. A large one raises the mean at once; small ones lower it slowly.
@@ -50,9 +50,9 @@ impl PrefetchControl {
             return None;
         }
         let concurrency = f64::from(u32::try_from(concurrency).unwrap_or(u32::MAX));
-        let wanted = (concurrency * 1.5).max(self.most * MIN_SHARE).min(MAX_BYTES / self.mean_bytes.max(1.0));
-        let wanted = wanted.clamp(1.0, self.most);
-        let is_small = (wanted - self.current).abs() < self.current * MIN_CHANGE && wanted < self.most;
+        let wanted = (concurrency * 1.5).max(self.max * MIN_SHARE).min(MAX_BYTES / self.mean_bytes.max(1.0));
+        let wanted = wanted.clamp(1.0, self.max);
+        let is_small = (wanted - self.current).abs() < self.current * MIN_CHANGE && wanted < self.max;
         if is_small || (wanted - self.current).abs() < 1.0 {
             return None;
         }
@@ -80,8 +80,8 @@ mod tests {
         assert_eq!(prefetch.adjust(40, s(12)), Some(60));
         assert_eq!(prefetch.adjust(64, s(13)), None, "changed recently");
         assert_eq!(prefetch.adjust(64, s(17)), Some(96));
-        assert_eq!(prefetch.adjust(1, s(30)), Some(48), "at least half of the most");
-        assert_eq!(prefetch.adjust(1_000, s(40)), Some(96), "at most the most");
+        assert_eq!(prefetch.adjust(1, s(30)), Some(48), "at least half of the maximum");
+        assert_eq!(prefetch.adjust(1_000, s(40)), Some(96), "at most the maximum");
     }
 
     #[test]
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn prefetch_large_most_starts_with_a_fifth() {
+    fn prefetch_large_maximum_starts_with_a_fifth() {
         assert_eq!([96, 2_000, 2_001, 15_000].map(first_prefetch), [96, 2_000, 400, 3_000]);
         let [mut small, mut large] = [PrefetchControl::new(7_500), PrefetchControl::new(7_500)];
         assert_eq!(small.adjust(5_000, s(3_600)), None, "no body measured");

@@ -10,8 +10,8 @@ use tokio::{
 
 use super::{
     api_health::{AttemptTurn, ProbePermit},
+    command_in_hand::CommandInHand,
     context::PipelineContext,
-    in_flight_command::InFlightCommand,
     schedule_handle::{AttemptPermit, ScheduleGrant, ScheduleHandle, TaskEvent},
     settings,
 };
@@ -107,12 +107,12 @@ impl<P: Ports> CommandScheduler<P> {
     }
 
     /// Adds a command in queue order. One with a generated id has no order key: its delayed copy gets another id.
-    pub(super) fn add(&mut self, in_flight: &InFlightCommand, has_generated_id: bool) -> ScheduleHandle {
-        let (now, tag) = (self.now(), in_flight.delivery.tag);
+    pub(super) fn add(&mut self, in_hand: &CommandInHand, has_generated_id: bool) -> ScheduleHandle {
+        let (now, tag) = (self.now(), in_hand.delivery.tag);
         let settings = &self.context.settings;
-        let key = settings.order_key(&in_flight.command).filter(|_| !has_generated_id);
-        let class = settings.rate_class(&in_flight.command);
-        let ticket = self.schedule.insert(Arrival { key: key.as_deref(), id: in_flight.identity(), class }, now);
+        let key = settings.order_key(&in_hand.command).filter(|_| !has_generated_id);
+        let class = settings.rate_class(&in_hand.command);
+        let ticket = self.schedule.insert(Arrival { key: key.as_deref(), id: in_hand.identity(), class }, now);
         let (handle, grant) = ScheduleHandle::new(ticket, self.events.clone());
         self.commands.insert(ticket, ScheduledCommand { tag, grant: Some(grant) });
         handle

@@ -46,7 +46,7 @@ pub struct PipelineSettings {
     pub order: Order,
     /// The bounds of concurrent attempts.
     pub concurrency: Concurrency,
-    /// The most unacked deliveries.
+    /// The maximum of unacked deliveries.
     pub prefetch: u16,
     /// The channel types with a rate of their own, which are the rate classes, in this order.
     pub channels: Vec<String>,
@@ -76,9 +76,9 @@ pub enum Concurrency {
 }
 
 impl Concurrency {
-    /// The most attempts at once.
+    /// The maximum of attempts at once.
     #[must_use]
-    pub const fn most(self) -> u16 {
+    pub const fn max(self) -> u16 {
         match self {
             Self::Fixed(n) | Self::Adaptive(_, n) => n,
         }
@@ -87,7 +87,7 @@ impl Concurrency {
     pub(super) fn limit(self) -> ConcurrencyLimit {
         match self {
             Self::Fixed(n) => ConcurrencyLimit::fixed(n.into()),
-            Self::Adaptive(least, most) => ConcurrencyLimit::adaptive(least.into(), most.into()),
+            Self::Adaptive(min, max) => ConcurrencyLimit::adaptive(min.into(), max.into()),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{future::Future, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    context::PipelineContext, delivery_state::DeliveryState, in_flight_command::InFlightCommand,
+    command_in_hand::CommandInHand, context::PipelineContext, delivery_state::DeliveryState,
     journal_update::JournalUpdate, resolution::TierDelay,
 };
 use crate::{
@@ -29,44 +29,44 @@ impl<P: Ports> PipelineContext<P> {
     /// Not an `async fn`: the message is built at once, so that the future does not hold the result as well.
     pub(super) fn settle_finished<'a>(
         &'a self,
-        in_flight: &'a mut InFlightCommand,
+        in_hand: &'a mut CommandInHand,
         result: CommandResult,
     ) -> impl Future<Output = ()> + Send + 'a {
-        let send_key = in_flight.send_key();
-        let event_context = in_flight.state.event_context(self.now(), result.reason());
-        let event = Event::of_command(&in_flight.command, result, &event_context);
+        let send_key = in_hand.send_key();
+        let event_context = in_hand.state.event_context(self.now(), result.reason());
+        let event = Event::of_command(&in_hand.command, result, &event_context);
         let json = event.to_json();
-        let message = self.event_message(&in_flight.delivery, &in_flight.state, &event, json.clone());
+        let message = self.event_message(&in_hand.delivery, &in_hand.state, &event, json.clone());
         let failure = event.failure;
         // Before the journal has the outcome: a redelivered copy that finds it must not publish the letter, too.
         let claim = failure.as_ref().and_then(|_| self.dead_letter_claims.try_claim(&send_key));
         let update = JournalUpdate::Outcome(RecordedOutcome { event: json, letter_pending: failure.is_some() });
         if failure.is_none() {
             // Not needed again, and many commands may wait for a slow broker.
-            (in_flight.delivery.body, in_flight.command.text) = (Bytes::new(), None);
+            (in_hand.delivery.body, in_hand.command.text) = (Bytes::new(), None);
         }
         async move {
-            let InFlightCommand { delivery, command, state } = &*in_flight;
+            let CommandInHand { delivery, command, state } = &*in_hand;
             // Before the publish: after a crash in between, the command must not reach another outcome.
             self.record(&send_key, &update).await;
             self.publish_outcome(delivery, state, Some(message), failure.as_ref(), Some(&send_key)).await;
             drop(claim);
             self.ports.settler().ack(delivery.tag);
-            self.log_finished(Some(&command.id), state, failure.as_ref());
+            self.record_finished(Some(&command.id), state, failure.as_ref());
         }
     }
 
     /// Settles a command whose outcome the journal holds: its event is published again, and its dead letter only if that
     /// is not known to be stored.
-    pub(super) async fn settle_already_finished(&self, in_flight: &mut InFlightCommand, outcome: RecordedOutcome) {
+    pub(super) async fn settle_already_finished(&self, in_hand: &mut CommandInHand, outcome: RecordedOutcome) {
         let Some(event) = Event::from_recorded(&outcome.event) else {
             let detail = "the journal holds an outcome that cannot be read".into();
             let failure = Failure { reason: Reason::Uncertain, http_status: None, detail };
-            return self.settle_finished(in_flight, CommandResult::Failed(failure)).await;
+            return self.settle_finished(in_hand, CommandResult::Failed(failure)).await;
         };
-        in_flight.state.attempts = event.attempts;
-        let send_key = in_flight.send_key();
-        let InFlightCommand { delivery, command, state } = &*in_flight;
+        in_hand.state.attempts = event.attempts;
+        let send_key = in_hand.send_key();
+        let CommandInHand { delivery, command, state } = &*in_hand;
         let failure = event.failure.clone().filter(|_| outcome.letter_pending);
         let message = self.event_message(delivery, state, &event, event.to_json());
         self.publish_outcome(delivery, state, Some(message), failure.as_ref(), Some(&send_key)).await;
@@ -76,8 +76,8 @@ impl<P: Ports> PipelineContext<P> {
 
     /// Settles a command that goes to a tier: its copy is stored there before the delivery is acked. Returns whether that
     /// happened; a lost session's command is left to the broker, which delivers it again.
-    pub(super) async fn settle_delayed(&self, in_flight: &InFlightCommand, delay: TierDelay) -> bool {
-        let InFlightCommand { delivery, command, state } = in_flight;
+    pub(super) async fn settle_delayed(&self, in_hand: &CommandInHand, delay: TierDelay) -> bool {
+        let CommandInHand { delivery, command, state } = in_hand;
         let Some(tier) = self.settings.tiers.get(delay.tier) else { return false };
         if !self.ports.settler().is_current(delivery.tag) {
             return false;
@@ -99,15 +99,15 @@ impl<P: Ports> PipelineContext<P> {
         let message = event.as_ref().map(|event| self.event_message(delivery, state, event, event.to_json()));
         self.publish_outcome(delivery, state, message, Some(&failure), None).await;
         self.ports.settler().ack(delivery.tag);
-        self.log_finished(malformed.id.as_ref(), state, Some(&failure));
+        self.record_finished(malformed.id.as_ref(), state, Some(&failure));
     }
 
     fn event_message(&self, delivery: &Delivery, state: &DeliveryState, event: &Event, json: Bytes) -> Arc<Message> {
         Arc::new(event.to_message(json, self.settings.event_format, state.replay, &delivery.properties))
     }
 
-    /// Returns when all is stored that must be before the ack: the event and the dead letter, and in the journal that the
-    /// letter is, if the send has a record. A reply is published once: its consumer may be gone.
+    /// Returns once the event and the dead letter are stored and the journal has recorded the letter (if the send has a
+    /// record); only then may the delivery be acked. A reply is published once: its consumer may be gone.
     async fn publish_outcome(
         &self,
         delivery: &Delivery,
@@ -139,7 +139,7 @@ impl<P: Ports> PipelineContext<P> {
         Box::pin(async { tokio::join!(self.publish(event), letter, reply) }).await;
     }
 
-    fn log_finished(&self, command_id: Option<&CommandId>, state: &DeliveryState, failure: Option<&Failure>) {
+    fn record_finished(&self, command_id: Option<&CommandId>, state: &DeliveryState, failure: Option<&Failure>) {
         let reason = failure.map(|failure| failure.reason);
         self.telemetry.record(CommandFinished {
             command_id,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    attempt, context::PipelineContext, delivery_state::DeliveryState, in_flight_command::InFlightCommand,
+    attempt, command_in_hand::CommandInHand, context::PipelineContext, delivery_state::DeliveryState,
     resolution::Resolution, schedule_handle::ScheduleHandle,
 };
 use crate::{
@@ -15,25 +15,25 @@ use crate::{
 /// Attempts a command until it is resolved, then settles its delivery or leaves it to the broker.
 pub(super) async fn run_command<P: Ports>(
     context: Arc<PipelineContext<P>>,
-    mut in_flight: Box<InFlightCommand>,
+    mut in_hand: Box<CommandInHand>,
     mut handle: ScheduleHandle,
 ) {
-    let in_hand = receive(&context, &in_flight.delivery, &in_flight.state);
+    let gauge = receive(&context, &in_hand.delivery, &in_hand.state);
     // Boxed: the attempts need most of a task's memory, which is free again while the task waits for confirms.
-    let resolution = Box::pin(attempt::resolve(&context, &mut in_flight, &mut handle)).await;
+    let resolution = Box::pin(attempt::resolve(&context, &mut in_hand, &mut handle)).await;
     match resolution {
         Resolution::Finished(result) => {
             // The next command of the same order key need not wait for the confirms.
             drop(handle);
-            context.settle_finished(&mut in_flight, result).await;
+            context.settle_finished(&mut in_hand, result).await;
         }
         Resolution::AlreadyFinished(outcome, claim) => {
             drop(handle);
-            Box::pin(context.settle_already_finished(&mut in_flight, outcome)).await;
+            Box::pin(context.settle_already_finished(&mut in_hand, outcome)).await;
             drop(claim);
         }
         Resolution::Delayed(delay) => {
-            if Box::pin(context.settle_delayed(&in_flight, delay)).await {
+            if Box::pin(context.settle_delayed(&in_hand, delay)).await {
                 handle.delayed();
             } else {
                 handle.requeued();
@@ -41,7 +41,7 @@ pub(super) async fn run_command<P: Ports>(
         }
         Resolution::Requeued => {}
     }
-    drop(in_hand);
+    drop(gauge);
 }
 
 /// Publishes a malformed message as a dead letter and settles its delivery.
@@ -51,12 +51,12 @@ pub(super) async fn dead_letter_malformed<P: Ports>(
     malformed: Malformed,
 ) {
     let state = DeliveryState::new(&delivery, context.now(), context.monotonic());
-    let in_hand = receive(&context, &delivery, &state);
+    let gauge = receive(&context, &delivery, &state);
     // The broker redelivers what a lost session delivered: a second dead letter would be published.
     if context.ports.settler().is_current(delivery.tag) {
         context.settle_malformed(&delivery, &state, &malformed).await;
     }
-    drop(in_hand);
+    drop(gauge);
 }
 
 fn receive<P: Ports>(context: &PipelineContext<P>, delivery: &Delivery, state: &DeliveryState) -> GaugeGuard {

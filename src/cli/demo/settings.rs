@@ -78,7 +78,7 @@ mod tests {
         let hosts: Vec<_> = config.broker.uris.iter().map(|uri| uri.authority.host.as_str()).collect();
         assert_eq!((hosts.as_slice(), config.admin.listen.port()), (["one", "two"].as_slice(), 9));
         assert_eq!((config.log.level.as_str(), config.log.format), ("debug", LogFormat::Json));
-        assert_eq!(config.limits.concurrency.most(), 64);
+        assert_eq!(config.limits.concurrency.max(), 64);
         assert_eq!(load_with(&[("EDNA_COURIER__LOG__LEVEL", "warn")], Some(file)).log.level, "warn");
     }
 

@@ -105,7 +105,7 @@ fn value_of_wrong_kind_is_a_mistake() {
     let right =
         "[api]\nretry_statuses = [408, \"503\"]\n[limits]\nmax_in_flight = \"5\"\n[broker]\ndeclare = true\n[log]\n";
     let config = Config::load(&sources(Some(&dir.file("a.toml", right)), &MINIMAL)).unwrap();
-    assert_eq!((config.api.statuses.retry, config.limits.concurrency.most()), (vec![408, 503], 5));
+    assert_eq!((config.api.statuses.retry, config.limits.concurrency.max()), (vec![408, 503], 5));
 }
 
 #[test]

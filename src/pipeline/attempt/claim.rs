@@ -1,4 +1,4 @@
-//! Claims an attempt in the journal, and returns the claim.
+//! Claims an attempt in the journal, and releases a claim that was not used.
 
 use std::time::Duration;
 
@@ -42,14 +42,14 @@ impl<P: Ports> AttemptContext<'_, P> {
             // Its owner publishes the outcome; this copy returns for it.
             Record::InProgress => return Err(AttemptExit::Delay(TierDelay::SHORTEST)),
             Record::Orphaned => return Ok(self.orphaned()),
-            Record::Waiting { uncertain: true } => self.in_flight.state.mark_uncertain(),
+            Record::Waiting { uncertain: true } => self.in_hand.state.mark_uncertain(),
             Record::Waiting { uncertain: false } => {}
             // An earlier delivery may have been posted without a record.
-            Record::Unknown if self.in_flight.delivery.redelivered && !journal.is_complete() => {
+            Record::Unknown if self.in_hand.delivery.redelivered && !journal.is_complete() => {
                 if journal.is_enabled() && self.on_uncertain == OnUncertain::Park {
                     return Ok(self.orphaned());
                 }
-                self.in_flight.state.mark_uncertain();
+                self.in_hand.state.mark_uncertain();
             }
             Record::Unknown => {}
         }
@@ -57,12 +57,12 @@ impl<P: Ports> AttemptContext<'_, P> {
     }
 
     fn orphaned(&mut self) -> ClaimResult {
-        self.in_flight.state.attempt_orphaned();
-        self.pipeline.telemetry.record(AttemptOrphaned { command_id: &self.in_flight.command.id });
+        self.in_hand.state.attempt_orphaned();
+        self.pipeline.telemetry.record(AttemptOrphaned { command_id: &self.in_hand.command.id });
         ClaimResult::Orphaned
     }
 
-    /// Returns a claim whose request was not sent.
+    /// Releases the claim of an attempt that was not posted.
     pub(super) async fn abandon_claim(&mut self) -> Result<(), AttemptExit> {
         self.finish_attempt().await;
         if self.expires_within(Duration::ZERO) { Err(AttemptExit::DeadlinePassed) } else { Ok(()) }
@@ -70,7 +70,7 @@ impl<P: Ports> AttemptContext<'_, P> {
 
     /// Records that the results of all attempts so far are known, and more may follow.
     pub(super) async fn finish_attempt(&self) {
-        let uncertain = self.in_flight.state.is_uncertain();
+        let uncertain = self.in_hand.state.is_uncertain();
         self.pipeline.record(&self.send_key, &JournalUpdate::AttemptFinished { uncertain }).await;
     }
 }

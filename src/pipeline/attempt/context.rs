@@ -1,4 +1,4 @@
-//! One command with what all of its attempts need.
+//! The state of a command's attempt loop, and its deadline.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{command::OnUncertain, journal::SendKey},
-    pipeline::{context::PipelineContext, in_flight_command::InFlightCommand, schedule_handle::ScheduleHandle},
+    pipeline::{command_in_hand::CommandInHand, context::PipelineContext, schedule_handle::ScheduleHandle},
     ports::{Clock, Ports},
 };
 
-/// One command with what all of its attempts need.
+/// The state of one command's attempt loop.
 pub(super) struct AttemptContext<'a, P: Ports> {
     pub(super) pipeline: &'a PipelineContext<P>,
-    pub(super) in_flight: &'a mut InFlightCommand,
+    pub(super) in_hand: &'a mut CommandInHand,
     pub(super) handle: &'a mut ScheduleHandle,
     pub(super) send_key: SendKey,
     /// No attempt starts after it.
@@ -24,13 +24,13 @@ pub(super) struct AttemptContext<'a, P: Ports> {
 impl<'a, P: Ports> AttemptContext<'a, P> {
     pub(super) fn new(
         pipeline: &'a PipelineContext<P>,
-        in_flight: &'a mut InFlightCommand,
+        in_hand: &'a mut CommandInHand,
         handle: &'a mut ScheduleHandle,
     ) -> Self {
-        let send_key = in_flight.send_key();
-        let deadline = Deadline::of(in_flight, pipeline.settings.default_ttl);
-        let on_uncertain = in_flight.command.on_uncertain.unwrap_or(pipeline.settings.on_uncertain);
-        Self { pipeline, in_flight, handle, send_key, deadline, on_uncertain }
+        let send_key = in_hand.send_key();
+        let deadline = Deadline::of(in_hand, pipeline.settings.default_ttl);
+        let on_uncertain = in_hand.command.on_uncertain.unwrap_or(pipeline.settings.on_uncertain);
+        Self { pipeline, in_hand, handle, send_key, deadline, on_uncertain }
     }
 
     /// Whether the deadline will have passed after this wait.
@@ -45,8 +45,8 @@ pub(super) struct Deadline(Option<Timestamp>);
 
 impl Deadline {
     /// The command's own, else the default counted from when the command was produced.
-    fn of(in_flight: &InFlightCommand, default_ttl: Option<Duration>) -> Self {
-        let InFlightCommand { command, state, .. } = in_flight;
+    fn of(in_hand: &CommandInHand, default_ttl: Option<Duration>) -> Self {
+        let CommandInHand { command, state, .. } = in_hand;
         let by_default = || state.produced_at.unwrap_or(state.first_seen).checked_add(default_ttl?).ok();
         Self(command.expires_at.or_else(by_default))
     }

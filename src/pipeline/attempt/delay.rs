@@ -29,15 +29,16 @@ impl<P: Ports> AttemptContext<'_, P> {
 
     /// The delay before the next counted attempt.
     pub(super) async fn backoff(&self) -> Result<(), AttemptExit> {
-        match retry::delay_after(self.in_flight.state.attempts, self.pipeline.ports.random().random_unit()) {
+        match retry::delay_after(self.in_hand.state.attempts, self.pipeline.ports.random().random_unit()) {
             Delay::InProcess(wait) if self.expires_within(wait) => Err(AttemptExit::DeadlinePassed),
             Delay::InProcess(wait) => Ok(self.pipeline.sleep(wait).await?),
             Delay::InTier(turn) => Err(self.delay_in(self.pipeline.settings.tiers.for_turn(turn), None)),
         }
     }
 
-    /// The longest tier within the known rest of an outage.
-    pub(super) fn delay_for_outage(&self) -> AttemptExit {
+    /// Delays a command that has waited in memory for the maximum hold: in the longest tier within the known rest of an
+    /// outage, else in the shortest.
+    pub(super) fn delay_after_max_hold(&self) -> AttemptExit {
         let wait = self.pipeline.api_health.remaining_wait(self.pipeline.monotonic());
         self.delay_in(self.pipeline.settings.tiers.longest_within(wait), None)
     }

@@ -9,13 +9,13 @@ use crate::{
 };
 
 /// A decoded delivery in hand. Large, so tasks hold it in a `Box`.
-pub(super) struct InFlightCommand {
+pub(super) struct CommandInHand {
     pub(super) delivery: Delivery,
     pub(super) command: Command,
     pub(super) state: DeliveryState,
 }
 
-impl InFlightCommand {
+impl CommandInHand {
     /// The key of its journal record.
     pub(super) fn send_key(&self) -> SendKey {
         SendKey { command_id: self.command.id.clone(), replay: self.state.replay }
