@@ -14,7 +14,7 @@
 //!
 //! 1. [`amqp::Consumer`] receives a delivery while the [`gate`] is open. The prefetch bounds the number in hand.
 //! 2. The dispatcher of the [`pipeline`] decodes it. A message that is not a command becomes a dead letter `malformed`. A
-//!    command gets a place in [`domain::schedule`] and a task of its own.
+//!    command gets a position in [`domain::schedule`] and a task of its own.
 //! 3. The task waits for a permit: for earlier commands of the same device, the rates, the concurrency limit and the gate.
 //! 4. The task records the attempt in the [`journal`]. A command that the journal knows as finished is not posted again: its
 //!    event is published again (step 6). An attempt by an owner that is gone is uncertain. Otherwise the start is durable
@@ -29,7 +29,8 @@
 //!
 //! # Invariants
 //!
-//! - Only `pipeline/settle.rs` acknowledges, and only after the confirms. Nothing rejects or requeues a delivery.
+//! - Only `pipeline/settle.rs` acknowledges, and only after the confirms. Nothing sends `basic.reject` or `basic.nack`;
+//!   *requeued* means left unacked for the broker to redeliver.
 //! - No POST without a recorded start and no event without a recorded outcome; both are durable, unless `journal.kind` is
 //!   `none`.
 //! - After a response from the API only the journal write and the publish are retried, never the POST.
@@ -57,8 +58,8 @@
 //! | 4 | [`admin`], [`config`] | metrics, probes and control; settings and where they came from |
 //! | 3 | [`pipeline`], [`amqp`], [`edna`], [`journal`], [`sandbox`] | the work on a delivery; the broker; the API; the record of attempts and outcomes; the stand-in for the API |
 //! | 2 | [`telemetry`] | log lines, metrics and health, fed by one event struct each |
-//! | 1 | [`ports`], [`gate`], [`files`], [`listener`], [`sync`] | the interfaces that the pipeline needs; the switch for taking commands; small files; limited connections; locks |
-//! | 0 | [`domain`] | commands, evidence, verdicts, schedule, events: pure functions and data |
+//! | 1 | [`ports`], [`gate`], [`files`], [`listener`] | the interfaces that the pipeline needs; the switch for taking commands; small files; limited connections |
+//! | 0 | [`domain`], [`sync`] | commands, evidence, verdicts, schedule, events: pure functions and data; locks |
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests spawn servers and read the clock"))]
 

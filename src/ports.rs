@@ -28,7 +28,7 @@ pub struct DeliveryTag {
 /// A message from the command queue.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// What to ack it by.
+    /// Identifies the delivery in an ack.
     pub tag: DeliveryTag,
     /// The payload, unchanged.
     pub body: Bytes,
@@ -48,7 +48,8 @@ pub trait Inbox: Send {
     /// Returns a delivery that has already arrived, without waiting.
     fn try_next(&mut self) -> Option<Delivery>;
 
-    /// Whether the broker delivers commands now; `false` while disconnected or cancelled.
+    /// Whether the broker delivers commands now: `false` without a subscription; deliveries of a cancelled one may still
+    /// arrive while it is true.
     fn is_consuming(&self) -> bool;
 
     /// Limits the unacked deliveries from now on. The change reaches the broker asynchronously.
@@ -90,7 +91,8 @@ pub trait Sender: Clone + Send + Sync + 'static {
     /// POSTs this request body once; returns the evidence and the duration of the attempt.
     fn send(&self, body: &Bytes) -> impl Future<Output = (Evidence, Duration)> + Send;
 
-    /// Resolves when the credential differs from the one of the last attempt; never, if it is a fixed token.
+    /// Resolves when the credential differs from the one of the last attempt; never for a credential
+    /// that no file holds.
     fn credential_changed(&self) -> impl Future<Output = ()> + Send;
 }
 
@@ -105,8 +107,9 @@ pub type JournalResult<T> = Result<T, JournalUnavailable>;
 
 /// The durable record of started attempts and of outcomes, by [`SendKey`].
 ///
-/// A change is durable once its call resolves with `Ok`; after `Err` the record is unchanged. The calls for one send
-/// are: `start_attempt`, then either `finish_attempt` (more attempts may follow) or `record_outcome` (none will).
+/// A change is durable once its call resolves with `Ok`; after `Err` the change may or may not be recorded; repeating
+/// the call is safe. The calls for one send are: `start_attempt`, then either `finish_attempt` (more attempts may
+/// follow) or `record_outcome` (none will).
 pub trait Journal: Clone + Send + Sync + 'static {
     /// Returns the record without changing it.
     fn lookup(&self, key: &SendKey) -> impl Future<Output = JournalResult<Record>> + Send;

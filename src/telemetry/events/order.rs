@@ -26,7 +26,7 @@ impl TelemetryEvent for OrderEvents {
             warn!(
                 forgotten,
                 given_up,
-                "the order of commands is no longer guaranteed: {forgotten} did not return from their tier in time, \
+                "the order of commands is no longer guaranteed: {forgotten} did not return in time, \
                  {given_up} exceeded the number of delayed commands that are tracked"
             );
         }

@@ -102,8 +102,8 @@ impl CommandMetrics {
             order_events: families.counters(
                 (
                     "order_events_total",
-                    "Commands delayed behind another of their device (behind) or for want of room (overflowed), and \
-                     commands whose order was given up (forgotten, given_up).",
+                    "Commands delayed behind another of their device (behind) or because its lane was full (overflowed), \
+                     and commands whose order was given up (forgotten, given_up).",
                 ),
                 ["event"],
                 OrderEvent::LABELS,

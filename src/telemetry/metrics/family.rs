@@ -11,7 +11,7 @@ use prometheus::{
 /// The prefix of every metric name.
 const NAMESPACE: &str = "courier";
 
-/// The children of one family with their keys. The label sets are small (15 at most): a linear search costs less than
+/// The children of one family with their keys. The label sets are small (16 at most): a linear search costs less than
 /// a hash.
 #[derive(Debug)]
 pub(crate) struct Children<K, M>(Vec<(K, M)>);
