@@ -57,7 +57,7 @@ use super::rate::{RateLimiter, Rates};
 
 /// A command in hand.
 #[derive(Clone, Copy, Debug)]
-struct CommandInHand {
+struct LaneCommand {
     lane: LaneId,
     position: Position,
     id: u64,
@@ -71,7 +71,7 @@ struct CommandInHand {
 pub struct Schedule {
     settings: ScheduleSettings,
     rates: RateLimiter,
-    in_hand: FxHashMap<Ticket, CommandInHand>,
+    in_hand: FxHashMap<Ticket, LaneCommand>,
     /// Boxed, so that the table's spare capacity costs a pointer each.
     lanes: FxHashMap<LaneId, Box<Lane>>,
     ready: ReadyQueue,
@@ -123,7 +123,7 @@ impl Schedule {
         let may_hold = self.held < self.settings.max_held;
         lane.insert(position, (ticket, arrival.id), may_hold, &self.settings, now);
         let class = arrival.class.min(self.settings.classes - 1);
-        self.in_hand.insert(ticket, CommandInHand { lane: lane_id, position, id: arrival.id, class });
+        self.in_hand.insert(ticket, LaneCommand { lane: lane_id, position, id: arrival.id, class });
         self.refresh(lane_id, now);
         ticket
     }
