@@ -150,6 +150,9 @@ fn api_client(config: &Config, telemetry: &Telemetry) -> Result<ApiClient, edna:
         unauthorized_statuses: api.statuses.unauthorized.clone(),
         ..edna::ApiSettings::default()
     };
+    if let edna::Proxy::Url { origin, .. } = &api.proxy {
+        info!(proxy = %origin, "API requests use the proxy {origin}");
+    }
     let telemetry = telemetry.clone();
     let on_refresh = move |result: Result<(), &edna::RefreshError>| match result {
         Ok(()) => telemetry.record(CredentialRefresh { result: Ok(()) }),

@@ -22,7 +22,9 @@ async fn proxies_with_credentials_reach_the_api() {
             fixture.expect_all_succeeded(3).await;
             assert!(proxy.log_bytes() > logged, "{} was not used", proxy.origin());
             fixture.drain(&daemon).await;
-            assert!(!daemon.log_text().contains(PASSWORD), "the log shows the proxy's password");
+            let log = daemon.log_text();
+            assert!(log.contains(&format!("API requests use the proxy {}", proxy.origin())), "{log}");
+            assert!(!log.contains(PASSWORD), "the log shows the proxy's password");
         }
     }
 }
