@@ -38,11 +38,6 @@ impl<F: PublishFuture> PendingConfirms<F> {
         }
     }
 
-    /// Number of publishes without a confirm.
-    pub(super) fn len(&self) -> usize {
-        self.publishes.len()
-    }
-
     /// Whether another publish may be added.
     pub(super) fn has_room(&self) -> bool {
         self.publishes.len() < MAX_UNCONFIRMED && !self.returns.must_drain()

@@ -3,7 +3,7 @@
 //! One task only, because the library numbers publishes and queues their frames under different locks: two threads that
 //! publish on one channel can swap places, and each then gets the confirm of the other.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::{Channel, Connection, Event, options::ConfirmSelectOptions};
@@ -32,10 +32,6 @@ use crate::{
     },
 };
 
-/// A batch of this size delays the next one by [`BATCH_DELAY`], so that more publishes share it: each write wakes the
-/// library's I/O thread and the broker.
-const BUSY_BATCH: usize = 4;
-const BATCH_DELAY: Duration = Duration::from_millis(1);
 /// Limit of publishes that the library has not written yet: it takes 4 KiB for each, some of it in a list that never
 /// shrinks.
 const MAX_UNWRITTEN: usize = 64;
@@ -140,7 +136,7 @@ impl PublisherTask {
     ) -> Result<(), SessionError> {
         tokio::pin!(unblocked, events);
         let (mut is_probed, probe_deadline) = (false, Instant::now() + OPERATION_TIMEOUT);
-        let (mut pending, mut next_batch_at) = (PendingConfirms::new(&self.names), Instant::now());
+        let mut pending = PendingConfirms::new(&self.names);
         let unwritten = Arc::new(Semaphore::new(MAX_UNWRITTEN));
         loop {
             let deadline = pending.deadline();
@@ -162,16 +158,12 @@ impl PublisherTask {
                     return Err(SessionError::Timeout { operation: "a publish", timeout: CONFIRM_TIMEOUT });
                 }
                 Some(first) = next_request(&mut self.requests, &unwritten), if has_room => {
-                    tokio::time::sleep_until(next_batch_at).await;
-                    let (before, mut next) = (pending.len(), Some(first));
+                    let mut next = Some(first);
                     // All ready requests share one write: a turn of the loop costs more than a message.
                     while let Some((request, permit)) = next {
                         pending.push(|sequence| publish(channel, &self.names, request, sequence, permit));
                         let ready = || next_request(&mut self.requests, &unwritten).now_or_never().flatten();
                         next = pending.has_room().then(ready).flatten();
-                    }
-                    if pending.len() >= before + BUSY_BATCH {
-                        next_batch_at = Instant::now() + BATCH_DELAY;
                     }
                 }
                 () = self.stop.cancelled(), if deadline.is_none() => {
