@@ -54,7 +54,7 @@ need_cc
 # Cargo shows its progress on a terminal; elsewhere it would print a line per crate.
 quiet=--quiet
 if [ -t 2 ]; then quiet=''; fi
-step "Building edna-courier (about 4 minutes the first time)"
+step "Building edna-courier (about 3 minutes the first time)"
 # shellcheck disable=SC2086 # one word or none
 cargo build --profile quickstart --locked $quiet
 took
