@@ -301,12 +301,12 @@ mod tests {
 
     /// Records the reasons that another thread reads during each call.
     #[derive(Debug, Default)]
-    struct Reader {
+    struct StateReadingObserver {
         gate: OnceLock<Gate>,
         read: Mutex<Vec<Vec<GateReason>>>,
     }
 
-    impl Reader {
+    impl StateReadingObserver {
         fn read_in_another_thread(&self) {
             let (gate, (sender, state)) = (self.gate.get().unwrap().clone(), mpsc::channel());
             thread::spawn(move || sender.send(gate.state()));
@@ -315,7 +315,7 @@ mod tests {
         }
     }
 
-    impl GateObserver for Reader {
+    impl GateObserver for StateReadingObserver {
         fn closed(&self, _: GateReason, _: Option<&str>) {
             self.read_in_another_thread();
         }
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn slow_observer_does_not_block_readers_of_the_state() {
-        let reader = Arc::new(Reader::default());
+        let reader = Arc::new(StateReadingObserver::default());
         let gate = Gate::observed_by(reader.clone());
         reader.gate.set(gate.clone()).unwrap();
         let hold = gate.close_unreported(GateReason::Blocked);

@@ -49,7 +49,7 @@ impl TokenBucket {
     /// Takes a token.
     ///
     /// # Errors
-    /// The time until there is one, when there is none.
+    /// If no token is left, the time until the next one.
     pub fn take(&mut self, now: Duration) -> Result<(), Duration> {
         let wait = self.wait(now);
         if wait.is_zero() {
