@@ -1,5 +1,7 @@
 //! Publishes commands.
 
+use std::time::Duration;
+
 use edna_courier::{
     amqp::topology::{Topology, TopologyNames},
     domain::tier::Tiers,
@@ -23,13 +25,14 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    /// Connects and declares the daemon's topology.
+    /// Connects and declares the daemon's topology. For a while after a queue of a million messages was deleted, RabbitMQ
+    /// may refuse that with INTERNAL_ERROR, so it is tried again.
     pub(crate) async fn connect(queues: &Queues) -> Self {
-        let url = queues.broker().url();
-        let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("a connection");
-        let names = TopologyNames::new(queues.prefix());
-        let topology = Topology::new(&names, &Tiers::default(), true);
-        topology.declare(&names, &connection).await.expect("the declared topology");
+        let retry_for = Duration::from_secs(60);
+        let connected = |result: &Result<Connection, String>| result.is_ok();
+        let connection =
+            eventually!(retry_for, connect_and_declare(queues).await, connected, "a connection and the topology");
+        let connection = connection.expect("accepted");
         let channel = connection.create_channel().await.expect("a channel");
         Self { channel, exchange: queues.name("commands"), _connection: connection }
     }
@@ -45,6 +48,15 @@ impl Producer {
         let published = self.channel.basic_publish(exchange, "send".into(), options, body.as_bytes(), properties).await;
         drop(published.expect("written"));
     }
+}
+
+async fn connect_and_declare(queues: &Queues) -> Result<Connection, String> {
+    let url = queues.broker().url();
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.map_err(|e| e.to_string())?;
+    let names = TopologyNames::new(queues.prefix());
+    let topology = Topology::new(&names, &Tiers::default(), true);
+    topology.declare(&names, &connection).await.map_err(|e| e.to_string())?;
+    Ok(connection)
 }
 
 /// Fills the queues with all commands of a load.
