@@ -11,7 +11,7 @@
 # On demand, with a broker of their own:
 #
 #     sh tests/run.sh again 20  the integration tests 20 times in a row with one broker: EDNA_COURIER_TEST_AMQP_URL, else a
-#                             private rabbitmq-server, else a container; lists the tests that failed and how often
+#                             container, else a private rabbitmq-server; lists the tests that failed and how often
 #     sh tests/run.sh soak      random faults under load for ten minutes (EDNA_COURIER_SOAK_SECONDS, EDNA_COURIER_SOAK_SEED)
 #     sh tests/run.sh figures   measurements: a refused token with 10,000 queued commands; 300,000 commands due at once;
 #                             40,000 commands for 200 devices in order
@@ -185,7 +185,9 @@ on_demand() {
 # Sets EDNA_COURIER_TEST_AMQP_URL to a broker that runs until this script ends.
 need_broker() {
     [ -z "${EDNA_COURIER_TEST_AMQP_URL:-}" ] || return 0
-    start_node || start_container || { apt_install_rabbitmq && start_node; } ||
+    # The container first: after a thousand deleted queues with at-least-once dead-lettering, RabbitMQ 3.10 may give up
+    # the supervisor of their publishers, and then no such queue starts until the node restarts.
+    { { get_image || build_image; } && start_container; } || start_node || { apt_install_rabbitmq && start_node; } ||
         fail 69 "no RabbitMQ broker: install rabbitmq-server, start Docker, or set EDNA_COURIER_TEST_AMQP_URL"
     export EDNA_COURIER_TEST_AMQP_URL="amqp://guest:guest@127.0.0.1:$port/%2f"
 }

@@ -17,8 +17,8 @@ use crate::{
     },
 };
 
-const IN_FLIGHT: u16 = 3_000;
-const COMMANDS: u16 = 9_000;
+const IN_FLIGHT: u16 = 2_500;
+const COMMANDS: u16 = 6_000;
 /// Concurrent publishes.
 const BATCH: usize = 500;
 

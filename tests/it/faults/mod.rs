@@ -78,7 +78,8 @@ async fn expect_no_more_posts(fixture: &Fixture, daemon: &Daemon) -> u64 {
 /// Waits until this many commands have an event, drains the daemon and collects all remaining messages.
 async fn collect_outcomes(fixture: &Fixture, daemon: &Daemon, commands: u16) -> OutcomeCollector {
     let mut outcomes = OutcomeCollector::start(&fixture.queues).await;
-    outcomes.wait_for_events(commands.into(), TIMEOUT).await;
+    let deadline = TIMEOUT + Duration::from_millis(10) * u32::from(commands);
+    outcomes.wait_for_events(commands.into(), deadline).await;
     assert_possible_duplicates_justified(&outcomes, daemon).await;
     fixture.drain(daemon).await;
     outcomes.drain(&fixture.queues).await;

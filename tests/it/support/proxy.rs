@@ -10,10 +10,11 @@ mod pump;
 mod role;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, Shutdown, SocketAddr},
     sync::{Arc, atomic::Ordering},
 };
 
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
@@ -177,6 +178,9 @@ async fn listen(_reserved: TcpSocket, address: SocketAddr, route: Route, listeni
             () = accept(&listener, &route) => {}
             closed = control.wait_for(|control| !control.accepting) => if closed.is_err() { return },
         }
+        // Another test may just be starting a process, which holds a copy of the socket until it runs its program: closing
+        // this one alone would leave it listening for that moment.
+        let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
         drop(listener);
         listening.send_replace(false);
         if control.wait_for(|control| control.accepting).await.is_err() {
