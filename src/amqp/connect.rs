@@ -1,14 +1,6 @@
 //! Connects to one of the broker's addresses, with timeouts.
 
-use std::{
-    fmt, io,
-    net::Shutdown,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, io, net::Shutdown, sync::Mutex, time::Duration};
 
 use lapin::{
     AsyncTcpStream, Connection, ConnectionProperties,
@@ -44,8 +36,6 @@ pub struct BrokerAddresses {
     tls: OwnedTLSConfig,
     /// For one call of [`Self::connect`].
     connect_timeout: Duration,
-    /// Index of the address to use, modulo their number; a failure moves on to the following address.
-    next: AtomicUsize,
 }
 
 /// Without the URIs: they contain passwords.
@@ -60,22 +50,17 @@ impl BrokerAddresses {
     #[must_use]
     pub fn new(uris: Vec<AMQPUri>, tls: OwnedTLSConfig) -> Self {
         let uris = uris.into_iter().map(with_limits).collect();
-        Self { uris, tls, connect_timeout: CONNECT_TIMEOUT, next: AtomicUsize::new(0) }
+        Self { uris, tls, connect_timeout: CONNECT_TIMEOUT }
     }
 
-    /// Connects to the current address; `name` identifies the connection in the management UI.
+    /// Connects to the address of this index, modulo their number; `name` identifies the connection in the management UI.
     ///
     /// # Errors
-    /// [`SessionError::Connect`] or [`SessionError::Timeout`]; the next call tries the following address.
-    pub async fn connect(&self, name: &str) -> Result<Connection, SessionError> {
-        let index = self.next.load(Ordering::Relaxed);
+    /// [`SessionError::Connect`] or [`SessionError::Timeout`].
+    pub async fn connect(&self, index: usize, name: &str) -> Result<Connection, SessionError> {
         let uri = self.uris.get(index % self.uris.len().max(1)).cloned().unwrap_or_default();
         let address = format!("{}:{}", uri.authority.host, uri.authority.port);
-        let result = within(self.connect_timeout, "connect", self.open(uri, name)).await;
-        if result.is_err() {
-            self.next.fetch_add(1, Ordering::Relaxed);
-        }
-        match result {
+        match within(self.connect_timeout, "connect", self.open(uri, name)).await {
             Err(SessionError::Lapin(source)) => Err(SessionError::Connect { address, source }),
             other => other,
         }

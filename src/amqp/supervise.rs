@@ -45,9 +45,14 @@ impl<R: Random> Supervisor<R> {
     /// Runs sessions until `stop`. Returns whether the last one ended regularly or left nothing to flush.
     pub(super) async fn run(&self, mut task: impl SessionTask) -> bool {
         let mut failures = 0;
-        while !self.stop.is_cancelled() {
+        // The address moves on after any failed session: a node may accept connections and be of no use. Each role moves
+        // on by itself, or two roles that fail together would always meet the same address of two.
+        for address in 0.. {
+            if self.stop.is_cancelled() {
+                break;
+            }
             let started_at = Instant::now();
-            let (was_connected, result) = self.session(&mut task).await;
+            let (was_connected, result) = self.session(address, &mut task).await;
             let Err(error) = result else { return true };
             failures = if started_at.elapsed() > STABLE_AFTER { 1 } else { failures + 1 };
             let retry_in = retry::backoff(failures, self.random.random_unit());
@@ -69,11 +74,11 @@ impl<R: Random> Supervisor<R> {
         }
     }
 
-    /// Runs one session; the flag is whether it got a connection.
-    async fn session(&self, task: &mut impl SessionTask) -> (bool, Result<(), SessionError>) {
+    /// Runs one session with the address of this index; the flag is whether it got a connection.
+    async fn session(&self, address: usize, task: &mut impl SessionTask) -> (bool, Result<(), SessionError>) {
         let name = format!("edna-courier {}", self.role.as_str());
         let connected = tokio::select! {
-            connected = self.broker.connect(&name) => connected,
+            connected = self.broker.connect(address, &name) => connected,
             () = self.stop.cancelled() => return (false, Ok(())),
         };
         let connection = match connected {

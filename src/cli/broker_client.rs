@@ -24,8 +24,8 @@ impl BrokerClient {
     /// If none does, the error of each.
     pub(super) async fn connect(&self) -> Result<Connection, String> {
         let mut problems = Vec::new();
-        for _ in 0..self.nodes {
-            match self.broker.connect(self.connection_name).await {
+        for node in 0..self.nodes {
+            match self.broker.connect(node, self.connection_name).await {
                 Ok(connection) => return Ok(connection),
                 Err(problem) => problems.push(problem.to_string()),
             }

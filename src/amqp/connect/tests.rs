@@ -45,7 +45,7 @@ async fn connect_failed_attempt_leaks_nothing() {
     for scheme in ["amqp", "amqps"] {
         let broker = addresses(&format!("{scheme}://{address}"), SHORT);
         for _ in 0..ATTEMPTS {
-            let error = broker.connect("test").await.unwrap_err();
+            let error = broker.connect(0, "test").await.unwrap_err();
             assert!(matches!(error, SessionError::Timeout { .. }), "{error}");
         }
         expect_no_leak().await;
@@ -58,14 +58,14 @@ async fn connect_failed_attempt_leaks_nothing() {
         }
     };
     tokio::select! {
-        connected = broker.connect("test") => panic!("{connected:?}"),
+        connected = broker.connect(0, "test") => panic!("{connected:?}"),
         () = handshake_started => {}
     }
     expect_no_leak().await;
 
     drop(silent);
     for _ in 0..ATTEMPTS {
-        let error = broker.connect("test").await.unwrap_err();
+        let error = broker.connect(0, "test").await.unwrap_err();
         assert!(matches!(error, SessionError::Connect { .. }), "{error}");
     }
     expect_no_leak().await;

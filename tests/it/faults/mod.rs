@@ -6,6 +6,7 @@
 
 mod api;
 mod connections;
+mod nodes;
 mod own_broker;
 mod publish_failures;
 mod publisher;
