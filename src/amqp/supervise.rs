@@ -44,16 +44,14 @@ pub(super) trait SessionTask: Send {
 impl<R: Random> Supervisor<R> {
     /// Runs sessions until `stop`. Returns whether the last one ended regularly or left nothing to flush.
     pub(super) async fn run(&self, mut task: impl SessionTask) -> bool {
-        let mut failures = 0;
-        // The address moves on after any failed session: a node may accept connections and be of no use. Each role moves
-        // on by itself, or two roles that fail together would always meet the same address of two.
-        for address in 0.. {
-            if self.stop.is_cancelled() {
-                break;
-            }
+        let (mut failures, mut address) = (0, 0);
+        while !self.stop.is_cancelled() {
             let started_at = Instant::now();
             let (was_connected, result) = self.session(address, &mut task).await;
             let Err(error) = result else { return true };
+            // After any failed session: a node may accept connections and be of no use. Each role moves on by itself, or two
+            // roles that fail together would always meet the same one of two addresses.
+            address += 1;
             failures = if started_at.elapsed() > STABLE_AFTER { 1 } else { failures + 1 };
             let retry_in = retry::backoff(failures, self.random.random_unit());
             self.record_failure(was_connected, &error, retry_in);

@@ -25,7 +25,7 @@ pub const fn remedy(reason: GateReason) -> &'static str {
              the gate opens when the journal can be written"
         }
         GateReason::Operator => "run `edna-courier resume` to continue",
-        GateReason::Drain => "no action needed: the daemon is shutting down",
+        GateReason::Drain => "the daemon finishes the commands in hand and exits",
     }
 }
 
