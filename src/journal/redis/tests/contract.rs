@@ -1,11 +1,13 @@
 //! The contract, on one server and on a Cluster.
 
+use std::time::Duration;
+
 use super::{
     deployments::shared_cluster,
     fixture::{TestOwner, fast_timings, prefix, shared_redis},
 };
 use crate::journal::{
-    redis::RedisJournal,
+    redis::{RedisJournal, settings::RedisTimings},
     tests::contract::{JournalFixture, contract_tests},
 };
 
@@ -22,7 +24,9 @@ impl RedisJournalOwners {
     }
 
     async fn start_next(&mut self) -> RedisJournal {
-        let owner = TestOwner::start(&self.url, &self.prefix, fast_timings()).await;
+        // The contract is about records: 1,500 calls at once on a busy machine may take seconds.
+        let timings = RedisTimings { call_timeout: Duration::from_secs(10), ..fast_timings() };
+        let owner = TestOwner::start(&self.url, &self.prefix, timings).await;
         self.current.insert(owner).journal.clone()
     }
 }
