@@ -58,7 +58,7 @@ async fn connections_cut_twice_lose_no_command() {
             "both connections re-established"
         );
     }
-    assert!(daemon.log_text().contains("connection to the broker (consume) lost"));
+    eventually!(TIMEOUT, daemon.log_text().contains("connection to the broker (consume) lost"), "a log line");
     wait_ready(&daemon).await;
     expect_all_succeeded(&fixture, &daemon, 150).await;
 }
@@ -124,8 +124,9 @@ async fn missing_topology_is_reported_until_declared() {
     let advice = ["edna-courier topology apply", "edna-courier topology export", "set broker.declare = true"];
     let parts: Vec<_> = missing.iter().map(String::as_str).chain(advice).collect();
     wait_not_ready(&daemon, &parts).await;
-    let log = daemon.log_text();
-    assert!(parts.iter().all(|part| log.contains(part)), "{log}");
+    // The log line follows the probe's answer.
+    let logs_all = |log: &String| parts.iter().all(|part| log.contains(part));
+    eventually!(TIMEOUT, daemon.log_text(), logs_all, "the same in the log");
 
     fixture.queues.declare("events", ExchangeKind::Topic, "#").await;
     fixture.queues.declare("dead", ExchangeKind::Direct, "rejected").await;

@@ -59,7 +59,8 @@ async fn connections_closed_by_operator_are_reopened() {
         eventually!(TIMEOUT, reconnects(&daemon, *role).await, |count| *count == 1.0, "a reconnect");
         wait_recovered(&daemon).await;
     }
-    assert!(daemon.log_text().contains("CONNECTION_FORCED - closed by an operator"), "{}", daemon.log_text());
+    let closed = |log: &String| log.contains("CONNECTION_FORCED - closed by an operator");
+    eventually!(TIMEOUT, daemon.log_text(), closed, "the reason in the log");
     fixture.sandbox.clear_script();
     expect_outcomes(&fixture, &daemon, |_| ExpectedOutcome::succeeded(1..=1), COMMANDS, Duplicates::Allowed).await;
 }
