@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use edna_courier::sandbox::{Options, Sandbox};
 use jiff::Timestamp;
-use lapin::BasicProperties;
+use lapin::{BasicProperties, ExchangeKind};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
@@ -267,11 +267,13 @@ async fn six_hundred_commands_run_a_hundred_at_once() {
     let api = SandboxApi(Sandbox::start((Ipv4Addr::LOCALHOST, 0).into(), options).expect("a free port"));
     let url = api.url();
     let settings = [("limits.max_in_flight", "100"), ("limits.mode", "fixed")];
-    let fixture = DaemonFixture::on(Queues::new("many").await, api, &url, &settings).await;
+    let queues = Queues::new("many").await;
+    queues.declare("commands", ExchangeKind::Direct, "send").await;
     let ids: Vec<_> = (0..COMMANDS).map(|number| format!("order-{number:03}")).collect();
     for id in &ids {
-        fixture.queues.send(&command("Hello", json!({ "commandId": id, "deviceAddress": id }))).await;
+        queues.send(&command("Hello", json!({ "commandId": id, "deviceAddress": id }))).await;
     }
+    let fixture = DaemonFixture::on(queues, api, &url, &settings).await;
     let in_flight = async || fixture.daemon.metric("courier_in_flight", &[]).await;
     eventually!(TIMEOUT, in_flight().await == 100.0, "a hundred attempts in flight");
     let events = fixture.queues.events(COMMANDS).await;
