@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     acks::{Ack, AckTracker},
     consumer::Consumer,
-    consumer_count::ConsumerCount,
+    consumer_count::{ConsumerCount, OtherConsumers},
     error::SessionError,
     properties,
     short_string::short_string,
@@ -153,7 +153,11 @@ impl ConsumeSession {
     ///
     /// # Errors
     /// [`SessionError::ConsumerUnknown`] after [`MAX_ZERO_COUNTS`] counts of zero.
-    pub(super) fn check_consumer_count(&mut self, count: ConsumerCount) -> Result<bool, SessionError> {
+    pub(super) fn check_consumer_count(
+        &mut self,
+        count: ConsumerCount,
+        others: &mut OtherConsumers,
+    ) -> Result<bool, SessionError> {
         let Subscription::Active(ActiveSubscription { window, .. }) = &self.subscription else { return Ok(false) };
         if window.opened_at > count.requested_at {
             return Ok(false);
@@ -165,7 +169,7 @@ impl ConsumeSession {
         }
         // RabbitMQ counts a cancelled consumer until its deliveries are settled.
         if !self.acks.has_unsettled_up_to(self.last_of_earlier) {
-            (self.consumer.on_consumer_count)(count.consumers);
+            (self.consumer.on_other_consumers)(others.update(count));
         }
         Ok(self.zero_counts > 0)
     }

@@ -1,7 +1,7 @@
 //! The settings of the consumer of the command queue.
 
 use super::{
-    consumer_count::OnConsumerCount,
+    consumer_count::OnOtherConsumers,
     topology::{Topology, TopologyNames},
 };
 use crate::{domain::tier::Tiers, gate::Gate, telemetry::Telemetry};
@@ -17,7 +17,7 @@ pub struct Consumer {
     /// Limit of unsettled deliveries, which bounds all memory, until the inbox sets another.
     pub prefetch: u16,
     /// Called whenever the broker has reported the number of consumers.
-    pub on_consumer_count: OnConsumerCount,
+    pub on_other_consumers: OnOtherConsumers,
     /// Deliveries are consumed only while it is open.
     pub gate: Gate,
     /// Records connections, subscriptions and the state of the topology.

@@ -2,7 +2,7 @@
 //!
 //! The count shows whether the broker still knows this daemon's consumer, and whether other daemons consume the queue.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
 
 use lapin::Connection;
 use tokio::time::{Instant, sleep};
@@ -14,8 +14,12 @@ const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// For the first poll, so that other consumers are noticed early, and to confirm a count of zero.
 const FAST_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Called with the number of consumers of the queue, this daemon's included.
-pub type OnConsumerCount = Arc<dyn Fn(u32) + Send + Sync>;
+/// How long the broker may count the consumer of a lost connection: in a partitioned cluster, until the other nodes give
+/// up the connection's node (`net_ticktime` 60 s, plus a quarter); on one node, two to three heartbeats.
+const LOST_CONSUMER_LIFETIME: Duration = Duration::from_secs(90);
+
+/// Called after each count with the number of consumers of other daemons.
+pub type OnOtherConsumers = Arc<dyn Fn(u32) + Send + Sync>;
 
 /// The broker's reply to one poll.
 #[derive(Clone, Copy, Debug)]
@@ -46,5 +50,91 @@ impl<'a> ConsumerCountPoller<'a> {
             Some(consumers) => Ok((self, ConsumerCount { requested_at, consumers })),
             None => pending().await,
         }
+    }
+}
+
+/// Derives the consumers of other daemons from the counts, which include this daemon's own: the present one, and for a
+/// while those of its lost sessions.
+#[derive(Debug, Default)]
+pub(super) struct OtherConsumers {
+    /// The ends of this daemon's recent sessions.
+    lost: VecDeque<Instant>,
+    /// The first of the present session's consecutive counts with others.
+    counted_since: Option<Instant>,
+    /// How long others must be counted: a daemon that has just been killed is counted for up to three heartbeats.
+    proof_time: Duration,
+}
+
+impl OtherConsumers {
+    pub(super) fn start_session(&mut self, heartbeat: Duration) {
+        (self.counted_since, self.proof_time) = (None, 3 * heartbeat);
+    }
+
+    pub(super) fn end_session(&mut self) {
+        self.lost.push_back(Instant::now());
+    }
+
+    /// Returns the number of other consumers; 0 until they have been counted for long enough.
+    pub(super) fn update(&mut self, count: ConsumerCount) -> u32 {
+        let is_past = |ended: &Instant| count.requested_at.duration_since(*ended) > LOST_CONSUMER_LIFETIME;
+        while self.lost.pop_front_if(|ended| is_past(ended)).is_some() {}
+        let own = u32::try_from(self.lost.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let others = count.consumers.saturating_sub(own);
+        if others == 0 {
+            self.counted_since = None;
+            return 0;
+        }
+        let since = *self.counted_since.get_or_insert(count.requested_at);
+        if count.requested_at.duration_since(since) > self.proof_time { others } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const HEARTBEAT: Duration = Duration::from_secs(10);
+
+    /// The others reported by counts of `consumers` every 10 s, for the given time.
+    async fn others_within(others: &mut OtherConsumers, consumers: u32, time: Duration) -> Vec<u32> {
+        let mut reported = Vec::new();
+        for _ in 0..time.as_secs() / 10 {
+            reported.push(others.update(ConsumerCount { requested_at: Instant::now(), consumers }));
+            advance(POLL_INTERVAL).await;
+        }
+        reported
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn consumer_of_lost_session_is_not_of_another_daemon() {
+        let mut others = OtherConsumers::default();
+        others.start_session(HEARTBEAT);
+        others.end_session();
+        others.start_session(HEARTBEAT);
+        assert_eq!(others_within(&mut others, 2, LOST_CONSUMER_LIFETIME).await, [0; 9]);
+        assert_eq!(others_within(&mut others, 1, LOST_CONSUMER_LIFETIME).await, [0; 9]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn consumer_of_killed_daemon_is_not_of_another_daemon() {
+        let mut others = OtherConsumers::default();
+        others.start_session(HEARTBEAT);
+        assert_eq!(others_within(&mut others, 2, 3 * HEARTBEAT).await, [0; 3]);
+        assert_eq!(others_within(&mut others, 1, HEARTBEAT).await, [0]);
+        assert_eq!(others_within(&mut others, 2, 3 * HEARTBEAT).await, [0; 3], "another one, counted anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn consumers_counted_for_longer_are_of_other_daemons() {
+        let mut others = OtherConsumers::default();
+        others.start_session(HEARTBEAT);
+        assert_eq!(others_within(&mut others, 3, 5 * HEARTBEAT).await, [0, 0, 0, 0, 2]);
+        // A lost session hides one of them for a while, not both.
+        others.end_session();
+        others.start_session(HEARTBEAT);
+        assert_eq!(others_within(&mut others, 3, 5 * HEARTBEAT).await, [0, 0, 0, 0, 1]);
+        assert_eq!(others_within(&mut others, 3, LOST_CONSUMER_LIFETIME).await.last(), Some(&2));
     }
 }

@@ -22,7 +22,7 @@ use super::{
     connect::BrokerAddresses,
     consume_session::ConsumeSession,
     consumer::Consumer,
-    consumer_count::ConsumerCountPoller,
+    consumer_count::{ConsumerCountPoller, OtherConsumers},
     error::SessionError,
     inbox::{AmqpInbox, AmqpSettler},
     subscription::DeliveryResult,
@@ -68,6 +68,7 @@ impl Consumer {
             generation: generation.clone(),
             is_consuming: is_consuming.clone(),
             prefetch: prefetch.subscribe(),
+            other_consumers: OtherConsumers::default(),
             stop,
             acks_flushed: true,
         };
@@ -87,6 +88,7 @@ struct ConsumerTask {
     is_consuming: Arc<AtomicBool>,
     gate: watch::Receiver<GateState>,
     prefetch: watch::Receiver<u16>,
+    other_consumers: OtherConsumers,
     stop: CancellationToken,
     /// `false` while the broker may not have received the last acknowledgements.
     acks_flushed: bool,
@@ -99,10 +101,12 @@ impl SessionTask for ConsumerTask {
         self.generation.store(generation, Ordering::Release);
         self.consumer.telemetry.record(Connected { role: Role::Consume });
         let poller = ConsumerCountPoller::new(connection, self.consumer.names.commands());
+        self.other_consumers.start_session(Duration::from_secs(connection.configuration().heartbeat().into()));
         let mut session = ConsumeSession::new(self.consumer.clone(), channel, generation);
         let mut events = pin!(connection.events_listener());
         let result = self.consume_until_stopped(&mut session, &mut events, poller).await;
         self.is_consuming.store(false, Ordering::Relaxed);
+        self.other_consumers.end_session();
         // From here on the deliveries of this session must not be worked on or settled.
         self.generation.store(generation + 1, Ordering::Release);
         if session.is_subscribed() {
@@ -160,7 +164,7 @@ impl ConsumerTask {
                 },
                 polled = &mut poll => {
                     let (poller, count) = polled?;
-                    let fast = session.check_consumer_count(count)?;
+                    let fast = session.check_consumer_count(count, &mut self.other_consumers)?;
                     poll.set(poller.next(fast));
                 }
                 () = self.stop.cancelled() => return self.finish(session).await,

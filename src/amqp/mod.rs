@@ -27,7 +27,7 @@ pub(crate) use short_string::short_string;
 
 pub use connect::BrokerAddresses;
 pub use consumer::Consumer;
-pub use consumer_count::OnConsumerCount;
+pub use consumer_count::OnOtherConsumers;
 pub use error::SessionError;
 pub use inbox::{AmqpInbox, AmqpSettler};
 pub use publisher::Publisher;

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 use tracing::{info, warn};
@@ -18,9 +18,6 @@ use crate::{
         events::{JournalDegraded, JournalSize, JournalWritten},
     },
 };
-
-/// A reconnect leaves a second consumer of this daemon for one or two counts; after this many there is another daemon.
-const COUNTS_WITH_OTHERS: u32 = 3;
 
 /// Opens the journal.
 ///
@@ -63,18 +60,15 @@ pub(super) async fn run(journal: AnyJournal) {
     }
 }
 
-/// Returns a callback for the number of consumers of the queue. With another daemon on the queue, a journal `file` is not
+/// Returns a callback for the number of other daemons' consumers. With another daemon on the queue, a journal `file` is not
 /// complete, because it lacks the attempts of that daemon.
-pub(super) fn on_consumer_count(journal: &AnyJournal, telemetry: &Telemetry) -> Arc<dyn Fn(u32) + Send + Sync> {
-    let (journal, telemetry, counts) = (journal.clone(), telemetry.clone(), AtomicU32::new(0));
-    Arc::new(move |consumers| {
+pub(super) fn on_other_consumers(journal: &AnyJournal, telemetry: &Telemetry) -> Arc<dyn Fn(u32) + Send + Sync> {
+    let (journal, telemetry, is_reported) = (journal.clone(), telemetry.clone(), AtomicBool::new(false));
+    Arc::new(move |others| {
         let AnyJournal::File(file) = &journal else { return };
-        if consumers < 2 {
-            counts.store(0, Ordering::Relaxed);
-            return;
-        }
-        if counts.fetch_add(1, Ordering::Relaxed) + 1 == COUNTS_WITH_OTHERS {
+        if others > 0 && !is_reported.swap(true, Ordering::Relaxed) {
             file.set_shared_queue();
+            let consumers = others.saturating_add(1);
             let problem = &format!(
                 "the queue has {consumers} consumers, but this journal records only the attempts of this daemon; after \
                  a crash, another daemon may send a command twice; run one daemon on the queue, or set journal.kind = \

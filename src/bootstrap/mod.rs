@@ -100,9 +100,9 @@ impl App {
         background.spawn(journal::run(journal.clone()));
 
         let drain = CancellationToken::new();
-        let on_consumer_count = journal::on_consumer_count(&journal, &telemetry);
+        let on_other_consumers = journal::on_other_consumers(&journal, &telemetry);
         let BrokerHandles { inbox, settler, publisher, mut sessions } =
-            BrokerHandles::start(&config, &gate, &telemetry, on_consumer_count);
+            BrokerHandles::start(&config, &gate, &telemetry, on_other_consumers);
         let adapters = Adapters { client, publisher, settler, journal: journal.clone() };
         let settings = pipeline_settings(&config, rates.subscribe());
         let pipeline = Pipeline::new(settings, adapters, gate.clone(), telemetry.clone(), drain.clone());

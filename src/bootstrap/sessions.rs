@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::adapters::SystemRandom;
 use crate::{
     amqp::{
-        AmqpInbox, AmqpSettler, BrokerAddresses, Consumer, OnConsumerCount, Publisher,
+        AmqpInbox, AmqpSettler, BrokerAddresses, Consumer, OnOtherConsumers, Publisher,
         topology::{Topology, TopologyNames},
     },
     config::{BrokerSettings, Config},
@@ -40,7 +40,7 @@ impl BrokerHandles {
         config: &Config,
         gate: &Gate,
         telemetry: &Telemetry,
-        on_consumer_count: OnConsumerCount,
+        on_other_consumers: OnOtherConsumers,
     ) -> Self {
         let BrokerSettings { uris, tls, prefix, declare } = config.broker.clone();
         let (broker, names, stop) =
@@ -52,7 +52,7 @@ impl BrokerHandles {
             names,
             tiers: config.delivery.tiers.clone(),
             prefetch: first_prefetch(config.limits.prefetch()),
-            on_consumer_count,
+            on_other_consumers,
             gate: gate.clone(),
             telemetry: telemetry.clone(),
         };

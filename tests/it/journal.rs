@@ -230,7 +230,10 @@ async fn second_daemon_on_same_journal_dir_is_refused() {
 #[tokio::test]
 async fn separate_journals_on_one_queue_log_a_warning() {
     let fixture = Fixture::new("journal-others").await;
-    let (one, other) = (start_ready(&builder(&fixture, "park")).await, start_ready(&builder(&fixture, "park")).await);
+    // Another daemon is known as such after three heartbeats.
+    let url = format!("{}?heartbeat=2", fixture.queues.broker().url());
+    let start = async || start_ready(&builder(&fixture, "park").set("broker.url", &url)).await;
+    let (one, other) = (start().await, start().await);
     let warned = |daemon: &Daemon| {
         let logged = |line: &Value| {
             log_field(line, "problem").is_some_and(|p| p.to_string().contains("the queue has 2 consumers"))
@@ -241,6 +244,22 @@ async fn separate_journals_on_one_queue_log_a_warning() {
     assert_eq!(one.metric("courier_consumers", &[]).await, 2.0);
     fixture.drain(&other).await;
     fixture.drain(&one).await;
+}
+
+#[tokio::test]
+async fn consumer_of_lost_connection_is_no_other_daemon() {
+    let fixture = Fixture::new("journal-own-past").await;
+    let broker = fixture.queues.broker();
+    let proxy = Proxy::tcp(broker.host_and_port()).await;
+    // The broker notices the loss after two to three heartbeats.
+    let url = format!("{}?heartbeat=12", broker.url_at(proxy.address()));
+    let daemon = start_ready(&builder(&fixture, "park").set("broker.url", &url)).await;
+    proxy.lose();
+    let consumers = async || daemon.metric("courier_consumers", &[]).await;
+    eventually!(TIMEOUT, consumers().await, |count| *count == 2.0, "the lost consumer is counted");
+    eventually!(2 * TIMEOUT, consumers().await, |count| *count == 1.0, "the broker noticed the loss");
+    assert!(!daemon.log_text().contains("the queue has"), "no doubt: {}", daemon.log_text());
+    fixture.drain(&daemon).await;
 }
 
 #[tokio::test]

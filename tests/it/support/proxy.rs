@@ -16,6 +16,7 @@ use std::{
 
 use socket2::SockRef;
 use tokio::{
+    io::{copy, sink},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
 };
@@ -88,6 +89,12 @@ impl Proxy {
         self.fault(|faults| faults.cuts += 1);
     }
 
+    /// Closes the clients' ends of all connections and leaves the server's ends open and silent, until the server closes
+    /// them; new connections are accepted.
+    pub(crate) fn lose(&self) {
+        self.fault(|faults| faults.losses += 1);
+    }
+
     /// Stops forwarding in both directions; peers can write until the buffers are full.
     pub(crate) fn stall(&self) {
         self.fault(|faults| (faults.to_server, faults.to_client) = (false, false));
@@ -119,7 +126,7 @@ impl Proxy {
 
     /// Ends all faults: forwards again, held-back bytes first, and accepts connections.
     pub(crate) async fn resume(&self) {
-        self.fault(|faults| *faults = Faults { cuts: faults.cuts, ..HEALTHY });
+        self.fault(|faults| *faults = Faults { cuts: faults.cuts, losses: faults.losses, ..HEALTHY });
         self.control.send_modify(|control| control.accepting = true);
         self.listening.clone().wait_for(|listening| *listening).await.expect("the listener task runs");
     }
@@ -216,10 +223,16 @@ impl Route {
         let Ok(server) = TcpStream::connect(&self.server).await else { return };
         let _nodelay = (client.set_nodelay(true), server.set_nodelay(true));
         let (from_client, to_client) = client.into_split();
-        let (from_server, to_server) = server.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
         let responses = if self.amqp { Stream::amqp() } else { Stream::raw() };
         let upstream = Pump { direction: Direction::ToServer, stream: Stream::raw(), connection: connection.clone() };
         let downstream = Pump { direction: Direction::ToClient, stream: responses, connection: connection.clone() };
-        let (_up, _down) = tokio::join!(upstream.run(from_client, to_server), downstream.run(from_server, to_client));
+        let both = async {
+            tokio::join!(upstream.run(from_client, &mut to_server), downstream.run(&mut from_server, to_client))
+        };
+        tokio::select! {
+            _ = both => {}
+            () = connection.lost() => drop(copy(&mut from_server, &mut sink()).await),
+        }
     }
 }

@@ -51,6 +51,15 @@ impl ProxiedConnection {
         drop(self.control.clone().wait_for(is_cut).await);
     }
 
+    /// Resolves when the connection is lost or the proxy is dropped.
+    pub(super) async fn lost(&self) {
+        let is_lost = |control: &Control| {
+            let state = self.state();
+            control.of(state.role).losses != state.initial.losses
+        };
+        drop(self.control.clone().wait_for(is_lost).await);
+    }
+
     /// Waits until bytes may pass in this direction; returns the current faults, or `None` if the proxy is dropped.
     pub(super) async fn flows(&mut self, direction: Direction) -> Option<Faults> {
         let state = Arc::clone(&self.state);

@@ -31,10 +31,12 @@ pub(super) struct Faults {
     pub(super) withhold_confirms: bool,
     /// Incremented to close all connections made before.
     pub(super) cuts: u64,
+    /// Incremented to lose all connections made before.
+    pub(super) losses: u64,
 }
 
 pub(super) const HEALTHY: Faults =
-    Faults { to_server: true, to_client: true, blackhole: false, withhold_confirms: false, cuts: 0 };
+    Faults { to_server: true, to_client: true, blackhole: false, withhold_confirms: false, cuts: 0, losses: 0 };
 
 impl Control {
     pub(super) fn of(&self, role: Role) -> &Faults {

@@ -2,10 +2,7 @@
 
 use std::{io, sync::atomic::Ordering};
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{
     connection::ProxiedConnection,
@@ -63,7 +60,11 @@ pub(super) struct Pump {
 
 impl Pump {
     /// Runs until EOF on the reading side, which it forwards as a shutdown of the writing side.
-    pub(super) async fn run(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
+    pub(super) async fn run(
+        mut self,
+        mut from: impl AsyncRead + Unpin,
+        mut to: impl AsyncWrite + Unpin,
+    ) -> io::Result<()> {
         let mut chunk = vec![0; 64 * 1024];
         loop {
             let read = tokio::select! {
