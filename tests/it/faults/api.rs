@@ -107,12 +107,12 @@ async fn api_hang_with_park_is_limited_by_the_breaker() {
 #[tokio::test]
 async fn retry_after_date_pauses_posts_until_then() {
     let fixture = Fixture::new("api-date").await;
+    let daemon = start_ready(&builder(&fixture)).await;
     // The header has a precision of one second.
-    let until = SystemTime::now() + Duration::from_secs(5);
+    let until = SystemTime::now() + Duration::from_secs(8);
     let date = HeaderValue::from_str(&httpdate::fmt_http_date(until)).expect("ASCII");
     let (status, retry_after) = (StatusCode::TOO_MANY_REQUESTS, Some(date));
     let throttled = Rule::new(ScriptedResponse::Status { status, retry_after, body: None }).times(IN_FLIGHT);
-    let daemon = start_ready(&builder(&fixture)).await;
     fixture.sandbox.script([throttled]).expect("room");
     fixture.send(COMMANDS, "hello").await;
     wait_gate_closed(&daemon, "throttle").await;
