@@ -129,6 +129,12 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// Records that the broker has stored the dead letter of the outcome.
     fn record_letter_stored(&self, key: &SendKey) -> impl Future<Output = JournalResult<()>> + Send;
 
+    /// Records that no delivery of the send so far was posted; changes nothing if there is a record. A journal that other
+    /// daemons do not read may ignore it.
+    fn record_unposted(&self, _: &SendKey) -> impl Future<Output = JournalResult<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Whether [`Record::Unknown`] proves that no attempt was started. False for a new journal, for one with lost
     /// records, beside daemons with other journals, and without a journal.
     fn is_complete(&self) -> bool;

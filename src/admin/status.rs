@@ -19,6 +19,8 @@ pub(super) struct StatusBody {
     consumers: u32,
     /// What the topology lacks; `null` if nothing is known to be missing.
     topology_problem: Option<String>,
+    /// Why a missing journal record proves nothing; `null` while the journal is complete, as far as is known.
+    journal_doubt: Option<String>,
     limits: TelemetryLimits,
     in_hand: i64,
     in_flight: i64,
@@ -66,6 +68,7 @@ impl StatusBody {
             consumer_active: snapshot.broker.consumer_active,
             consumers: snapshot.broker.consumers,
             topology_problem: snapshot.broker.topology_problem,
+            journal_doubt: snapshot.journal_doubt,
             limits: snapshot.limits,
             in_hand: snapshot.in_hand,
             in_flight: snapshot.in_flight,

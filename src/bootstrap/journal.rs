@@ -15,7 +15,7 @@ use crate::{
     sync,
     telemetry::{
         Telemetry,
-        events::{JournalDegraded, JournalSize, JournalWritten},
+        events::{JournalDegraded, JournalDoubtEnded, JournalInDoubt, JournalSize, JournalWritten},
     },
 };
 
@@ -97,6 +97,8 @@ impl JournalObserver {
                 hold.get_or_insert_with(|| self.gate.close(GateReason::Journal, reason));
             }
             JournalEvent::Available => drop(sync::lock(&self.hold).take()),
+            JournalEvent::InDoubt { reason } => self.telemetry.record(JournalInDoubt { reason }),
+            JournalEvent::DoubtEnded => self.telemetry.record(JournalDoubtEnded),
             JournalEvent::TornTailCut { path, bytes } => {
                 let path = path.display();
                 info!(%path, bytes, "removed {bytes} bytes at the end of {path}, an incomplete write before a crash");

@@ -26,6 +26,13 @@ pub enum JournalEvent<'a> {
     },
     /// The journal can be read and written again.
     Available,
+    /// From now on a missing record proves nothing. Once for each reason.
+    InDoubt {
+        /// Why.
+        reason: &'a str,
+    },
+    /// A missing record proves again that no attempt was started.
+    DoubtEnded,
     /// An incomplete batch from before a crash was cut. None of its calls had resolved.
     TornTailCut {
         /// The segment's log.

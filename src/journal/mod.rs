@@ -76,6 +76,14 @@ impl Journal for AnyJournal {
         }
     }
 
+    async fn record_unposted(&self, key: &SendKey) -> JournalResult<()> {
+        match self {
+            Self::File(journal) => journal.record_unposted(key).await,
+            Self::Redis(journal) => Box::pin(journal.record_unposted(key)).await,
+            Self::None(journal) => journal.record_unposted(key).await,
+        }
+    }
+
     fn is_complete(&self) -> bool {
         match self {
             Self::File(journal) => journal.is_complete(),

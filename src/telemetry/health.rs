@@ -35,6 +35,7 @@ pub(crate) struct Health {
     /// Milliseconds since the Unix epoch; 0 before the first success.
     last_success_ms: AtomicI64,
     broker: Mutex<BrokerStatus>,
+    journal_doubt: Mutex<Option<String>>,
     closures: Mutex<[Option<GateClosure>; GateReason::ALL.len()]>,
 }
 
@@ -46,6 +47,7 @@ impl Health {
             progress_ms: AtomicU64::new(0),
             last_success_ms: AtomicI64::new(0),
             broker: Mutex::default(),
+            journal_doubt: Mutex::default(),
             closures: Mutex::default(),
         }
     }
@@ -108,6 +110,14 @@ impl Health {
 
     pub(crate) fn broker(&self) -> BrokerStatus {
         lock(&self.broker).clone()
+    }
+
+    pub(crate) fn set_journal_doubt(&self, reason: Option<&str>) {
+        *lock(&self.journal_doubt) = reason.map(str::to_owned);
+    }
+
+    pub(crate) fn journal_doubt(&self) -> Option<String> {
+        lock(&self.journal_doubt).clone()
     }
 
     pub(crate) fn gate_closed(&self, reason: GateReason, problem: Option<&str>) {

@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub closed_by: Vec<GateClosure>,
     /// Connections, consumer and topology.
     pub broker: BrokerStatus,
+    /// Why the journal is in doubt; `None` while it is complete, as far as is known.
+    pub journal_doubt: Option<String>,
     /// The configured limits.
     pub limits: TelemetryLimits,
     /// Commands received and not yet settled.
@@ -42,6 +44,7 @@ impl Snapshot {
             since_progress: health.since_progress(),
             closed_by: health.gate_closures(),
             broker: health.broker(),
+            journal_doubt: health.journal_doubt(),
             limits: *limits,
             in_hand: metrics.commands.in_hand.get(),
             in_flight: metrics.api.in_flight.get(),

@@ -7,8 +7,8 @@ use tokio::time::advance;
 use super::{
     events::{
         AttemptMade, CommandFinished, CommandReceived, ConnectFailed, Connected, ConnectionLost, ConsumerStarted,
-        ConsumerStopped, ConsumersCounted, CredentialRefresh, GateClosed, GateOpened, PublishConfirmed, PublishFailed,
-        TopologyMissing, TopologyVerified,
+        ConsumerStopped, ConsumersCounted, CredentialRefresh, GateClosed, GateOpened, JournalDoubtEnded,
+        JournalInDoubt, PublishConfirmed, PublishFailed, TopologyMissing, TopologyVerified,
     },
     logging::{LogStyle, subscriber},
     *,
@@ -246,6 +246,15 @@ fn gate_hold_logs_its_close_and_its_end_if_reported() {
     let [closed, opened] = lines.lines().collect::<Vec<_>>()[..] else { panic!("two lines: {lines}") };
     assert!(closed.contains("the gate is closed (blocked): disk alarm"), "{closed}");
     assert!(opened.contains("the gate is no longer closed by blocked"), "{opened}");
+}
+
+#[test]
+fn journal_doubt_is_logged_and_shown_until_it_ends() {
+    let telemetry = telemetry();
+    check(&telemetry, JournalInDoubt { reason: "emptied" }, "WARN", &["journal_in_doubt"], &["emptied", "duplicate"]);
+    assert_eq!(telemetry.snapshot().journal_doubt.as_deref(), Some("emptied"));
+    check(&telemetry, JournalDoubtEnded, "INFO", &["journal_in_doubt"], &["no longer in doubt"]);
+    assert_eq!(telemetry.snapshot().journal_doubt, None);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod rates;
 mod samples;
 mod sessions;
 mod settle;
+mod shared_journal;
 mod shutdown;
 mod support;
 mod support_selftest;

@@ -1,10 +1,17 @@
 //! The state of the connection and of this owner's lease, and the events of their changes.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{connection::RedisConnection, error::RedisCallError};
+use super::{
+    connection::RedisConnection,
+    error::RedisCallError,
+    store::{CheckedStore, DoubtCause},
+};
 use crate::{
     journal::event::{EventListener, JournalEvent},
     ports::JournalUnavailable,
@@ -15,6 +22,7 @@ use crate::{
 pub(super) struct LeaseState {
     status: Mutex<LeaseStatus>,
     lost: Notify,
+    store_changed: Notify,
     listener: Box<EventListener>,
 }
 
@@ -32,13 +40,19 @@ struct LeaseStatus {
     is_unavailable_reported: bool,
     /// The hash tag of the key of the failed call: its server must accept writes again.
     failed_tag: Option<String>,
+    /// The store's mark when it was last checked.
+    mark: Arc<str>,
+    /// The store was checked on this connection, and is not in doubt.
     is_complete: bool,
+    reported_doubt: Option<DoubtCause>,
 }
 
 /// A usable connection.
 pub(super) struct ReadyConnection {
     pub(super) connection: RedisConnection,
     pub(super) generation: u64,
+    /// The store's mark when it was last checked; empty in a Cluster.
+    pub(super) mark: Arc<str>,
 }
 
 impl LeaseState {
@@ -52,9 +66,11 @@ impl LeaseState {
             unavailable_reason: "Redis has not answered yet".to_owned(),
             is_unavailable_reported: false,
             failed_tag: None,
+            mark: Arc::default(),
             is_complete: false,
+            reported_doubt: None,
         };
-        Self { status: Mutex::new(status), lost: Notify::new(), listener }
+        Self { status: Mutex::new(status), lost: Notify::new(), store_changed: Notify::new(), listener }
     }
 
     pub(super) fn emit(&self, event: JournalEvent<'_>) {
@@ -66,7 +82,7 @@ impl LeaseState {
         let status = lock(&self.status);
         let connection = status.connection.clone();
         let connection = connection.ok_or_else(|| JournalUnavailable(status.unavailable_reason.clone()))?;
-        Ok(ReadyConnection { connection, generation: status.generation })
+        Ok(ReadyConnection { connection, generation: status.generation, mark: Arc::clone(&status.mark) })
     }
 
     /// Succeeds if an attempt may start now: no other owner takes it over while the margin lasts.
@@ -132,8 +148,31 @@ impl LeaseState {
         lock(&self.status).lease_until = lease_until;
     }
 
-    pub(super) fn set_complete(&self, is_complete: bool) {
-        lock(&self.status).is_complete = is_complete;
+    /// Records the result of a check, and reports when the doubt begins, changes or ends.
+    pub(super) fn set_store(&self, CheckedStore { mark, doubt }: CheckedStore) {
+        let mut status = lock(&self.status);
+        status.is_complete = doubt.is_none();
+        if *status.mark != *mark {
+            status.mark = mark.into();
+        }
+        if std::mem::replace(&mut status.reported_doubt, doubt) != doubt {
+            self.emit(match doubt {
+                Some(cause) => JournalEvent::InDoubt { reason: cause.as_str() },
+                None => JournalEvent::DoubtEnded,
+            });
+        }
+    }
+
+    /// Wakes the renewal task: the store is not the one that was checked.
+    pub(super) fn report_store_changed(&self) -> JournalUnavailable {
+        lock(&self.status).is_complete = false;
+        self.store_changed.notify_one();
+        JournalUnavailable("Redis was emptied or replaced and must be checked first".to_owned())
+    }
+
+    /// Resolves when a start has found another store.
+    pub(super) async fn store_changed(&self) {
+        self.store_changed.notified().await;
     }
 
     pub(super) fn failed_tag(&self) -> Option<String> {

@@ -4,12 +4,12 @@
 //! |---|---|
 //! | `<prefix>:journal:{<replay>:<command id>}` | the record of a send: a hash that expires with the retention |
 //! | `<prefix>:journal:owner:<id>` | an owner's lease: 15 s, renewed every 5 s |
-//! | `<prefix>:journal:server` | the run id of the Redis that was used last |
-//! | `<prefix>:journal:doubt` | exists for an hour after a different Redis was found |
+//! | `<prefix>:journal:server` | the mark of the store: the run id of the Redis that was used last, and a random text |
+//! | `<prefix>:journal:doubt` | the cause; exists for an hour after no mark or that of another Redis was found |
 //! | `<prefix>:journal:probe:{<tag>}` | written to check whether the server of a record accepts writes again |
 //!
 //! `<prefix>` is `broker.prefix`: daemons on one queue share it, others do not. Every transition is one script on one
-//! key. A process is an owner with a random id. An owner that finds an attempt of another one reads the other's lease,
+//! record. A process is an owner with a random id. An owner that finds an attempt of another one reads the other's lease,
 //! and takes the attempt over only without one. The script of the takeover checks that the start is still the same, so
 //! of several owners that try, one succeeds.
 //!
@@ -39,8 +39,9 @@
 //! to the replicas and does not make the failover choose the right one. `min-replicas-to-write 1` bounds the time of a
 //! master without replicas.
 //!
-//! Losses are detected: if the server is not the one of last time (a restart, a failover, an empty Redis), the journal
-//! is [not complete](Journal::is_complete) for an hour, so redelivered commands without a record count as uncertain and
+//! Losses are detected by the mark, in every round and at every start of a send without a record: if the store was
+//! emptied, or the server is not the one of last time (a restart, a failover), the journal is
+//! [not complete](Journal::is_complete) for an hour, so redelivered commands without a record count as uncertain and
 //! their events say so. In a Cluster this cannot be detected, so there the journal is never complete. A command that is published again after its outcome was lost is sent again.
 
 mod attempts;
@@ -53,6 +54,7 @@ mod script;
 mod server_info;
 mod settings;
 mod state;
+mod store;
 #[cfg(test)]
 mod tests;
 mod url;
@@ -63,7 +65,7 @@ use redis::cmd;
 
 use self::{
     reply::{LookupResult, StartResult},
-    script::{FINISH_ATTEMPT, LOOKUP, RECORD_LETTER_STORED, RECORD_OUTCOME},
+    script::{FINISH_ATTEMPT, LOOKUP, RECORD_LETTER_STORED, RECORD_OUTCOME, RECORD_UNPOSTED},
     settings::RedisTimings,
     state::RedisJournalState,
 };
@@ -150,6 +152,10 @@ impl Journal for RedisJournal {
                 claim.confirm();
                 Ok(record)
             }
+            StartResult::StoreChanged => {
+                claim.release();
+                Err(state.lease.report_store_changed())
+            }
             StartResult::HeldBy(_) => {
                 claim.release();
                 Ok(Record::InProgress)
@@ -176,6 +182,12 @@ impl Journal for RedisJournal {
         state.write(&mut state.lease.connection()?, &RECORD_OUTCOME, key, &args).await?;
         state.attempts.remove(key);
         Ok(())
+    }
+
+    async fn record_unposted(&self, key: &SendKey) -> JournalResult<()> {
+        let state = &*self.state;
+        let args = [state.retention_ms.as_bytes()];
+        state.write(&mut state.lease.connection()?, &RECORD_UNPOSTED, key, &args).await.map(drop)
     }
 
     async fn record_letter_stored(&self, key: &SendKey) -> JournalResult<()> {

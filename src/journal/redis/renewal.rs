@@ -1,18 +1,20 @@
 //! The background task of a Redis journal: connects, renews the lease, withdraws unconfirmed starts, and checks whether
-//! the server may have lost records.
+//! the store may have lost records.
 
 use std::{collections::BTreeSet, convert::Infallible};
 
 use futures_util::future::join_all;
 use redis::cmd;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use uuid::Uuid;
 
 use super::{
     connection::RedisConnection,
     error::RedisCallError,
-    script::{WITHDRAW_START, WRITE_LEASE},
+    script::{CHECK_STORE, WITHDRAW_START, WRITE_LEASE},
     server_info::ServerInfo,
     state::RedisJournalState,
+    store::CheckedStore,
 };
 use crate::journal::event::JournalEvent;
 
@@ -36,19 +38,22 @@ impl RedisJournalState {
         reported_weaknesses: &mut BTreeSet<&'static str>,
     ) -> Result<(), RedisCallError> {
         let mut connection = self.connect().await?;
-        self.check_server(&mut connection, reported_weaknesses).await?;
+        let run_id = self.read_server_info(&mut connection, reported_weaknesses).await?;
+        self.check_store(&mut connection, &run_id).await?;
         if let Some(tag) = self.lease.failed_tag() {
             self.write_lease(&mut connection, &self.probe_key(&tag)).await?;
         }
         self.renew_lease(&mut connection).await?;
         self.lease.set_connected(connection.clone(), self.timings.takeover_delay);
         loop {
-            self.check_completeness(&mut connection).await?;
             self.withdraw_unconfirmed(&connection).await?;
             tokio::select! {
                 () = self.lease.connection_lost() => return Ok(()),
-                () = sleep(self.timings.lease / 3) => self.renew_lease(&mut connection).await?,
+                () = self.lease.store_changed() => {}
+                () = sleep(self.timings.lease / 3) => {}
             }
+            self.check_store(&mut connection, &run_id).await?;
+            self.renew_lease(&mut connection).await?;
         }
     }
 
@@ -70,7 +75,7 @@ impl RedisJournalState {
     async fn write_lease(&self, connection: &mut RedisConnection, key: &str) -> Result<(), RedisCallError> {
         let lease_ms = self.timings.lease.as_millis().to_string();
         let args = [self.owner.as_bytes(), lease_ms.as_bytes()];
-        self.with_timeout(WRITE_LEASE.run(connection, key, &args)).await.map(drop)
+        self.with_timeout(WRITE_LEASE.run(connection, &[key], &args)).await.map(drop)
     }
 
     /// Withdraws the starts whose replies were lost or whose callers were cancelled.
@@ -79,23 +84,23 @@ impl RedisJournalState {
             let (mut connection, number_text) = (connection.clone(), number.to_string());
             let ttl_ms = self.timings.withdrawal_ttl.as_millis().to_string();
             let args = [self.owner.as_bytes(), number_text.as_bytes(), ttl_ms.as_bytes()];
-            let result = self.with_timeout(WITHDRAW_START.run(&mut connection, &self.record_key(&key), &args)).await;
+            let record = self.record_key(&key);
+            let result = self.with_timeout(WITHDRAW_START.run(&mut connection, &[&record], &args)).await;
             result.map(drop).inspect_err(|_| self.attempts.add_unconfirmed(key, number))
         });
         join_all(withdrawals).await.into_iter().collect()
     }
 
-    // --- Completeness ---
+    // --- The store ---
 
-    /// Starts the period of doubt if the server is not the one of last time, as it may have lost the last writes or
-    /// all.
-    async fn check_server(
+    /// Returns the server's run id, empty in a Cluster, and reports the settings that weaken the journal.
+    async fn read_server_info(
         &self,
         connection: &mut RedisConnection,
         reported_weaknesses: &mut BTreeSet<&'static str>,
-    ) -> Result<(), RedisCallError> {
+    ) -> Result<String, RedisCallError> {
         if self.url.is_cluster() {
-            return Ok(());
+            return Ok(String::new());
         }
         let info: String = self.with_timeout(connection.query(&cmd("INFO"))).await?;
         let server = ServerInfo::parse(&info);
@@ -104,20 +109,21 @@ impl RedisJournalState {
                 self.lease.emit(JournalEvent::Degraded { problem });
             }
         }
-        let server_key = self.key("server");
-        let known: Option<String> = self.with_timeout(connection.query(cmd("GET").arg(&server_key))).await?;
-        if known.as_ref() != Some(&server.run_id) {
-            let doubt_ms = u64::try_from(self.timings.doubt.as_millis()).unwrap_or(u64::MAX);
-            let doubt = cmd("SET").arg(self.key("doubt")).arg(1).arg("PX").arg(doubt_ms).take();
-            let _: () = self.with_timeout(connection.query(&doubt)).await?;
-            let _: () = self.with_timeout(connection.query(cmd("SET").arg(&server_key).arg(&server.run_id))).await?;
-        }
-        Ok(())
+        Ok(server.run_id)
     }
 
-    async fn check_completeness(&self, connection: &mut RedisConnection) -> Result<(), RedisCallError> {
-        let in_doubt: bool = self.with_timeout(connection.query(cmd("EXISTS").arg(self.key("doubt")))).await?;
-        self.lease.set_complete(!in_doubt && !self.url.is_cluster());
+    /// Compares the store's mark with the server, which may begin a period of doubt.
+    async fn check_store(&self, connection: &mut RedisConnection, run_id: &str) -> Result<(), RedisCallError> {
+        if self.url.is_cluster() {
+            self.lease.set_store(CheckedStore::cluster());
+            return Ok(());
+        }
+        let (mark, doubt) = (self.mark_key(), self.key("doubt"));
+        let (random, doubt_ms) = (Uuid::new_v4().simple().to_string(), self.timings.doubt.as_millis().to_string());
+        let args = [run_id.as_bytes(), random.as_bytes(), doubt_ms.as_bytes()];
+        let reply = self.with_timeout(CHECK_STORE.run(connection, &[&mark, &doubt], &args)).await?;
+        let unreadable = || RedisCallError::UnreadableRecord { hosts: self.url.to_string() };
+        self.lease.set_store(CheckedStore::parse(reply).ok_or_else(unreadable)?);
         Ok(())
     }
 }

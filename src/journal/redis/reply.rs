@@ -19,6 +19,8 @@ pub(super) enum StartResult {
     HeldBy(RecordedStart),
     /// The send has its outcome.
     Finished(RecordedOutcome),
+    /// Nothing is on record, in a store that is not the one that this owner has checked.
+    StoreChanged,
 }
 
 /// The result of a lookup.
@@ -35,6 +37,7 @@ impl StartResult {
     pub(super) fn parse(reply: ScriptReply) -> Option<Self> {
         let mut parts = reply.into_iter();
         match parts.next()?.as_slice() {
+            b"M" => Some(Self::StoreChanged),
             b"S" => Some(Self::HeldBy(parse_start(&mut parts)?)),
             b"E" => Some(Self::Finished(parse_outcome(&mut parts)?)),
             state => Some(Self::Granted(parse_record(state, &parts.next()?)?)),

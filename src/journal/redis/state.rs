@@ -1,6 +1,6 @@
 //! The state that the clones of a Redis journal and its renewal task share: keys, calls and their timeouts.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use redis::{RedisError, RedisResult, cmd};
 use tokio::time::{Instant, timeout};
@@ -60,6 +60,11 @@ impl RedisJournalState {
         self.key(&format!("{{{}}}", hash_tag(send)))
     }
 
+    /// The key of the store's mark.
+    pub(super) fn mark_key(&self) -> String {
+        self.key("server")
+    }
+
     pub(super) fn probe_key(&self, tag: &str) -> String {
         self.key(&format!("probe:{{{tag}}}"))
     }
@@ -78,8 +83,19 @@ impl RedisJournalState {
         send: &SendKey,
         args: &[&[u8]],
     ) -> JournalResult<ScriptReply> {
-        let key = self.record_key(send);
-        let reply = self.with_timeout(script.run(&mut ready.connection, &key, args)).await;
+        let record = self.record_key(send);
+        self.run_on_keys(ready, script, send, &[&record], args).await
+    }
+
+    async fn run_on_keys(
+        &self,
+        ready: &mut ReadyConnection,
+        script: &LuaScript,
+        send: &SendKey,
+        keys: &[&str],
+        args: &[&[u8]],
+    ) -> JournalResult<ScriptReply> {
+        let reply = self.with_timeout(script.run(&mut ready.connection, keys, args)).await;
         reply.map_err(|error| self.lease.fail_call(ready.generation, Some(&hash_tag(send)), &error))
     }
 
@@ -120,10 +136,16 @@ impl RedisJournalState {
     ) -> JournalResult<StartResult> {
         let number = number.to_string();
         let mut take_over = RecordedStart { owner: Vec::new(), number: Vec::new() };
+        let (record, mark) = (self.record_key(send), self.mark_key());
+        let keys: &[&str] = if self.url.is_cluster() { &[&record] } else { &[&record, &mark] };
         loop {
             let (owner, retention_ms) = (self.owner.as_bytes(), self.retention_ms.as_bytes());
-            let args = [owner, number.as_bytes(), retention_ms, &take_over.owner, &take_over.number];
-            let reply = self.write(ready, &START_ATTEMPT, send, &args).await?;
+            let checked = Arc::clone(&ready.mark);
+            let args =
+                [owner, number.as_bytes(), retention_ms, &take_over.owner, &take_over.number, checked.as_bytes()];
+            let began = Instant::now();
+            let reply = self.run_on_keys(ready, &START_ATTEMPT, send, keys, &args).await?;
+            self.lease.emit(JournalEvent::Committed { duration: began.elapsed() });
             match StartResult::parse(reply).ok_or_else(|| self.unreadable_record())? {
                 StartResult::HeldBy(start)
                     if take_over.owner.is_empty() && !self.is_owner_alive(ready, &start.owner).await? =>

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracing::{trace, warn};
+use tracing::{info, trace, warn};
 
 use super::event::TelemetryEvent;
 use crate::telemetry::state::TelemetryState;
@@ -40,6 +40,43 @@ impl TelemetryEvent for JournalSize {
 
     fn log(&self) {
         trace!(entries = self.entries, bytes = self.bytes, "the journal holds {} commands", self.entries);
+    }
+}
+
+/// From now on a missing journal record proves nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalInDoubt<'a> {
+    /// Why.
+    pub reason: &'a str,
+}
+
+impl TelemetryEvent for JournalInDoubt<'_> {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.journal.set_in_doubt(true);
+        state.health.set_journal_doubt(Some(self.reason));
+    }
+
+    fn log(&self) {
+        let reason = self.reason;
+        warn!(
+            reason,
+            "the journal is in doubt: {reason}; a redelivered command without a record counts as a possible duplicate"
+        );
+    }
+}
+
+/// The journal is no longer in doubt.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalDoubtEnded;
+
+impl TelemetryEvent for JournalDoubtEnded {
+    fn count(&self, state: &TelemetryState) {
+        state.metrics.journal.set_in_doubt(false);
+        state.health.set_journal_doubt(None);
+    }
+
+    fn log(&self) {
+        info!("the journal is no longer in doubt");
     }
 }
 

@@ -23,7 +23,7 @@ pub use self::{
     command::{CommandDelayed, CommandFinished, CommandReceived, CommandRepeated},
     event::TelemetryEvent,
     gate::{GateClosed, GateOpened, remedy},
-    journal::{JournalDegraded, JournalSize, JournalWritten},
+    journal::{JournalDegraded, JournalDoubtEnded, JournalInDoubt, JournalSize, JournalWritten},
     order::OrderEvents,
     publish::{PublishConfirmed, PublishFailed},
 };

@@ -15,6 +15,7 @@ pub(crate) struct JournalMetrics {
     write_seconds: Histogram,
     entries: IntGauge,
     bytes: IntGauge,
+    in_doubt: IntGauge,
 }
 
 impl JournalMetrics {
@@ -27,11 +28,16 @@ impl JournalMetrics {
             write_seconds: families.histogram(write_seconds, &WRITE_BOUNDS_S)?,
             entries: families.gauge(("journal_entries", "Commands recorded in this daemon's journal."))?,
             bytes: families.gauge(("journal_bytes", "Size of this daemon's journal on disk, in bytes."))?,
+            in_doubt: families.gauge(("journal_in_doubt", "1 while a missing journal record proves nothing."))?,
         })
     }
 
     pub(crate) fn observe_write(&self, took: Duration) {
         self.write_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn set_in_doubt(&self, in_doubt: bool) {
+        self.in_doubt.set(in_doubt.into());
     }
 
     pub(crate) fn set_size(&self, entries: u64, bytes: u64) {

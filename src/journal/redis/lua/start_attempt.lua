@@ -1,9 +1,12 @@
 -- Records that an attempt starts, unless one is in progress or the send has its outcome.
--- KEYS: the record. ARGV: owner, number of the start, retention in ms, owner and number of a start that may be taken
--- over.
+-- KEYS: the record; except in a Cluster, the store's mark. ARGV: owner, number of the start, retention in ms, owner and
+-- number of a start that may be taken over, the mark that this owner has checked.
 local key, me, number = KEYS[1], ARGV[1], ARGV[2]
 local record = redis.call('HMGET', key, 's', 'o', 'n', 'u', 'b')
 local state, owner, last, uncertain, before = record[1], record[2], record[3], record[4], record[5]
+if not state and KEYS[2] and redis.call('GET', KEYS[2]) ~= ARGV[6] then
+    return { 'M' } -- The store was emptied or replaced, so the missing record proves nothing.
+end
 if state == 'E' then
     return redis.call('HMGET', key, 's', 'l', 'e')
 end

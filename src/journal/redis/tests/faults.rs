@@ -141,21 +141,21 @@ async fn start_executed_after_its_withdrawal_is_rejected() {
         let record = state.record_key(&send);
         let me = state.owner.as_bytes();
         for _ in 0..2 {
-            WITHDRAW_START.run(&mut ready.connection, &record, &[me, b"70", b"60000"]).await.expect("available");
+            WITHDRAW_START.run(&mut ready.connection, &[&record], &[me, b"70", b"60000"]).await.expect("available");
         }
         let late = START_ATTEMPT
-            .run(&mut ready.connection, &record, &[me, b"70", b"60000", b"", b""])
+            .run(&mut ready.connection, &[&record], &[me, b"70", b"60000", b"", b""])
             .await
             .expect("available");
         assert_eq!(late, [b"X"]);
         assert_eq!(owner.journal.lookup(&send).await, Ok(before.clone()));
         let newer = START_ATTEMPT
-            .run(&mut ready.connection, &record, &[me, b"71", b"60000", b"", b""])
+            .run(&mut ready.connection, &[&record], &[me, b"71", b"60000", b"", b""])
             .await
             .expect("available");
         assert_ne!(newer, [b"X"]);
         let again = START_ATTEMPT
-            .run(&mut ready.connection, &record, &[me, b"71", b"60000", b"", b""])
+            .run(&mut ready.connection, &[&record], &[me, b"71", b"60000", b"", b""])
             .await
             .expect("available");
         assert_eq!(newer, again, "the same call twice, as after a retry by the client library");

@@ -67,7 +67,10 @@ impl TestOwner {
         let recorded = Arc::clone(&events);
         let listener = move |event: JournalEvent<'_>| {
             let text = match event {
-                JournalEvent::Unavailable { reason: text } | JournalEvent::Degraded { problem: text } => text,
+                JournalEvent::Unavailable { reason: text }
+                | JournalEvent::Degraded { problem: text }
+                | JournalEvent::InDoubt { reason: text } => text,
+                JournalEvent::DoubtEnded => "complete",
                 JournalEvent::Available => "available",
                 _ => return,
             };

@@ -2,6 +2,7 @@
 
 mod contract;
 mod deployments;
+mod doubt;
 mod errors;
 mod faults;
 mod fixture;
