@@ -28,6 +28,10 @@ const PROBE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// The minimum interval between probes that a changed credential causes.
 const CREDENTIAL_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long the broker may take to cancel the subscription at a shutdown, and how often that is checked.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(20);
+
 /// How a pipeline stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
@@ -60,12 +64,12 @@ impl<P: Ports> Pipeline<P> {
     }
 
     /// Works until the drain begins, then finishes the deliveries in hand. The broker's prefetch bounds their number.
-    pub async fn run(self, inbox: impl Inbox) -> Drained {
+    pub async fn run(self, mut inbox: impl Inbox) -> Drained {
         let mut dispatcher = Dispatcher::new(self.context.clone());
-        let is_bug = dispatcher.run_until_drain(inbox).await;
+        let is_bug = dispatcher.run_until_drain(&mut inbox).await;
         self.context.drain.cancel();
         dispatcher.scheduler.drain();
-        let finished = tokio::time::timeout(self.context.settings.drain, dispatcher.finish()).await;
+        let finished = tokio::time::timeout(self.context.settings.drain, dispatcher.finish(&mut inbox)).await;
         match finished {
             _ if is_bug => Drained::Panicked,
             Ok(drained) => drained,
@@ -93,7 +97,7 @@ impl<P: Ports> Dispatcher<P> {
     }
 
     /// Returns whether a bug ended it.
-    async fn run_until_drain(&mut self, mut inbox: impl Inbox) -> bool {
+    async fn run_until_drain(&mut self, inbox: &mut impl Inbox) -> bool {
         let context = self.context.clone();
         let mut probe_checks = tokio::time::interval(PROBE_CHECK_INTERVAL);
         probe_checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -101,7 +105,7 @@ impl<P: Ports> Dispatcher<P> {
         let credential = probe_changed_credentials(&context);
         tokio::pin!(credential);
         loop {
-            self.dispatch(&mut inbox);
+            self.dispatch(inbox);
             tokio::select! {
                 biased;
                 () = context.drain.cancelled() => return false,
@@ -113,7 +117,7 @@ impl<P: Ports> Dispatcher<P> {
                 () = sleep_until(self.scheduler.wake_at()) => {}
                 _ = probe_checks.tick(), if !self.scheduler.gate_was_open() => self.request_probe(),
                 delivery = inbox.next() => match delivery {
-                    Some(delivery) => self.receive_all(delivery, &mut inbox),
+                    Some(delivery) => self.receive_all(delivery, inbox),
                     // The sessions outlive the pipeline.
                     None => return true,
                 },
@@ -121,18 +125,37 @@ impl<P: Ports> Dispatcher<P> {
         }
     }
 
-    async fn finish(&mut self) -> Drained {
+    /// Waits for the tasks and for the end of the subscription: until then deliveries arrive, which are not attempted.
+    async fn finish(&mut self, inbox: &mut impl Inbox) -> Drained {
+        let cancel_deadline = Instant::now() + CANCEL_TIMEOUT;
+        let mut cancel_checks = tokio::time::interval(CANCEL_CHECK_INTERVAL);
         loop {
             self.scheduler.dispatch();
+            // Read before the last deliveries are taken: none arrives after the end of the subscription.
+            let is_cancelled = !inbox.is_consuming() || Instant::now() >= cancel_deadline;
+            while let Some(delivery) = inbox.try_next() {
+                self.release(delivery);
+            }
+            if is_cancelled && self.tasks.is_empty() {
+                return Drained::Complete;
+            }
             tokio::select! {
                 biased;
                 Some(event) = self.events.recv() => self.handle_events(event),
-                result = self.tasks.join_next() => match result {
-                    Some(result) if panicked(&result) => return Drained::Panicked,
-                    Some(_) => {}
-                    None => return Drained::Complete,
-                },
+                Some(result) = self.tasks.join_next() => if panicked(&result) { return Drained::Panicked },
+                _ = cancel_checks.tick(), if !is_cancelled => {}
             }
+        }
+    }
+
+    /// Leaves a delivery to the broker, which delivers it again, and records that it was not posted.
+    fn release(&mut self, delivery: Delivery) {
+        let has_generated_id = Cell::new(false);
+        let Ok(command) = self.decode(&delivery, &has_generated_id) else { return };
+        if !has_generated_id.get() {
+            let state = DeliveryState::new(&delivery, self.context.now(), self.context.monotonic());
+            let (context, in_hand) = (self.context.clone(), Box::new(CommandInHand { delivery, command, state }));
+            self.tasks.spawn(async move { context.record_unposted(&in_hand).await });
         }
     }
 
@@ -159,14 +182,18 @@ impl<P: Ports> Dispatcher<P> {
         self.prefetch.measure(delivery.body.len());
         self.scheduler.session_started(delivery.tag.generation);
         let has_generated_id = Cell::new(false);
+        match self.decode(&delivery, &has_generated_id) {
+            Ok(command) => self.spawn_command(delivery, command, has_generated_id.get()),
+            Err(malformed) => self.spawn_malformed(delivery, malformed),
+        }
+    }
+
+    fn decode(&self, delivery: &Delivery, has_generated_id: &Cell<bool>) -> Result<Command, Malformed> {
         let new_id = || {
             has_generated_id.set(true);
             uuid::Uuid::new_v4().to_string()
         };
-        match decode::decode(&delivery.body, &delivery.properties, &self.context.settings.limits, new_id) {
-            Ok(command) => self.spawn_command(delivery, command, has_generated_id.get()),
-            Err(malformed) => self.spawn_malformed(delivery, malformed),
-        }
+        decode::decode(&delivery.body, &delivery.properties, &self.context.settings.limits, new_id)
     }
 
     fn spawn_command(&mut self, delivery: Delivery, command: Command, has_generated_id: bool) {

@@ -1,6 +1,6 @@
 //! Journal writes that must succeed before the work on a command may go on.
 
-use super::{context::PipelineContext, resolution::Resolution};
+use super::{command_in_hand::CommandInHand, context::PipelineContext, resolution::Resolution};
 use crate::{
     domain::journal::{RecordedOutcome, SendKey},
     gate::GateReason,
@@ -26,6 +26,18 @@ impl<P: Ports> PipelineContext<P> {
         if self.try_record(send_key, update).await.is_err() {
             // Boxed: rarely needed, and it would enlarge the future of every task.
             Box::pin(self.retry_record(send_key, update)).await;
+        }
+    }
+
+    /// Records that a command which the broker is about to deliver again was not posted, so that its redelivery, perhaps to
+    /// another daemon, is not in doubt. Without effect while the journal is unavailable: the doubt remains.
+    pub(super) async fn record_unposted(&self, in_hand: &CommandInHand) {
+        let is_first_delivery = !in_hand.delivery.redelivered;
+        let journal = self.ports.journal();
+        // While the journal is complete, the missing record is proof enough, but a shutdown may be followed by that of the
+        // journal's server.
+        if is_first_delivery && (self.drain.is_cancelled() || !journal.is_complete()) {
+            drop(journal.record_unposted(&in_hand.send_key()).await);
         }
     }
 

@@ -39,7 +39,10 @@ pub(super) async fn run_command<P: Ports>(
                 handle.requeued();
             }
         }
-        Resolution::Requeued => {}
+        Resolution::Requeued => {
+            drop(handle);
+            Box::pin(context.record_unposted(&in_hand)).await;
+        }
     }
     drop(gauge);
 }

@@ -76,6 +76,14 @@ impl Journal for FakePorts {
         .await
     }
 
+    async fn record_unposted(&self, key: &SendKey) -> JournalResult<()> {
+        let waiting = Record::Waiting { uncertain: false };
+        self.write("unposted", |journal| {
+            journal.records.entry(key.clone()).or_insert(waiting);
+        })
+        .await
+    }
+
     async fn record_outcome(&self, key: &SendKey, outcome: RecordedOutcome) -> JournalResult<()> {
         self.write("record_outcome", |journal| drop(journal.records.insert(key.clone(), Record::Finished(outcome))))
             .await

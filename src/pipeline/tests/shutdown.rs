@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{fake_ports::status, test_daemon::TestDaemon};
-use crate::pipeline::Drained;
+use crate::{gate::GateReason, pipeline::Drained};
 
 const SOON: Duration = Duration::from_millis(100);
 
@@ -43,6 +43,50 @@ async fn drain_still_publishes_outcomes() {
     fakes.withhold_confirms(false);
     assert_eq!(daemon.drain().await, Drained::Complete);
     assert_eq!((fakes.events().len(), fakes.acked()), (1, vec![1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drained_commands_are_not_in_doubt() {
+    let mut daemon = TestDaemon::start();
+    daemon.fakes.journal_state().incomplete = true;
+    daemon.fakes.withhold_answers(true);
+    for _ in 0..6 {
+        daemon.deliver("hello", json!({"onUncertain": "park"}));
+    }
+    daemon.advance(SOON).await;
+    let fakes = daemon.fakes.clone();
+    daemon.begin_drain();
+    daemon.advance(SOON).await;
+    daemon.deliver("arrives before the subscription ends", json!({"onUncertain": "park"}));
+    daemon.advance(SOON).await;
+    daemon.set_consuming(false);
+    fakes.withhold_answers(false);
+    assert_eq!(daemon.drain().await, Drained::Complete);
+    assert_eq!(fakes.posts(), 4);
+    let successor = TestDaemon::start_on_fakes(fakes);
+    successor.fakes.redeliver();
+    successor.advance(SOON).await;
+    let events = successor.fakes.events();
+    assert_eq!((events.len(), successor.fakes.posts()), (7, 7));
+    let is_certain = |event: &Value| event["outcome"] == "succeeded" && event["possibleDuplicate"] == false;
+    assert!(events.iter().all(is_certain), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn drained_redeliveries_stay_in_doubt() {
+    let mut daemon = TestDaemon::start();
+    daemon.fakes.journal_state().incomplete = true;
+    let hold = daemon.close_gate(GateReason::Operator);
+    let body = r#"{"commandId": "c", "text": "t", "channelType": "MOBILE", "deviceAddress": "a"}"#;
+    daemon.deliver_raw(body.into(), |delivery| delivery.redelivered = true);
+    daemon.advance(SOON).await;
+    let fakes = daemon.fakes.clone();
+    assert_eq!(daemon.drain().await, Drained::Complete);
+    drop(hold);
+    let successor = TestDaemon::start_on_fakes(fakes);
+    successor.fakes.redeliver();
+    successor.advance(SOON).await;
+    assert_eq!(successor.fakes.events()[0]["possibleDuplicate"], true);
 }
 
 #[tokio::test(start_paused = true)]

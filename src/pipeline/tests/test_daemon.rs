@@ -57,6 +57,11 @@ impl TestDaemon {
         Self::start_on(FakePorts::new(), change)
     }
 
+    /// Starts a daemon on the fakes of an earlier one.
+    pub(super) fn start_on_fakes(fakes: FakePorts) -> Self {
+        Self::start_on(fakes, |_| {})
+    }
+
     fn start_on(fakes: FakePorts, change: impl FnOnce(&mut PipelineSettings)) -> Self {
         let mut settings = PipelineSettings {
             limits: DecodeLimits::default(),
@@ -120,7 +125,7 @@ impl TestDaemon {
         // Its tasks are aborted with it, and dropped when they are polled next.
         tokio::task::yield_now().await;
         self.fakes.orphan_attempts();
-        let successor = Self::start_on(self.fakes, |_| {});
+        let successor = Self::start_on_fakes(self.fakes);
         successor.fakes.redeliver();
         successor
     }
