@@ -20,8 +20,8 @@ const TRANSPORT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// A dead peer must not hold up the next connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The library declares a peer dead after two heartbeats without a read.
-const HEARTBEAT_S: u16 = 10;
+/// The library checks twice in a heartbeat and declares a peer dead after two without a read: within 10 s.
+const HEARTBEAT_S: u16 = 4;
 /// With a longer interval a dead peer would hold unacknowledged commands for minutes.
 const MAX_HEARTBEAT_S: u16 = 60;
 /// RabbitMQ's default. All headers of a message must fit into one frame: RabbitMQ splits bodies by the negotiated size,
@@ -51,6 +51,11 @@ impl BrokerAddresses {
     pub fn new(uris: Vec<AMQPUri>, tls: OwnedTLSConfig) -> Self {
         let uris = uris.into_iter().map(with_limits).collect();
         Self { uris, tls, connect_timeout: CONNECT_TIMEOUT }
+    }
+
+    /// Whether there is more than one address.
+    pub(super) const fn has_several(&self) -> bool {
+        self.uris.len() > 1
     }
 
     /// Connects to the address of this index, modulo their number; `name` identifies the connection in the management UI.

@@ -26,10 +26,6 @@ use crate::{
     telemetry::events::{ConsumerStarted, ConsumerStopped, ConsumersCounted},
 };
 
-/// Consecutive consumer counts of zero that end the session. A single one proves nothing: a queue whose leader is being
-/// elected, or is busy, reports none.
-const MAX_ZERO_COUNTS: u32 = 3;
-
 /// How long the broker may take to process an acknowledgement that it has read.
 const ACK_PROCESSING_TIME: Duration = Duration::from_secs(1);
 
@@ -63,6 +59,16 @@ impl ConsumeSession {
 
     pub(super) const fn is_subscribed(&self) -> bool {
         !matches!(self.subscription, Subscription::None)
+    }
+
+    /// Whether the broker could deliver and nothing is in hand.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.subscription, Subscription::Active(_)) && self.acks.unsettled_count() == 0
+    }
+
+    /// Whether the channel is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.channel.status().connected()
     }
 
     pub(super) const fn is_narrow(&self) -> bool {
@@ -152,7 +158,7 @@ impl ConsumeSession {
     /// Checks the broker's consumer count against the subscription and reports it. Returns whether to poll again soon.
     ///
     /// # Errors
-    /// [`SessionError::ConsumerUnknown`] after [`MAX_ZERO_COUNTS`] counts of zero.
+    /// [`SessionError::ConsumerUnknown`] after consecutive counts of zero.
     pub(super) fn check_consumer_count(
         &mut self,
         count: ConsumerCount,
@@ -164,7 +170,7 @@ impl ConsumeSession {
         }
         self.consumer.telemetry.record(ConsumersCounted { consumers: count.consumers });
         self.zero_counts = if count.consumers == 0 { self.zero_counts + 1 } else { 0 };
-        if self.zero_counts >= MAX_ZERO_COUNTS {
+        if self.zero_counts >= count.max_zero_counts {
             return Err(SessionError::ConsumerUnknown(self.consumer.names.commands()));
         }
         // RabbitMQ counts a cancelled consumer until its deliveries are settled.

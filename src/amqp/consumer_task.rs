@@ -28,7 +28,7 @@ use super::{
     subscription::DeliveryResult,
     supervise::{SessionTask, Supervisor},
     timeout::{sleep_until, with_timeout},
-    topology::Topology,
+    topology::{Topology, channel_refusal},
 };
 use crate::{
     gate::GateState,
@@ -58,6 +58,7 @@ impl Consumer {
         let generation = Arc::new(AtomicU64::new(0));
         let is_consuming = Arc::new(AtomicBool::new(false));
         let prefetch = watch::Sender::new(self.prefetch);
+        let has_other_nodes = broker.has_several();
         let supervisor =
             Supervisor { broker, role: Role::Consume, telemetry: self.telemetry.clone(), random, stop: stop.clone() };
         let task = ConsumerTask {
@@ -68,6 +69,8 @@ impl Consumer {
             generation: generation.clone(),
             is_consuming: is_consuming.clone(),
             prefetch: prefetch.subscribe(),
+            has_other_nodes,
+            is_declared: false,
             other_consumers: OtherConsumers::default(),
             stop,
             acks_flushed: true,
@@ -88,6 +91,10 @@ struct ConsumerTask {
     is_consuming: Arc<AtomicBool>,
     gate: watch::Receiver<GateState>,
     prefetch: watch::Receiver<u16>,
+    /// Whether the broker has several addresses.
+    has_other_nodes: bool,
+    /// An earlier session has found or declared the topology.
+    is_declared: bool,
     other_consumers: OtherConsumers,
     stop: CancellationToken,
     /// `false` while the broker may not have received the last acknowledgements.
@@ -100,7 +107,7 @@ impl SessionTask for ConsumerTask {
         let channel = self.open_channel(connection).await?;
         self.generation.store(generation, Ordering::Release);
         self.consumer.telemetry.record(Connected { role: Role::Consume });
-        let poller = ConsumerCountPoller::new(connection, self.consumer.names.commands());
+        let poller = ConsumerCountPoller::new(connection, self.consumer.names.commands(), self.has_other_nodes);
         self.other_consumers.start_session(Duration::from_secs(connection.configuration().heartbeat().into()));
         let mut session = ConsumeSession::new(self.consumer.clone(), channel, generation);
         let mut events = pin!(connection.events_listener());
@@ -121,12 +128,17 @@ impl SessionTask for ConsumerTask {
 }
 
 impl ConsumerTask {
-    async fn open_channel(&self, connection: &Connection) -> Result<Channel, SessionError> {
+    async fn open_channel(&mut self, connection: &Connection) -> Result<Channel, SessionError> {
         let Consumer { names, tiers, declare, telemetry, .. } = &*self.consumer;
-        if let Some(topology) = declare {
-            topology.declare(names, connection).await?;
+        // Not again while everything is there: while a node is cut off, the others do not answer changes of the topology.
+        let is_complete = self.is_declared && Topology::require(names, tiers, connection).await.is_ok();
+        if !is_complete {
+            if let Some(topology) = declare {
+                topology.declare(names, connection).await?;
+            }
+            Topology::require(names, tiers, connection).await?;
+            self.is_declared = true;
         }
-        Topology::require(names, tiers, connection).await?;
         telemetry.record(TopologyVerified);
         with_timeout("channel.open", connection.create_channel()).await
     }
@@ -158,13 +170,18 @@ impl ConsumerTask {
                     }
                 },
                 event = events.next() => match event {
+                    // The refusal of a poll, which closed the poll's channel only.
+                    Some(Event::Error(error)) if session.is_open() && channel_refusal(&error).is_some() => {}
                     Some(Event::Error(error)) => return Err(error.into()),
                     Some(_) => {}
                     None => return Err(SessionError::ConnectionClosed),
                 },
                 polled = &mut poll => {
-                    let (poller, count) = polled?;
+                    let (mut poller, count) = polled?;
                     let fast = session.check_consumer_count(count, &mut self.other_consumers)?;
+                    if session.is_idle() {
+                        poller.check_consensus().await?;
+                    }
                     poll.set(poller.next(fast));
                 }
                 () = self.stop.cancelled() => return self.finish(session).await,

@@ -15,7 +15,7 @@ use crate::ports::PublishError;
 /// Limit of publishes that await their confirm; the library scans all of them for a cumulative confirm.
 const MAX_UNCONFIRMED: usize = 1_024;
 /// A publish without a confirm for this long ends the session, even if later ones are confirmed.
-pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Dropping it drops the result senders: the callers learn that no confirm came.
 pub(super) struct PendingConfirms<F> {
@@ -158,7 +158,7 @@ mod tests {
         let mut pending = PendingConfirms::new(&TopologyNames::new("p"));
         assert!(pending.deadline().is_none(), "no confirm is outstanding");
         pending.push(never);
-        for _ in 0..29 {
+        for _ in 0..9 {
             advance(Duration::from_secs(1)).await;
             pending.push(|sequence| async move { Ok(confirm(sequence)) }.boxed());
             pending.resolve().await.unwrap();
@@ -173,13 +173,13 @@ mod tests {
         let mut pending = PendingConfirms::new(&TopologyNames::new("p"));
         let (sender, confirmed) = oneshot::channel();
         pending.push(|sequence| async move { confirmed.await.map(|()| Ok(confirm(sequence))).unwrap() }.boxed());
-        advance(Duration::from_secs(20)).await;
+        advance(Duration::from_secs(7)).await;
         pending.push(never);
         sender.send(()).unwrap();
         pending.resolve().await.unwrap();
-        advance(Duration::from_secs(20)).await;
-        assert!(!is_overdue(&pending), "outstanding for 20 s");
-        advance(Duration::from_secs(10)).await;
+        advance(Duration::from_secs(7)).await;
+        assert!(!is_overdue(&pending), "outstanding for 7 s");
+        advance(Duration::from_secs(3)).await;
         assert!(is_overdue(&pending));
     }
 
@@ -189,7 +189,7 @@ mod tests {
         pending.push(never);
         advance(Duration::from_secs(1_000)).await;
         pending.restart_timeout();
-        advance(Duration::from_secs(29)).await;
+        advance(Duration::from_secs(9)).await;
         assert!(!is_overdue(&pending));
         advance(Duration::from_secs(1)).await;
         assert!(is_overdue(&pending));

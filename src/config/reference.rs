@@ -84,7 +84,7 @@ const SETTINGS: &[Setting] = &[
         Some("amqp://guest:guest@127.0.0.1:5672/%2f"),
         "Address of RabbitMQ, `amqp` or `amqps`. With several URLs, the nodes of a cluster, each connection \
          moves on to the next one when it fails or is lost. IPv6 addresses are not supported; use a host name. \
-         `heartbeat` is 10 s by default and capped at 60 s; `frame_max` is always 131072.",
+         `heartbeat` is 4 s by default and capped at 60 s; `frame_max` is always 131072.",
     ),
     plain(
         "broker.prefix",

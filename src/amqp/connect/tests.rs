@@ -80,8 +80,8 @@ fn connect_longest_attempt_and_backoff_are_below_15_s() {
 #[test]
 fn url_parameters_are_kept_within_limits() {
     for (query, heartbeat) in [
-        ("", 10),
-        ("?heartbeat=0&frame_max=0", 10),
+        ("", 4),
+        ("?heartbeat=0&frame_max=0", 4),
         ("?heartbeat=1&frame_max=1", 1),
         ("?heartbeat=30&frame_max=65536", 30),
         ("?heartbeat=65535&frame_max=4294967295", 60),

@@ -2,7 +2,10 @@
 
 use lapin::{
     BasicProperties, Channel, Connection, ErrorKind, ExchangeKind,
-    options::{BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{
+        BasicGetOptions, BasicNackOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions,
+        QueueDeclareOptions,
+    },
     types::{AMQPValue, FieldTable, ShortString},
 };
 
@@ -111,6 +114,25 @@ impl<'a> TopologyProbe<'a> {
         match self.reply(result.map(drop))? {
             BrokerReply::NotFound(_) => Err(SessionError::Missing(vec![format!("queue {queue}")])),
             BrokerReply::Ok | BrokerReply::AccessRefused(_) | BrokerReply::Mismatch(_) => Ok(consumers),
+        }
+    }
+
+    /// Fetches from the queue and returns what it got; returns whether the broker allows it: not where there is a single
+    /// active consumer, nor without the permission to read.
+    ///
+    /// # Errors
+    /// The queue is gone, or the broker does not answer.
+    pub(in crate::amqp) async fn can_fetch(&mut self, queue: &str) -> Result<bool, SessionError> {
+        let channel = self.channel().await?;
+        let get = channel.basic_get(short_string(queue), BasicGetOptions::default());
+        let result = with_timeout("basic.get", get).await;
+        if let Ok(Some(message)) = &result {
+            let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+            with_timeout("basic.nack", channel.basic_nack(message.delivery.delivery_tag, requeue)).await?;
+        }
+        match self.reply(result.map(drop))? {
+            BrokerReply::NotFound(_) => Err(SessionError::Missing(vec![format!("queue {queue}")])),
+            reply => Ok(reply == BrokerReply::Ok),
         }
     }
 

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use super::{builder, wait_recovered};
+use lapin::types::AMQPValue;
+
+use super::{RECOVERY_TIMEOUT, builder, wait_recovered};
 use crate::support::{
+    TIMEOUT,
     eventually::eventually,
     fixture::{Fixture, start_ready},
     proxy::Proxy,
 };
+
+/// From the fault until `/readyz` shows it.
+const REPORTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Less than one try to connect to a silent address may take.
 const SOON: Duration = Duration::from_secs(6);
@@ -27,6 +33,52 @@ async fn silent_first_address_is_left_by_both_roles() {
     first.blackhole();
     let daemon = start_ready(&builder(&fixture).set("broker.url", &urls)).await;
     assert_eq!(second.open(), 2, "both connections use the second address");
+    fixture.drain(&daemon).await;
+}
+
+/// Asserts that an idle daemon leaves the first of two nodes after the fault, which it reports in time.
+async fn check_node_left(test: &str, fault: impl Fn(&Proxy)) {
+    let fixture = Fixture::new(test).await;
+    let (first, second, urls) = two_nodes(&fixture).await;
+    let daemon = start_ready(&builder(&fixture).set("broker.url", &urls)).await;
+    assert_eq!((first.open(), second.open()), (2, 0));
+    fault(&first);
+    let readiness = async || daemon.get("/readyz").await.0;
+    eventually!(REPORTED_WITHIN, readiness().await, |status| *status == 503, "the fault is reported");
+    eventually!(RECOVERY_TIMEOUT - REPORTED_WITHIN, readiness().await, |status| *status == 200, "readiness");
+    fixture.send(3, "hello").await;
+    let events = fixture.queues.events(3).await;
+    assert_eq!(fixture.posts(), 3, "{events:?}");
+    assert!(second.open() >= 1, "the daemon consumes from the second node");
+}
+
+#[tokio::test]
+async fn frozen_node_is_left() {
+    check_node_left("frozen-node", Proxy::stall).await;
+}
+
+#[tokio::test]
+async fn node_that_only_sends_heartbeats_is_left() {
+    check_node_left("cut-off-node", Proxy::only_heartbeats).await;
+}
+
+#[tokio::test]
+async fn consensus_check_refused_by_the_queue_keeps_the_session() {
+    let fixture = Fixture::new("single-active").await;
+    let (_first, _second, urls) = two_nodes(&fixture).await;
+    let daemon = start_ready(&builder(&fixture).set("broker.url", &urls)).await;
+    fixture.drain(&daemon).await;
+    let commands = fixture.queues.name("commands");
+    fixture.queues.client().delete_queue(&commands).await;
+    let single_active = [("x-single-active-consumer", AMQPValue::Boolean(true))];
+    fixture.queues.client().declare_queue(&commands, "send", single_active).await;
+    let builder = builder(&fixture).set("broker.url", &urls).set("broker.declare", "false").set("log.level", "trace");
+    let daemon = start_ready(&builder).await;
+    let polls = || daemon.log_text().matches("the command queue has 1 consumers").count();
+    eventually!(TIMEOUT, polls() >= 4, "polls after the refused one");
+    assert_eq!(daemon.metric("courier_reconnects_total", &[]).await, 0.0);
+    fixture.send(3, "hello").await;
+    fixture.expect_all_succeeded(3).await;
     fixture.drain(&daemon).await;
 }
 

@@ -124,6 +124,12 @@ impl Proxy {
         self.fault(|faults| faults.withhold_confirms = true);
     }
 
+    /// Holds back all that the broker sends but heartbeats, as a node does that is cut off from its cluster; for a proxy
+    /// that parses AMQP.
+    pub(crate) fn only_heartbeats(&self) {
+        self.fault(|faults| faults.only_heartbeats = true);
+    }
+
     /// Ends all faults: forwards again, held-back bytes first, and accepts connections.
     pub(crate) async fn resume(&self) {
         self.fault(|faults| *faults = Faults { cuts: faults.cuts, losses: faults.losses, ..HEALTHY });

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::AtomicU64;
 
-use super::role::Role;
+use super::{
+    frames::{is_confirm, is_heartbeat},
+    role::Role,
+};
 
 /// A direction through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +32,23 @@ pub(super) struct Faults {
     pub(super) to_client: bool,
     pub(super) blackhole: bool,
     pub(super) withhold_confirms: bool,
+    /// Bytes from the server are held back, except heartbeats.
+    pub(super) only_heartbeats: bool,
     /// Incremented to close all connections made before.
     pub(super) cuts: u64,
     /// Incremented to lose all connections made before.
     pub(super) losses: u64,
 }
 
-pub(super) const HEALTHY: Faults =
-    Faults { to_server: true, to_client: true, blackhole: false, withhold_confirms: false, cuts: 0, losses: 0 };
+pub(super) const HEALTHY: Faults = Faults {
+    to_server: true,
+    to_client: true,
+    blackhole: false,
+    withhold_confirms: false,
+    only_heartbeats: false,
+    cuts: 0,
+    losses: 0,
+};
 
 impl Control {
     pub(super) fn of(&self, role: Role) -> &Faults {
@@ -45,6 +57,11 @@ impl Control {
 }
 
 impl Faults {
+    /// Whether this frame from the server is held back.
+    pub(super) fn withholds(&self, frame: &[u8]) -> bool {
+        self.withhold_confirms && is_confirm(frame) || self.only_heartbeats && !is_heartbeat(frame)
+    }
+
     pub(super) fn flows(&self, direction: Direction) -> bool {
         match direction {
             Direction::ToServer => self.to_server,

@@ -5,6 +5,8 @@ const METHOD: u8 = 1;
 /// Class `basic` (60), method `ack` (80) or `nack` (120): publisher confirms, when sent by a broker.
 const CONFIRMS: [[u8; 4]; 2] = [[0, 60, 0, 80], [0, 60, 0, 120]];
 
+const HEARTBEAT: u8 = 8;
+
 /// Removes the first complete frame from the buffer.
 pub(super) fn take_frame(buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
     let size = buffer.get(3..HEADER)?.try_into().ok().map(u32::from_be_bytes)?;
@@ -15,6 +17,11 @@ pub(super) fn take_frame(buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
 /// Whether a frame from a broker is a publisher confirm.
 pub(super) fn is_confirm(frame: &[u8]) -> bool {
     frame.first() == Some(&METHOD) && CONFIRMS.iter().any(|method| frame.get(HEADER..HEADER + 4) == Some(method))
+}
+
+/// Whether a frame is a heartbeat.
+pub(super) fn is_heartbeat(frame: &[u8]) -> bool {
+    frame.first() == Some(&HEARTBEAT)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{
     connection::ProxiedConnection,
-    control::Direction,
+    control::{Direction, Faults},
     frames::{is_confirm, take_frame},
 };
 
@@ -16,7 +16,7 @@ pub(super) struct Stream {
     /// Parse the bytes as AMQP frames.
     amqp: bool,
     received: Vec<u8>,
-    /// Confirms held back.
+    /// Frames held back.
     withheld: Vec<u8>,
 }
 
@@ -30,18 +30,18 @@ impl Stream {
     }
 
     /// Returns the bytes to forward and the number of confirms newly held back.
-    fn take(&mut self, withhold: bool) -> (Vec<u8>, u64) {
+    fn take(&mut self, faults: &Faults) -> (Vec<u8>, u64) {
         if !self.amqp {
             return (std::mem::take(&mut self.received), 0);
         }
         let (mut forwarded, mut withheld) = (Vec::new(), 0);
-        if !withhold {
+        if !faults.withhold_confirms && !faults.only_heartbeats {
             forwarded.append(&mut self.withheld);
         }
         while let Some(frame) = take_frame(&mut self.received) {
-            if withhold && is_confirm(&frame) {
+            if faults.withholds(&frame) {
+                withheld += u64::from(is_confirm(&frame));
                 self.withheld.extend(frame);
-                withheld += 1;
             } else {
                 forwarded.extend(frame);
             }
@@ -74,7 +74,7 @@ impl Pump {
             };
             self.on_read(&chunk[..read.unwrap_or(0)]);
             let faults = self.connection.flows(self.direction).await.ok_or_else(dropped)?;
-            let (forwarded, withheld) = self.stream.take(faults.withhold_confirms);
+            let (forwarded, withheld) = self.stream.take(&faults);
             self.connection.counters.confirms_withheld.fetch_add(withheld, Ordering::Relaxed);
             to.write_all(&forwarded).await?;
             if read == Some(0) {
