@@ -9,8 +9,19 @@ pub enum Evidence {
     Answer(Answer),
     /// No connection was established, so the request cannot have left.
     NotSent(NotSent),
+    /// There is no token to send, so no request was made.
+    NoToken(NoToken),
     /// The request may have left, and no complete answer arrived.
     NoAnswer(NoAnswer),
+}
+
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoToken {
+    /// How the login failed, and what to do; without secrets.
+    pub problem: Arc<str>,
+    /// The wait that the login's response requested.
+    pub retry_after: Option<Duration>,
 }
 
 /// The part of the API's answer that verdicts and events depend on.
@@ -54,8 +65,14 @@ impl Evidence {
     pub const fn status(&self) -> Option<u16> {
         match self {
             Self::Answer(answer) => Some(answer.status),
-            Self::NotSent(_) | Self::NoAnswer(_) => None,
+            Self::NotSent(_) | Self::NoToken(_) | Self::NoAnswer(_) => None,
         }
+    }
+
+    /// Whether there was an attempt at all: a request, or a connection for one.
+    #[must_use]
+    pub const fn is_of_attempt(&self) -> bool {
+        !matches!(self, Self::NoToken(_))
     }
 
     /// Returns the wait that the API requested.
@@ -63,6 +80,7 @@ impl Evidence {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Answer(answer) => answer.retry_after,
+            Self::NoToken(no_token) => no_token.retry_after,
             Self::NotSent(_) | Self::NoAnswer(_) => None,
         }
     }
@@ -79,6 +97,7 @@ impl fmt::Display for Evidence {
             Self::NotSent(NotSent::Proxy(problem)) => {
                 write!(f, "not sent: no connection to the API through the proxy {problem}")
             }
+            Self::NoToken(NoToken { problem, .. }) => f.write_str(problem),
             Self::NoAnswer(NoAnswer::Timeout) => f.write_str("no answer within api.timeout"),
             Self::NoAnswer(NoAnswer::Broken) => f.write_str("the connection broke before the answer"),
             Self::NoAnswer(NoAnswer::OwnerGone) => {

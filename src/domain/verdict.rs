@@ -8,7 +8,7 @@
 //! | 2xx | delivered | event `succeeded` |
 //! | no connection established; 408, 425, 503 | retry | another attempt, or dead letter `exhausted` |
 //! | 429; 503 with `Retry-After` | throttled | wait, uncounted |
-//! | 401, 403, 407 | unauthorized | wait, uncounted |
+//! | 401, 403, 407; no token, because the login failed | unauthorized | wait, uncounted |
 //! | other 4xx, 3xx | rejected | dead letter `rejected` |
 //! | no answer; 500, 502, 504, any other status | uncertain | `resend`: as retry; `park`: dead letter `uncertain` |
 //!
@@ -98,6 +98,7 @@ impl StatusLists {
     pub fn classify(&self, evidence: &Evidence) -> Verdict {
         match evidence {
             Evidence::NotSent(_) => Verdict::Retry,
+            Evidence::NoToken(_) => Verdict::Unauthorized,
             Evidence::NoAnswer(_) => Verdict::Uncertain,
             Evidence::Answer(answer) => self.classify_answer(answer),
         }

@@ -61,7 +61,7 @@ impl Sender for ApiClient {
         let shared = &self.shared;
         let token = match shared.credential.token().await {
             Ok(token) => token,
-            Err(evidence) => return (evidence, Duration::ZERO),
+            Err(no_token) => return (Evidence::NoToken(no_token), Duration::ZERO),
         };
         let started = Instant::now();
         let evidence = shared.http.post(&shared.endpoint, token.header(), body).await;

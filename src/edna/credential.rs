@@ -19,10 +19,7 @@ use super::{
     settings::ApiSettings,
     token::Token,
 };
-use crate::domain::evidence::Evidence;
-
-/// The status of a credential that is not accepted, unless the settings count only others as that.
-const UNAUTHORIZED: u16 = 401;
+use crate::domain::evidence::NoToken;
 
 /// The source of tokens. `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -65,15 +62,14 @@ impl Credential {
             }
             Credentials::Login { path, login, password, password_file } => {
                 let endpoint = Endpoint::new(address::join(&settings.base_url, "api.login_path", &path)?);
-                let unauthorized = unauthorized_status(&settings.unauthorized_statuses);
                 let password = Password::new(password, password_file);
-                Self::Login(Box::new(Login::new(http.clone(), endpoint, login, password, unauthorized, on_refresh)))
+                Self::Login(Box::new(Login::new(http.clone(), endpoint, login, password, on_refresh)))
             }
         })
     }
 
-    /// The token to send, or the evidence of an attempt that cannot be made without one.
-    pub(super) async fn token(&self) -> Result<Token, Evidence> {
+    /// The token to send, or why there is none.
+    pub(super) async fn token(&self) -> Result<Token, NoToken> {
         match self {
             Self::Fixed(token) => Ok(token.clone()),
             Self::File(file) => Ok(Box::pin(file.token()).await),
@@ -108,8 +104,4 @@ impl fmt::Debug for Credential {
             Self::Login(_) => "Login",
         })
     }
-}
-
-fn unauthorized_status(statuses: &[u16]) -> u16 {
-    if statuses.contains(&UNAUTHORIZED) { UNAUTHORIZED } else { statuses.first().copied().unwrap_or(UNAUTHORIZED) }
 }

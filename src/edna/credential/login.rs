@@ -1,6 +1,6 @@
 //! Fetches a token by login and password.
 
-use std::{future::pending, time::Duration};
+use std::future::pending;
 
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::{password::Password, single_flight::SingleFlight, watched_file::POLL_INTERVAL};
 use crate::{
-    domain::evidence::{Answer, Evidence, NotSent},
+    domain::evidence::{Answer, Evidence, NoToken},
     edna::{
         endpoint::Endpoint,
         error::{OnRefresh, RefreshError},
@@ -24,8 +24,6 @@ pub(in crate::edna) struct Login {
     endpoint: Endpoint,
     login: String,
     password: Password,
-    /// The status of a credential that is not accepted.
-    unauthorized_status: u16,
     flight: SingleFlight,
     on_refresh: OnRefresh,
 }
@@ -42,14 +40,13 @@ impl Login {
         endpoint: Endpoint,
         login: String,
         password: Password,
-        unauthorized_status: u16,
         on_refresh: OnRefresh,
     ) -> Self {
-        Self { http, endpoint, login, password, unauthorized_status, flight: SingleFlight::default(), on_refresh }
+        Self { http, endpoint, login, password, flight: SingleFlight::default(), on_refresh }
     }
 
-    pub(super) async fn token(&self) -> Result<Token, Evidence> {
-        self.flight.token(async || self.log_in().await, self.unauthorized()).await
+    pub(super) async fn token(&self) -> Result<Token, NoToken> {
+        self.flight.token(async || self.log_in().await).await
     }
 
     pub(super) async fn reject(&self, token: &Token) {
@@ -69,45 +66,32 @@ impl Login {
         self.flight.login_allowed().await;
     }
 
-    async fn log_in(&self) -> Result<Token, Evidence> {
+    async fn log_in(&self) -> Result<Token, NoToken> {
         let (password, error) = self.password.refresh().await;
         if let Some(error) = error {
             (self.on_refresh)(Err(&error));
         }
         let body = serde_json::json!({ "login": self.login, "password": password.expose_secret() }).to_string();
         let LoginResponse { evidence, authorization } = self.http.log_in(&self.endpoint, &body.into()).await;
-        let result = self.judge(evidence, authorization.as_ref());
-        (self.on_refresh)(result.as_ref().map(|_| ()).map_err(|(error, _)| error));
-        result.map_err(|(_, evidence)| evidence)
+        let retry_after = evidence.retry_after();
+        let result = token_of(evidence, authorization.as_ref());
+        (self.on_refresh)(result.as_ref().map(|_| ()));
+        result.map_err(|error| NoToken { problem: error.to_string().into(), retry_after })
     }
+}
 
-    /// Turns the evidence of a login into that of the attempt that waits for it. The attempt's own request was not sent,
-    /// so it is never uncertain; and a refused login proves nothing about the command, so it is never rejected: the attempt
-    /// is unauthorized, throttled or not sent.
-    fn judge(&self, evidence: Evidence, header: Option<&HeaderValue>) -> Result<Token, (RefreshError, Evidence)> {
-        let not_sent = Evidence::NotSent(NotSent::Connect);
-        match evidence {
-            Evidence::Answer(answer) => self.judge_answer(answer, header),
-            Evidence::NotSent(why) => Err((RefreshError::LoginNotSent(why.clone()), Evidence::NotSent(why))),
-            Evidence::NoAnswer(_) => Err((RefreshError::LoginNoAnswer, not_sent)),
+/// Reads the token from the evidence of a login.
+fn token_of(evidence: Evidence, header: Option<&HeaderValue>) -> Result<Token, RefreshError> {
+    match evidence {
+        Evidence::Answer(Answer { status: 200..=299, body, .. }) => {
+            token_in(body, header).ok_or(RefreshError::LoginWithoutToken)
         }
-    }
-
-    fn judge_answer(&self, answer: Answer, header: Option<&HeaderValue>) -> Result<Token, (RefreshError, Evidence)> {
-        let Answer { status, retry_after, body } = answer;
-        match status {
-            200..=299 => token_in(body, header).ok_or((RefreshError::LoginWithoutToken, self.unauthorized())),
-            429 => Err((RefreshError::LoginPutOff { status }, without_body(status, retry_after))),
-            503 if retry_after.is_some() => {
-                Err((RefreshError::LoginPutOff { status }, without_body(status, retry_after)))
-            }
-            408 | 425 | 500.. => Err((RefreshError::LoginPutOff { status }, Evidence::NotSent(NotSent::Connect))),
-            _ => Err((RefreshError::LoginRefused { status }, self.unauthorized())),
+        Evidence::Answer(Answer { status: status @ (408 | 425 | 429 | 500..), .. }) => {
+            Err(RefreshError::LoginPutOff { status })
         }
-    }
-
-    fn unauthorized(&self) -> Evidence {
-        without_body(self.unauthorized_status, None)
+        Evidence::Answer(Answer { status, .. }) => Err(RefreshError::LoginRefused { status }),
+        Evidence::NotSent(why) => Err(RefreshError::LoginNotSent(why)),
+        Evidence::NoToken(_) | Evidence::NoAnswer(_) => Err(RefreshError::LoginNoAnswer),
     }
 }
 
@@ -117,8 +101,4 @@ fn token_in(body: Option<Vec<u8>>, header: Option<&HeaderValue>) -> Option<Token
     let in_header = || Some(header?.to_str().ok()?.to_owned());
     let usable = |token: String| Token::parse(&SecretString::from(token)).ok();
     in_body().and_then(usable).or_else(|| in_header().and_then(usable))
-}
-
-const fn without_body(status: u16, retry_after: Option<Duration>) -> Evidence {
-    Evidence::Answer(Answer { status, retry_after, body: None })
 }

@@ -1,19 +1,23 @@
 //! One login for all attempts that wait for a token, and at most one in 10 s.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep_until},
 };
 
-use crate::{
-    domain::evidence::{Evidence, NotSent},
-    edna::token::Token,
-};
+use crate::{domain::evidence::NoToken, edna::token::Token};
 
 /// The least time between two logins: a refused password must not lock the account, nor logins overload a failing API.
 const MIN_LOGIN_INTERVAL: Duration = Duration::from_secs(10);
+
+const CANCELLED: &str = "the login was cancelled and is repeated in at most 10 s";
+const REJECTED: &str = "the API rejected the token of the last login; check the rights of api.login";
+
+fn no_token(problem: &str) -> NoToken {
+    NoToken { problem: Arc::from(problem), retry_after: None }
+}
 
 /// The token of the last login, as long as the API accepts it.
 #[derive(Debug, Default)]
@@ -32,32 +36,28 @@ struct SingleFlightState {
 #[derive(Debug)]
 struct LastLogin {
     ended_at: Instant,
-    /// The evidence of an attempt without a token until the next login is allowed.
-    evidence: Evidence,
+    /// Why there is no token until the next login is allowed.
+    no_token: NoToken,
 }
 
 impl SingleFlight {
-    /// The token, after a login if there is none and a login is allowed; else the evidence of the last login. `rejected` is
-    /// that evidence when the last login returned a token that the API then rejected.
+    /// The token, after a login if there is none and a login is allowed; else how the last login failed.
     ///
     /// Dropping the future during a login counts as a login: its request may have been sent.
-    pub(super) async fn token(
-        &self,
-        log_in: impl AsyncFnOnce() -> Result<Token, Evidence>,
-        rejected: Evidence,
-    ) -> Result<Token, Evidence> {
+    pub(super) async fn token(&self, log_in: impl AsyncFnOnce() -> Result<Token, NoToken>) -> Result<Token, NoToken> {
         let mut state = self.state.lock().await;
         if let Some(token) = &state.token {
             return Ok(token.clone());
         }
         if let Some(last) = state.last.as_ref().filter(|last| last.ended_at.elapsed() < MIN_LOGIN_INTERVAL) {
-            return Err(last.evidence.clone());
+            return Err(last.no_token.clone());
         }
         // Stays if this future is dropped before the login ends.
-        state.last = Some(LastLogin { ended_at: Instant::now(), evidence: Evidence::NotSent(NotSent::Connect) });
+        state.last = Some(LastLogin { ended_at: Instant::now(), no_token: no_token(CANCELLED) });
         let result = log_in().await;
-        let evidence = result.as_ref().err().cloned().unwrap_or(rejected);
-        state.last = Some(LastLogin { ended_at: Instant::now(), evidence });
+        // Read after a success only when the API has rejected that token.
+        let no_token = result.as_ref().err().cloned().unwrap_or_else(|| no_token(REJECTED));
+        state.last = Some(LastLogin { ended_at: Instant::now(), no_token });
         state.token = result.as_ref().ok().cloned();
         result
     }
@@ -86,28 +86,23 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::domain::evidence::Answer;
 
     fn token(text: &str) -> Token {
         Token::parse(&SecretString::from(text)).unwrap()
-    }
-
-    fn unauthorized() -> Evidence {
-        Evidence::Answer(Answer { status: 401, retry_after: None, body: None })
     }
 
     /// Gets a token and counts the logins.
     async fn get(
         flight: &SingleFlight,
         logins: &AtomicUsize,
-        result: Result<Token, Evidence>,
-    ) -> Result<Token, Evidence> {
+        result: Result<Token, NoToken>,
+    ) -> Result<Token, NoToken> {
         let log_in = async || {
             logins.fetch_add(1, Ordering::Relaxed);
             tokio::task::yield_now().await;
             result
         };
-        flight.token(log_in, unauthorized()).await
+        flight.token(log_in).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -122,7 +117,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failed_login_is_not_repeated_for_ten_seconds() {
         let (flight, logins) = (SingleFlight::default(), AtomicUsize::new(0));
-        let down = Err(Evidence::NotSent(NotSent::Dns));
+        let down = Err(no_token("down"));
         let all = (0..50).map(|_| get(&flight, &logins, down.clone()));
         assert!(futures_util::future::join_all(all).await.iter().all(|got| *got == down));
         tokio::time::advance(MIN_LOGIN_INTERVAL - Duration::from_millis(1)).await;
@@ -133,11 +128,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn token_rejected_after_its_login_is_unauthorized_for_ten_s() {
+    async fn token_rejected_after_its_login_is_no_token_for_ten_s() {
         let (flight, logins) = (SingleFlight::default(), AtomicUsize::new(0));
         get(&flight, &logins, Ok(token("a"))).await.unwrap();
         flight.reject(&token("a")).await;
-        assert_eq!(get(&flight, &logins, Ok(token("b"))).await, Err(unauthorized()));
+        assert_eq!(get(&flight, &logins, Ok(token("b"))).await, Err(no_token(REJECTED)));
         tokio::time::advance(MIN_LOGIN_INTERVAL).await;
         assert_eq!(get(&flight, &logins, Ok(token("b"))).await, Ok(token("b")));
         flight.reject(&token("a")).await;
@@ -148,9 +143,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn login_cancelled_half_way_counts_as_a_login() {
         let (flight, logins) = (SingleFlight::default(), AtomicUsize::new(0));
-        let never = flight.token(async || std::future::pending().await, unauthorized());
+        let never = flight.token(async || std::future::pending().await);
         assert!(tokio::time::timeout(Duration::from_secs(1), never).await.is_err());
         let got = get(&flight, &logins, Ok(token("a"))).await;
-        assert_eq!((got, logins.load(Ordering::Relaxed)), (Err(Evidence::NotSent(NotSent::Connect)), 0));
+        assert_eq!((got, logins.load(Ordering::Relaxed)), (Err(no_token(CANCELLED)), 0));
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{advance, pause, resume, timeout};
 
 use super::*;
 use crate::{
-    domain::evidence::NotSent,
+    domain::evidence::{NoToken, NotSent},
     edna::{OnRefresh, RefreshError},
 };
 
@@ -91,6 +91,10 @@ fn login() -> Credentials {
     }
 }
 
+fn no_token(problem: &str, retry_after: Option<Duration>) -> Evidence {
+    Evidence::NoToken(NoToken { problem: problem.into(), retry_after })
+}
+
 /// The renewals that were reported.
 #[derive(Clone, Default)]
 struct Renewals(Arc<Mutex<Vec<Result<(), RefreshError>>>>);
@@ -141,7 +145,8 @@ async fn no_second_login_and_no_post_within_ten_seconds() {
     assert_eq!(send(&client).await, answer(200, b""));
     api.expire();
     assert_eq!(send(&client).await, answer(401, b""));
-    assert_eq!(client.send(&Bytes::new()).await, (without_body(401), Duration::ZERO));
+    let rejected = "the API rejected the token of the last login; check the rights of api.login";
+    assert_eq!(client.send(&Bytes::new()).await, (no_token(rejected, None), Duration::ZERO));
     assert_eq!((api.logins.load(Ordering::SeqCst), api.posts.load(Ordering::SeqCst)), (1, 2));
     skip(Duration::from_secs(10)).await;
     assert_eq!(send(&client).await, answer(200, b""));
@@ -149,32 +154,31 @@ async fn no_second_login_and_no_post_within_ten_seconds() {
 }
 
 #[tokio::test]
-async fn failed_login_evidence_by_status() {
+async fn failed_login_is_no_token_for_any_status() {
     let put_off = |status| RefreshError::LoginPutOff { status };
     let refused = |status| RefreshError::LoginRefused { status };
-    let wait = |status| Evidence::Answer(Answer { status, retry_after: Some(Duration::from_secs(9)), body: None });
-    let not_sent = Evidence::NotSent(NotSent::Connect);
     let rows = [
-        ((400, None, ""), refused(400), without_body(401)),
-        ((401, None, ""), refused(401), without_body(401)),
-        ((403, None, ""), refused(403), without_body(401)),
-        ((404, None, ""), refused(404), without_body(401)),
-        ((302, None, ""), refused(302), without_body(401)),
-        ((200, None, "{}"), RefreshError::LoginWithoutToken, without_body(401)),
-        ((200, None, "{\"token\":\" \"}"), RefreshError::LoginWithoutToken, without_body(401)),
-        ((200, None, "<html>"), RefreshError::LoginWithoutToken, without_body(401)),
-        ((429, Some("9"), ""), put_off(429), wait(429)),
-        ((503, Some("9"), ""), put_off(503), wait(503)),
-        ((503, None, ""), put_off(503), not_sent.clone()),
-        ((408, None, ""), put_off(408), not_sent.clone()),
-        ((500, None, ""), put_off(500), not_sent.clone()),
-        ((502, None, ""), put_off(502), not_sent),
+        ((400, None, ""), refused(400)),
+        ((401, None, ""), refused(401)),
+        ((403, None, ""), refused(403)),
+        ((404, None, ""), refused(404)),
+        ((302, None, ""), refused(302)),
+        ((200, None, "{}"), RefreshError::LoginWithoutToken),
+        ((200, None, "{\"token\":\" \"}"), RefreshError::LoginWithoutToken),
+        ((200, None, "<html>"), RefreshError::LoginWithoutToken),
+        ((429, Some("9"), ""), put_off(429)),
+        ((503, Some("9"), ""), put_off(503)),
+        ((503, None, ""), put_off(503)),
+        ((408, None, ""), put_off(408)),
+        ((500, None, ""), put_off(500)),
+        ((502, None, ""), put_off(502)),
     ];
-    for (failure, error, evidence) in rows {
+    for (failure, error) in rows {
         let (api, settings) = api().await;
         *api.login_failure.lock().unwrap() = Some(failure);
         let renewals = Renewals::default();
         let client = ApiClient::with_refresh(&settings, login(), renewals.hook()).unwrap();
+        let evidence = no_token(&error.to_string(), failure.1.map(|_| Duration::from_secs(9)));
         assert_eq!(send(&client).await, evidence, "{failure:?}");
         assert_eq!(send(&client).await, evidence, "{failure:?}, without another login");
         assert_eq!((api.logins.load(Ordering::SeqCst), api.posts.load(Ordering::SeqCst)), (1, 0));
@@ -183,7 +187,7 @@ async fn failed_login_evidence_by_status() {
 }
 
 #[tokio::test]
-async fn login_without_response_leaves_the_attempt_not_sent() {
+async fn login_without_response_is_no_token() {
     let (refused, _held) = refusing();
     let (hangs, _) = scripted(Reply::Hang(Vec::new())).await;
     let (breaks, _) = scripted(Reply::Write(Vec::new())).await;
@@ -196,17 +200,9 @@ async fn login_without_response_leaves_the_attempt_not_sent() {
         let renewals = Renewals::default();
         let settings = ApiSettings { timeout: Duration::from_millis(200), ..settings(format!("http://{address}")) };
         let client = ApiClient::with_refresh(&settings, login(), renewals.hook()).unwrap();
-        assert_eq!(send(&client).await, Evidence::NotSent(NotSent::Connect));
+        assert_eq!(send(&client).await, no_token(&error.to_string(), None));
         assert_eq!(renewals.take(), [Err(error)]);
     }
-}
-
-#[tokio::test]
-async fn unauthorized_status_follows_the_settings() {
-    let (api, settings) = api().await;
-    *api.login_failure.lock().unwrap() = Some((401, None, ""));
-    let client = ApiClient::new(&ApiSettings { unauthorized_statuses: vec![419], ..settings }, login()).unwrap();
-    assert_eq!(send(&client).await, without_body(419));
 }
 
 /// A temporary file.
@@ -260,7 +256,8 @@ async fn changed_password_is_reported_when_a_login_is_allowed() {
     let credentials = Credentials::Login { path, login, password: "s3cret".into(), password_file };
     let client = ApiClient::new(&settings, credentials).unwrap();
     *api.password.lock().unwrap() = Some("new");
-    assert_eq!(send(&client).await, without_body(401));
+    let refused = RefreshError::LoginRefused { status: 401 }.to_string();
+    assert_eq!(send(&client).await, no_token(&refused, None));
 
     pause();
     let mut changed = Box::pin(client.credential_changed());

@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn response(evidence: &Evidence) -> Option<Response> {
     match evidence {
         Evidence::Answer(answer) => answer.body.as_deref().and_then(Response::parse),
-        Evidence::NotSent(_) | Evidence::NoAnswer(_) => None,
+        Evidence::NotSent(_) | Evidence::NoToken(_) | Evidence::NoAnswer(_) => None,
     }
 }
 
