@@ -79,6 +79,7 @@ impl fmt::Display for GateReason {
 pub struct GateState {
     holds: [u32; GateReason::ALL.len()],
     probe_requested: bool,
+    resumes: u32,
 }
 
 impl GateState {
@@ -92,6 +93,12 @@ impl GateState {
     #[must_use]
     pub fn probe_requested(&self) -> bool {
         self.probe_requested && !self.is_open()
+    }
+
+    /// How often an operator resumed, for comparison with an earlier count.
+    #[must_use]
+    pub const fn resumes(&self) -> u32 {
+        self.resumes
     }
 
     /// Whether this reason keeps the gate closed.
@@ -171,6 +178,11 @@ impl Gate {
     /// Sets whether the consumer should take one command while the gate is closed.
     pub fn request_probe(&self, wanted: bool) {
         self.state.send_if_modified(|state| std::mem::replace(&mut state.probe_requested, wanted) != wanted);
+    }
+
+    /// Records that an operator resumed: the cause of a closed brake or breaker may be mended.
+    pub fn resume(&self) {
+        self.state.send_modify(|state| state.resumes = state.resumes.wrapping_add(1));
     }
 
     /// The state now.

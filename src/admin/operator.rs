@@ -1,4 +1,4 @@
-//! `POST /pause` and `/resume`: the gate's reason `operator`.
+//! `POST /pause` and `/resume`: the gate's reason `operator`. Resuming also releases the brake.
 
 use std::sync::{Arc, Mutex};
 
@@ -58,5 +58,6 @@ pub(super) async fn resume(
 ) -> Result<TextResponse, TextResponse> {
     control.authorize(&headers)?;
     lock(&control.hold).take();
+    control.gate.resume();
     Ok((StatusCode::OK, "resumed\n"))
 }

@@ -39,8 +39,9 @@ use crate::{
     },
 };
 
-/// Interval of `basic.get` while a probe is requested (the queue may be empty), and of checks for a wider subscription.
-const TICK: Duration = Duration::from_secs(1);
+/// Interval of `basic.get` while a probe is requested (the queue may be empty), and of checks for a wider subscription. Short,
+/// as a good command may wait behind many wrong ones.
+const TICK: Duration = Duration::from_millis(200);
 
 impl Consumer {
     /// Returns both ends for the pipeline, and the task that serves them until `stop`. The task then sends pending

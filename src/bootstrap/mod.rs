@@ -173,6 +173,7 @@ fn pipeline_settings(config: &Config, rates: watch::Receiver<Rates>) -> Pipeline
         },
         descriptor_field: config.api.descriptor_field.clone(),
         statuses: config.api.statuses.clone(),
+        api_timeout: config.api.timeout,
         max_attempts: delivery.max_attempts,
         tiers: delivery.tiers.clone(),
         on_uncertain: delivery.on_uncertain,

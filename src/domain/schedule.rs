@@ -149,6 +149,20 @@ impl Schedule {
         }
     }
 
+    /// Starts the attempt of the ready command with the lowest rank, whatever its place in the order of the lanes. As
+    /// [`Self::next_decision`] otherwise.
+    pub fn next_probe<R: Ord>(&mut self, now: Duration, rank: impl Fn(Ticket) -> R) -> Option<ScheduleDecision> {
+        let candidates = self.ready.startable(&self.rates, now);
+        let ranked = candidates.filter_map(|(lane_id, class)| {
+            let entry = self.lanes.get(&lane_id)?.ready?;
+            Some((rank(entry.ticket), (lane_id, class)))
+        });
+        match ranked.min_by(|(a, _), (b, _)| a.cmp(b)) {
+            Some((_, (lane_id, class))) => self.start_attempt(lane_id, class, now),
+            None => self.next_decision(now, true),
+        }
+    }
+
     /// When a decision is due without an event, as of the last `None` of [`Self::next_decision`].
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
@@ -243,10 +257,9 @@ impl Schedule {
         self.rates.set_rates(rates, now);
     }
 
-    /// Whether a command in hand waits for nothing but rates and a free slot.
-    #[must_use]
-    pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+    /// The commands in hand that wait for nothing but rates and a free slot.
+    pub fn ready(&self) -> impl Iterator<Item = Ticket> {
+        self.ready.lanes().filter_map(|lane_id| Some(self.lanes.get(&lane_id)?.ready?.ticket))
     }
 
     /// The counts so far.

@@ -1,8 +1,9 @@
 //! Detects outages of the API, keeps the gate closed during each, and admits one probe at a time to find out whether it
 //! is over.
 //!
-//! An outage belongs to no command: the first command that can be attempted when the next probe is due becomes that
-//! probe. So an outage outlives the commands that detected it, and concurrent outages share one probe.
+//! An outage belongs to no command: the best candidate of the commands that can be attempted when the next probe is due
+//! becomes that probe. So an outage outlives the commands that detected it, and concurrent outages share one probe.
+//! Nor does it count against one: what fails while the API is known to be down says nothing about the command.
 
 use std::{
     sync::{Arc, Mutex},
@@ -11,9 +12,10 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::probe_choice::{ProbeCandidate, ProbeRank, RecentFailures};
 use crate::{
-    domain::{evidence::Evidence, verdict::Verdict, window::AttemptWindow},
-    gate::{Gate, GateHold, GateReason},
+    domain::{evidence::Evidence, schedule::Ticket, verdict::Verdict, window::AttemptWindow},
+    gate::{Gate, GateHold, GateReason, GateState},
     sync::lock,
 };
 
@@ -22,23 +24,36 @@ const MIN_THROTTLE: Duration = Duration::from_secs(1);
 const MAX_THROTTLE: Duration = Duration::from_secs(3_600);
 /// Applies without a `Retry-After`.
 const DEFAULT_THROTTLE: Duration = Duration::from_secs(5);
-/// The interval between probes doubles up to this.
-const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval between probes for `breaker` doubles from 1 s up to this: at most 60 in any hour, the first ones included.
+const MAX_BREAKER_INTERVAL: Duration = Duration::from_secs(65);
+/// The same for `auth`. A login has its own least interval.
+const MAX_AUTH_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval for `brake` while each probe is a command that has not failed yet: a rejection costs nothing, and good
+/// commands may wait behind many wrong ones.
+const FRESH_BRAKE_INTERVAL: Duration = Duration::from_millis(200);
+/// From then on it doubles from 1 s up to this.
+const MAX_BRAKE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long before a probe is due a better candidate is requested from the queue.
+const REQUEST_LEAD: Duration = Duration::from_secs(2);
 
 /// One outage while it lasts.
 struct Outage {
     reason: GateReason,
+    /// What was reported.
+    problem: String,
     /// Keeps the gate closed until dropped.
-    _hold: GateHold,
+    hold: GateHold,
     next_probe: Instant,
     failed_probes: u32,
 }
 
-#[derive(Default)]
 struct ApiHealthState {
     outages: Vec<Outage>,
     probe_in_flight: bool,
     window: AttemptWindow,
+    failures: RecentFailures,
+    /// The gate's count when it was closed or read last.
+    resumes: u32,
 }
 
 /// The health of the API as the attempts of one pipeline show it.
@@ -59,6 +74,19 @@ pub(super) enum AttemptTurn {
     Wait(Option<Instant>),
 }
 
+/// The commands in hand that could be the next probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProbesInHand {
+    /// No command waits for nothing but the gate.
+    None,
+    /// Those that do have just failed, or an uncertain attempt would end them.
+    Failed,
+    /// At least one is as good as any in the queue.
+    Best,
+    /// Whatever they are, there is no room for another.
+    Full,
+}
+
 /// The exclusive right to probe, until dropped.
 pub(super) struct ProbePermit(Arc<ApiHealth>);
 
@@ -73,6 +101,7 @@ impl Drop for ProbePermit {
 pub(super) struct AttemptResult<'a> {
     pub(super) verdict: Verdict,
     pub(super) evidence: &'a Evidence,
+    pub(super) candidate: ProbeCandidate,
     /// The attempt was a probe.
     pub(super) is_probe: bool,
     /// When it ended.
@@ -80,13 +109,22 @@ pub(super) struct AttemptResult<'a> {
 }
 
 impl ApiHealth {
-    pub(super) fn new(gate: Gate, now: Instant) -> Self {
-        Self { gate, state: Mutex::default(), started: now }
+    /// For attempts that take at most `api_timeout`.
+    pub(super) fn new(gate: Gate, api_timeout: Duration, now: Instant) -> Self {
+        let state = ApiHealthState {
+            outages: Vec::new(),
+            probe_in_flight: false,
+            window: AttemptWindow::new(api_timeout),
+            failures: RecentFailures::default(),
+            resumes: gate.state().resumes(),
+        };
+        Self { gate, state: Mutex::new(state), started: now }
     }
 
     /// Claims the probe if one is due.
     pub(super) fn turn(self: &Arc<Self>, now: Instant) -> AttemptTurn {
         let mut state = lock(&self.state);
+        state.follow_operator(self.gate.state(), now);
         if self.gate.state().is_open() {
             return AttemptTurn::GateOpen;
         }
@@ -99,16 +137,28 @@ impl ApiHealth {
         }
     }
 
+    /// How well a command would serve as a probe.
+    pub(super) fn rank(&self, candidate: ProbeCandidate, ticket: Ticket, now: Instant) -> ProbeRank {
+        lock(&self.state).failures.rank(candidate, ticket, now)
+    }
+
     /// Whether a granted attempt may still be made, as a probe or not.
     pub(super) fn allows(&self, is_probe: bool) -> bool {
         let gate = self.gate.state();
         if is_probe { gate.reasons().all(GateReason::is_probed) } else { gate.is_open() }
     }
 
-    /// Requests one command from the queue if a probe is due and no command in hand could be it.
-    pub(super) fn request_probe(&self, no_candidate: bool, now: Instant) {
-        let is_due = self.next_probe(&lock(&self.state)).is_some_and(|next_probe| next_probe <= now);
-        self.gate.request_probe(no_candidate && is_due);
+    /// Requests one command from the queue if a probe is due and no command in hand could be it; if one could, but has just
+    /// failed, a little earlier.
+    pub(super) fn request_probe(&self, in_hand: ProbesInHand, now: Instant) {
+        let lead = match in_hand {
+            ProbesInHand::None => Some(Duration::ZERO),
+            ProbesInHand::Failed => Some(REQUEST_LEAD),
+            ProbesInHand::Best | ProbesInHand::Full => None,
+        };
+        let next_probe = self.next_probe(&lock(&self.state));
+        let is_due = next_probe.zip(lead).is_some_and(|(next_probe, lead)| next_probe <= now + lead);
+        self.gate.request_probe(is_due);
     }
 
     /// For how long no probe is due, as far as known.
@@ -131,24 +181,46 @@ impl ApiHealth {
         state.next_probe().filter(|_| can_probe)
     }
 
-    /// Begins, prolongs and ends outages. Returns whether the brake was closed and this attempt did not release it: then
-    /// a rejection proves nothing about the command.
+    /// Begins, prolongs and ends outages. Returns whether the attempt proves nothing about the command: it failed while the
+    /// breaker was closed, or was rejected while the brake was, and did not end that outage. This also holds for attempts
+    /// that were in flight when the gate closed.
     pub(super) fn record(&self, result: AttemptResult<'_>) -> bool {
         let mut state = lock(&self.state);
-        state.window.add(result.verdict, result.now.saturating_duration_since(self.started));
+        let AttemptResult { verdict, candidate, now, .. } = result;
+        state.window.add(verdict, candidate.command, now.saturating_duration_since(self.started));
+        let is_fresh = state.failures.is_fresh(candidate, now);
+        state.failures.record(candidate, verdict == Verdict::Delivered, now);
         if result.is_probe {
-            state.record_probe(result);
+            state.record_probe(result, is_fresh);
         }
-        // Also for attempts that were in flight when the brake closed.
-        let brake_closed = state.has(GateReason::Brake);
-        if let Some(reason) = state.detect(result.verdict)
-            && !state.has(reason)
-        {
-            let hold = self.gate.close(reason, &result.evidence.to_string());
-            let next_probe = result.now + probe_wait(reason, 0, result.evidence.retry_after());
-            state.outages.push(Outage { reason, _hold: hold, next_probe, failed_probes: 0 });
+        let is_excused = cause(verdict).is_some_and(|reason| state.has(reason));
+        if let Some(reason) = state.detect(verdict) {
+            let problem = result.evidence.to_string();
+            match state.outages.iter_mut().find(|outage| outage.reason == reason) {
+                Some(outage) => outage.update(problem),
+                None => self.begin_outage(&mut state, reason, problem, result),
+            }
         }
-        brake_closed
+        is_excused
+    }
+
+    fn begin_outage(&self, state: &mut ApiHealthState, reason: GateReason, problem: String, result: AttemptResult<'_>) {
+        if state.outages.is_empty() {
+            state.resumes = self.gate.state().resumes();
+        }
+        let hold = self.gate.close(reason, &problem);
+        let next_probe = result.now + probe_wait(reason, 0, result.evidence.retry_after());
+        state.outages.push(Outage { reason, problem, hold, next_probe, failed_probes: 0 });
+    }
+}
+
+impl Outage {
+    /// Reports another problem with the credential: after a refused login, one without a connection needs another remedy.
+    fn update(&mut self, problem: String) {
+        if self.reason == GateReason::Auth && self.problem != problem {
+            self.hold.report(&problem);
+            self.problem = problem;
+        }
     }
 }
 
@@ -157,20 +229,36 @@ impl ApiHealthState {
         self.outages.iter().any(|outage| outage.reason == reason)
     }
 
+    /// An operator who resumes releases the brake, and the next probe of the breaker or a refused credential is due at once.
+    fn follow_operator(&mut self, gate: GateState, now: Instant) {
+        if self.resumes == gate.resumes() {
+            return;
+        }
+        self.resumes = gate.resumes();
+        self.outages.retain(|outage| outage.reason != GateReason::Brake);
+        // The rejections before must not close it again.
+        self.window.clear();
+        for outage in self.outages.iter_mut().filter(|outage| outage.reason != GateReason::Throttle) {
+            outage.next_probe = now;
+        }
+    }
+
     /// The latest of the outages' probes: one probe serves all.
     fn next_probe(&self) -> Option<Instant> {
         self.outages.iter().map(|outage| outage.next_probe).max()
     }
 
-    /// Ends the outages that a probe proves to be over, and postpones the next probe of the others.
-    fn record_probe(&mut self, result: AttemptResult<'_>) {
+    /// Ends the outages that a probe proves to be over, and postpones the next probe of the others. `is_fresh`: the command
+    /// had not failed before.
+    fn record_probe(&mut self, result: AttemptResult<'_>, is_fresh: bool) {
         self.outages.retain(|outage| !ends_outage(outage.reason, result.verdict));
         if self.outages.is_empty() {
             // Attempts from before or during the outage must not close the gate again.
             self.window.clear();
         }
         for outage in &mut self.outages {
-            outage.failed_probes = outage.failed_probes.saturating_add(1);
+            let starts_anew = is_fresh && outage.reason == GateReason::Brake;
+            outage.failed_probes = if starts_anew { 0 } else { outage.failed_probes.saturating_add(1) };
             let wait = probe_wait(outage.reason, outage.failed_probes, result.evidence.retry_after());
             outage.next_probe = result.now + wait;
         }
@@ -178,13 +266,22 @@ impl ApiHealthState {
 
     /// The outage that a verdict shows, alone or with those in the window.
     fn detect(&self, verdict: Verdict) -> Option<GateReason> {
-        match verdict {
-            Verdict::Unauthorized => Some(GateReason::Auth),
-            Verdict::Throttled => Some(GateReason::Throttle),
-            Verdict::Rejected if self.window.pulls_brake() => Some(GateReason::Brake),
-            Verdict::Retry | Verdict::Uncertain if self.window.trips_breaker() => Some(GateReason::Breaker),
-            _ => None,
-        }
+        cause(verdict).filter(|reason| match reason {
+            GateReason::Breaker => self.window.trips_breaker(),
+            GateReason::Brake => self.window.pulls_brake(),
+            _ => true,
+        })
+    }
+}
+
+/// The outage that an attempt with this verdict may be due to.
+const fn cause(verdict: Verdict) -> Option<GateReason> {
+    match verdict {
+        Verdict::Delivered => None,
+        Verdict::Unauthorized => Some(GateReason::Auth),
+        Verdict::Throttled => Some(GateReason::Throttle),
+        Verdict::Rejected => Some(GateReason::Brake),
+        Verdict::Retry | Verdict::Uncertain => Some(GateReason::Breaker),
     }
 }
 
@@ -198,8 +295,13 @@ fn ends_outage(reason: GateReason, verdict: Verdict) -> bool {
 }
 
 fn probe_wait(reason: GateReason, failed_probes: u32, retry_after: Option<Duration>) -> Duration {
+    let doubling = Duration::from_secs(1 << failed_probes.min(10));
     match reason {
         GateReason::Throttle => retry_after.unwrap_or(DEFAULT_THROTTLE).clamp(MIN_THROTTLE, MAX_THROTTLE),
-        _ => Duration::from_secs(1 << failed_probes.min(10)).min(MAX_PROBE_INTERVAL),
+        GateReason::Breaker => doubling.min(MAX_BREAKER_INTERVAL),
+        GateReason::Brake if failed_probes == 0 => FRESH_BRAKE_INTERVAL,
+        GateReason::Brake => (doubling / 2).min(MAX_BRAKE_INTERVAL),
+        // After a login that named a wait, no sooner.
+        _ => doubling.min(MAX_AUTH_INTERVAL).max(retry_after.unwrap_or_default().min(MAX_THROTTLE)),
     }
 }

@@ -42,8 +42,8 @@ enum RetryWait {
 struct Attempted {
     evidence: Evidence,
     verdict: Verdict,
-    /// The brake was closed: a rejection proves nothing about the command.
-    brake_closed: bool,
+    /// The breaker or the brake was closed: the failure proves nothing about the command.
+    is_excused: bool,
 }
 
 /// Attempts a command until it has a resolution.
@@ -83,7 +83,7 @@ impl<P: Ports> AttemptContext<'_, P> {
                 ClaimResult::Orphaned => Some(Attempted {
                     evidence: Evidence::NoAnswer(NoAnswer::OwnerGone),
                     verdict: Verdict::Uncertain,
-                    brake_closed: false,
+                    is_excused: false,
                 }),
                 ClaimResult::Unavailable => None,
             };
@@ -128,8 +128,7 @@ impl<P: Ports> AttemptContext<'_, P> {
     async fn post(&mut self, permit: &mut AttemptPermit) -> Attempted {
         let pipeline = self.pipeline;
         let CommandInHand { command, state, .. } = &mut *self.in_hand;
-        let in_flight = pipeline.telemetry.in_flight();
-        state.attempt_started(pipeline.now());
+        let (in_flight, started) = (pipeline.telemetry.in_flight(), pipeline.now());
         let (evidence, latency) = {
             // Rendered for each attempt: a command that waits does not hold its text twice.
             let request = Bytes::from(request::render(command, &pipeline.settings.descriptor_field));
@@ -137,21 +136,27 @@ impl<P: Ports> AttemptContext<'_, P> {
         };
         drop(in_flight);
         let verdict = pipeline.settings.statuses.classify(&evidence);
-        state.attempt_finished(verdict, latency);
-        permit.set_result(latency, result::load_sample(verdict));
-        let command_id = &command.id;
-        pipeline.telemetry.record(AttemptMade { command_id, verdict, evidence: &evidence, took: latency });
+        if evidence.is_of_attempt() {
+            state.attempt_started(started);
+            state.attempt_finished(verdict, latency);
+            permit.set_result(latency, result::load_sample(verdict));
+            let command_id = &command.id;
+            pipeline.telemetry.record(AttemptMade { command_id, verdict, evidence: &evidence, took: latency });
+        }
+        let candidate = self.in_hand.probe_candidate(self.on_uncertain);
         let (is_probe, now) = (permit.is_probe(), pipeline.monotonic());
-        let brake_closed = pipeline.api_health.record(AttemptResult { verdict, evidence: &evidence, is_probe, now });
-        Attempted { evidence, verdict, brake_closed }
+        let result = AttemptResult { verdict, evidence: &evidence, candidate, is_probe, now };
+        let is_excused = pipeline.api_health.record(result);
+        Attempted { evidence, verdict, is_excused }
     }
 
     /// Applies the decision table: a result, or the wait before the next attempt.
     fn next_step(&mut self, attempted: &Attempted) -> Result<RetryWait, AttemptExit> {
-        let Attempted { evidence, verdict, brake_closed } = attempted;
+        let Attempted { evidence, verdict, is_excused } = attempted;
         let attempts = self.in_hand.state.attempts;
         let mut next = verdict::next(*verdict, attempts, self.pipeline.settings.max_attempts, self.on_uncertain);
-        if *brake_closed && next == Next::DeadLetter(Reason::Rejected) {
+        // With the policy `park` an uncertain attempt is the last one, whatever it is due to.
+        if *is_excused && next != Next::DeadLetter(Reason::Uncertain) {
             self.in_hand.state.uncount_attempt();
             next = Next::Wait;
         }

@@ -2,9 +2,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::delivery_state::DeliveryState;
+use super::{delivery_state::DeliveryState, probe_choice::ProbeCandidate};
 use crate::{
-    domain::{command::Command, journal::SendKey},
+    domain::{
+        command::{Command, OnUncertain},
+        journal::SendKey,
+    },
     ports::Delivery,
 };
 
@@ -23,8 +26,22 @@ impl CommandInHand {
 
     /// A hash of the send key: the same for each copy of the command that returns from a tier.
     pub(super) fn identity(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.command.id.as_str(), self.state.replay).hash(&mut hasher);
-        hasher.finish()
+        hash(&(self.command.id.as_str(), self.state.replay))
     }
+
+    /// What its choice as a probe depends on; `default` is the policy of a command without one.
+    pub(super) fn probe_candidate(&self, default: OnUncertain) -> ProbeCandidate {
+        let Command { channel_type, device_address, on_uncertain, .. } = &self.command;
+        ProbeCandidate {
+            command: self.identity(),
+            device: hash(&(channel_type, device_address)),
+            is_parked_if_uncertain: on_uncertain.unwrap_or(default) == OnUncertain::Park,
+        }
+    }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }

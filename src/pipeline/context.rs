@@ -36,7 +36,7 @@ impl<P: Ports> PipelineContext<P> {
         telemetry: Telemetry,
         drain: CancellationToken,
     ) -> Self {
-        let api_health = Arc::new(ApiHealth::new(gate.clone(), ports.clock().monotonic()));
+        let api_health = Arc::new(ApiHealth::new(gate.clone(), settings.api_timeout, ports.clock().monotonic()));
         Self { settings, ports, gate, telemetry, api_health, dead_letter_claims: DeadLetterClaims::default(), drain }
     }
 

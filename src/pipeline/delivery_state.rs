@@ -95,7 +95,7 @@ impl DeliveryState {
         self.attempt_finished(Verdict::Uncertain, Duration::ZERO);
     }
 
-    /// Takes back the last attempt: while the brake is closed, a rejection is not the command's fault.
+    /// Takes back the last attempt: while the breaker or the brake is closed, a failure is not the command's fault.
     pub(super) fn uncount_attempt(&mut self) {
         self.attempts = self.attempts.saturating_sub(1);
     }

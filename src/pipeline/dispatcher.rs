@@ -10,8 +10,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    command_in_hand::CommandInHand, context::PipelineContext, delivery_state::DeliveryState, prefetch::PrefetchControl,
-    schedule_handle::TaskEvent, scheduler::CommandScheduler, settings::PipelineSettings, task,
+    api_health::ProbesInHand, command_in_hand::CommandInHand, context::PipelineContext, delivery_state::DeliveryState,
+    prefetch::PrefetchControl, schedule_handle::TaskEvent, scheduler::CommandScheduler, settings::PipelineSettings,
+    task,
 };
 use crate::{
     domain::{
@@ -25,6 +26,8 @@ use crate::{
 
 /// How often a closed gate is checked for the need to request a probe.
 const PROBE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Commands in hand beyond the prefetch that probes may need, so that a hand full of wrong commands is no dead end.
+const PROBE_ROOM: usize = 64;
 /// The minimum interval between probes that a changed credential causes.
 const CREDENTIAL_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -222,12 +225,12 @@ impl<P: Ports> Dispatcher<P> {
         others || panicked(first)
     }
 
-    /// Requests a command for a probe if none in hand could be it. That one may have to wait, too, so the number in hand
-    /// stays within the prefetch.
+    /// Requests a command for a probe if none in hand is a good one. That one may have to wait, too, so their number is
+    /// limited.
     fn request_probe(&self) {
-        let has_room = self.tasks.len() < usize::from(self.context.settings.prefetch);
-        let no_candidate = has_room && !self.scheduler.has_candidate();
-        self.context.api_health.request_probe(no_candidate, self.context.monotonic());
+        let has_room = self.tasks.len() < usize::from(self.context.settings.prefetch) + PROBE_ROOM;
+        let in_hand = if has_room { self.scheduler.probes_in_hand() } else { ProbesInHand::Full };
+        self.context.api_health.request_probe(in_hand, self.context.monotonic());
     }
 }
 

@@ -13,6 +13,7 @@ mod delivery_state;
 mod dispatcher;
 mod journal_update;
 mod prefetch;
+mod probe_choice;
 mod publish;
 mod resolution;
 mod schedule_handle;

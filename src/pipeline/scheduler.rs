@@ -9,9 +9,10 @@ use tokio::{
 };
 
 use super::{
-    api_health::{AttemptTurn, ProbePermit},
+    api_health::{ApiHealth, AttemptTurn, ProbePermit, ProbesInHand},
     command_in_hand::CommandInHand,
     context::PipelineContext,
+    probe_choice::{ProbeCandidate, ProbeRank},
     schedule_handle::{AttemptPermit, ScheduleGrant, ScheduleHandle, TaskEvent},
     settings,
 };
@@ -27,6 +28,7 @@ use crate::{
 /// A command in the schedule.
 struct ScheduledCommand {
     tag: DeliveryTag,
+    candidate: ProbeCandidate,
     /// Present while its task waits for a grant.
     grant: Option<oneshot::Sender<ScheduleGrant>>,
 }
@@ -87,9 +89,14 @@ impl<P: Ports> CommandScheduler<P> {
         self.limit.target()
     }
 
-    /// Whether a command waits for nothing but rates and a permit, so that it could be a probe.
-    pub(super) fn has_candidate(&self) -> bool {
-        self.schedule.has_ready()
+    /// The commands that wait for nothing but rates and a permit, so that they could be a probe.
+    pub(super) fn probes_in_hand(&self) -> ProbesInHand {
+        let rank = probe_rank(&self.context.api_health, &self.commands, self.context.monotonic());
+        match self.schedule.ready().map(rank).min() {
+            None => ProbesInHand::None,
+            Some(Some(rank)) if rank.is_best() => ProbesInHand::Best,
+            Some(_) => ProbesInHand::Failed,
+        }
     }
 
     /// Whether the broker delivers commands: while it does not, delayed commands cannot return.
@@ -114,7 +121,8 @@ impl<P: Ports> CommandScheduler<P> {
         let class = settings.rate_class(&in_hand.command);
         let ticket = self.schedule.insert(Arrival { key: key.as_deref(), id: in_hand.identity(), class }, now);
         let (handle, grant) = ScheduleHandle::new(ticket, self.events.clone());
-        self.commands.insert(ticket, ScheduledCommand { tag, grant: Some(grant) });
+        let candidate = in_hand.probe_candidate(settings.on_uncertain);
+        self.commands.insert(ticket, ScheduledCommand { tag, candidate, grant: Some(grant) });
         handle
     }
 
@@ -183,12 +191,18 @@ impl<P: Ports> CommandScheduler<P> {
             AttemptTurn::GateOpen => None,
             AttemptTurn::Wait(until) => until,
             AttemptTurn::Probe(probe) => {
-                if let Some(decision) = self.schedule.next_decision(self.now(), true) {
+                if let Some(decision) = self.next_probe() {
                     self.grant(decision, Some(probe));
                 }
                 None
             }
         }
+    }
+
+    fn next_probe(&mut self) -> Option<ScheduleDecision> {
+        let now = self.now();
+        let rank = probe_rank(&self.context.api_health, &self.commands, self.context.monotonic());
+        self.schedule.next_probe(now, rank)
     }
 
     fn grant(&mut self, decision: ScheduleDecision, probe: Option<ProbePermit>) {
@@ -245,4 +259,13 @@ impl<P: Ports> CommandScheduler<P> {
             self.reported = now;
         }
     }
+}
+
+/// Ranks the commands of these tickets as probes.
+fn probe_rank(
+    api_health: &ApiHealth,
+    commands: &FxHashMap<Ticket, ScheduledCommand>,
+    now: Instant,
+) -> impl Fn(Ticket) -> Option<ProbeRank> {
+    move |ticket| Some(api_health.rank(commands.get(&ticket)?.candidate, ticket, now))
 }

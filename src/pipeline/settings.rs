@@ -30,6 +30,8 @@ pub struct PipelineSettings {
     pub descriptor_field: String,
     /// The statuses that an installation may classify.
     pub statuses: StatusLists,
+    /// An attempt ends after this time.
+    pub api_timeout: Duration,
     /// A command that fails this many attempts is exhausted.
     pub max_attempts: u32,
     /// The delay tiers.

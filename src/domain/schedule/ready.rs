@@ -104,8 +104,16 @@ impl ReadyQueue {
         first.map(|(_, found)| found).ok_or(shortest_wait)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.classes.iter().all(|queue| queue.lanes.is_empty())
+    /// The lanes and classes that may start now, within the rates.
+    pub(super) fn startable(&self, rates: &RateLimiter, now: Duration) -> impl Iterator<Item = (LaneId, usize)> {
+        let within_rates = move |(class, _): &(usize, &ClassQueue)| rates.wait(*class, now).is_zero();
+        let classes = self.classes.iter().enumerate().filter(within_rates);
+        classes.flat_map(|(class, queue)| queue.lanes.values().map(move |lane| (*lane, class)))
+    }
+
+    /// All ready lanes.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = LaneId> {
+        self.classes.iter().flat_map(|queue| queue.lanes.values().copied())
     }
 
     /// No attempt may start, whatever the rates: this time is no rate wait.

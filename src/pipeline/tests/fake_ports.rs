@@ -39,9 +39,13 @@ pub(super) struct FakePorts {
     pub(super) queue: Arc<Mutex<mpsc::UnboundedSender<Delivery>>>,
 }
 
+type AnswerByText = Box<dyn FnMut(&str) -> Evidence + Send>;
+
 #[derive(Default)]
 pub(super) struct FakeState {
     script: VecDeque<Evidence>,
+    /// Answers by text, instead of the script.
+    pub(super) answers: Option<AnswerByText>,
     posts: Vec<String>,
     publish_errors: VecDeque<PublishError>,
     refuses_events: bool,
@@ -257,7 +261,10 @@ impl Sender for FakePorts {
             let mut state = self.state();
             let request: serde_json::Value = serde_json::from_slice(body).unwrap();
             let text = request["text"].as_str().unwrap_or_default().to_owned();
-            let evidence = state.script.pop_front().unwrap_or_else(success);
+            let evidence = match &mut state.answers {
+                Some(answer) => answer(&text),
+                None => state.script.pop_front().unwrap_or_else(success),
+            };
             state.start_post(text.clone(), evidence.status() == Some(200));
             (text, evidence)
         };

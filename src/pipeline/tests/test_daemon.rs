@@ -38,6 +38,28 @@ impl Inbox for FakeInbox {
     fn set_prefetch(&mut self, _: u16) {}
 }
 
+/// Settings with little of everything, which a test changes.
+pub(super) fn settings() -> PipelineSettings {
+    PipelineSettings {
+        limits: DecodeLimits::default(),
+        descriptor_field: "clientApplicationDescriptor".to_owned(),
+        statuses: StatusLists::default(),
+        api_timeout: Duration::from_secs(10),
+        max_attempts: 8,
+        tiers: Tiers::default(),
+        on_uncertain: OnUncertain::Resend,
+        default_ttl: None,
+        event_format: EventFormat::Plain,
+        replies: false,
+        order: Order::None,
+        concurrency: Concurrency::Fixed(4),
+        prefetch: 80,
+        channels: Vec::new(),
+        rates: watch::Sender::new(Rates::default()).subscribe(),
+        drain: Duration::from_secs(30),
+    }
+}
+
 /// A running pipeline with its fakes.
 pub(super) struct TestDaemon {
     pub(super) fakes: FakePorts,
@@ -63,23 +85,7 @@ impl TestDaemon {
     }
 
     fn start_on(fakes: FakePorts, change: impl FnOnce(&mut PipelineSettings)) -> Self {
-        let mut settings = PipelineSettings {
-            limits: DecodeLimits::default(),
-            descriptor_field: "clientApplicationDescriptor".to_owned(),
-            statuses: StatusLists::default(),
-            max_attempts: 8,
-            tiers: Tiers::default(),
-            on_uncertain: OnUncertain::Resend,
-            default_ttl: None,
-            event_format: EventFormat::Plain,
-            replies: false,
-            order: Order::None,
-            concurrency: Concurrency::Fixed(4),
-            prefetch: 80,
-            channels: Vec::new(),
-            rates: watch::Sender::new(Rates::default()).subscribe(),
-            drain: Duration::from_secs(30),
-        };
+        let mut settings = settings();
         change(&mut settings);
         let (queue, deliveries) = mpsc::unbounded_channel();
         *fakes.queue.lock().unwrap() = queue;
@@ -142,6 +148,13 @@ impl TestDaemon {
     pub(super) async fn drain(self) -> Drained {
         self.drain.cancel();
         self.pipeline.await.unwrap()
+    }
+
+    /// The metrics of attempts that are not zero.
+    pub(super) fn counted_attempts(&self) -> Vec<String> {
+        let metrics = self.telemetry.scrape().unwrap();
+        let counts = metrics.lines().filter(|line| line.starts_with("courier_attempts_total{"));
+        counts.filter(|line| !line.ends_with(" 0")).map(str::to_owned).collect()
     }
 
     pub(super) fn in_hand(&self) -> i64 {

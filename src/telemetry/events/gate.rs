@@ -14,7 +14,7 @@ pub const fn remedy(reason: GateReason) -> &'static str {
         GateReason::Breaker => "check that the API is up and reachable; the gate opens when the API accepts a command",
         GateReason::Brake => {
             "check api.base_url, api.path, api.descriptor_field and the last deploys on both sides; \
-             the gate opens when the API accepts a command"
+             the gate opens when the API accepts a command, or with `edna-courier resume`"
         }
         GateReason::Blocked => {
             "check the broker's memory and disk alarms, full queues and the topology; \

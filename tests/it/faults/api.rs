@@ -21,8 +21,8 @@ use crate::support::{
 
 const COMMANDS: u16 = 30;
 
-/// Attempts until the breaker trips: ten, those in flight, and a few probes.
-const BREAKER: RangeInclusive<f64> = 10.0..=18.0;
+/// Attempts until the breaker trips: those of five commands, those in flight, and a few probes.
+const BREAKER: RangeInclusive<f64> = 5.0..=18.0;
 /// Rejections until the brake closes the gate: 19 and those in flight.
 const BRAKE: RangeInclusive<u64> = 19..=19 + IN_FLIGHT;
 

@@ -8,6 +8,7 @@ mod api;
 mod connections;
 mod nodes;
 mod own_broker;
+mod probes;
 mod publish_failures;
 mod publisher;
 mod queue;
