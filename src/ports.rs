@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::domain::{
     evidence::Evidence,
-    journal::{Record, RecordedOutcome, SendKey},
+    journal::{AttemptHistory, Doubt, Record, RecordedOutcome, SendKey},
     message::Message,
     properties::Properties,
 };
@@ -36,6 +36,9 @@ pub struct Delivery {
     pub properties: Properties,
     /// AMQP's `redelivered`: an earlier consumer may have attempted the command.
     pub redelivered: bool,
+    /// This daemon was the only consumer of the queue: nobody else held deliveries that may still be returned. As the
+    /// broker delivers what was returned before anything else, a first delivery then follows all redeliveries.
+    pub is_sole_consumer: bool,
     /// `exchange/routing-key` of the message, for `courier-source`.
     pub source: String,
 }
@@ -119,8 +122,8 @@ pub trait Journal: Clone + Send + Sync + 'static {
     fn start_attempt(&self, key: &SendKey) -> impl Future<Output = JournalResult<Record>> + Send;
 
     /// Records that the attempt started by this daemon is accounted for, so that any owner may start another;
-    /// `uncertain` if this attempt or an earlier one may have reached the API.
-    fn finish_attempt(&self, key: &SendKey, uncertain: bool) -> impl Future<Output = JournalResult<()>> + Send;
+    /// `history` covers this attempt and all earlier ones.
+    fn finish_attempt(&self, key: &SendKey, history: AttemptHistory) -> impl Future<Output = JournalResult<()>> + Send;
 
     /// Records the outcome, whether or not an attempt was started.
     fn record_outcome(&self, key: &SendKey, outcome: RecordedOutcome)
@@ -135,9 +138,25 @@ pub trait Journal: Clone + Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
+    /// Records that the broker has confirmed the event of the outcome. May become durable only with a later change: if a
+    /// crash comes before, the event is not known to be published.
+    fn record_told(&self, key: &SendKey) -> impl Future<Output = JournalResult<()>> + Send;
+
+    /// Records that an earlier delivery may have been posted without a record; changes nothing if there is a record.
+    fn record_doubt(&self, key: &SendKey) -> impl Future<Output = JournalResult<()>> + Send;
+
     /// Whether [`Record::Unknown`] proves that no attempt was started. False for a new journal, for one with lost
     /// records, beside daemons with other journals, and without a journal.
     fn is_complete(&self) -> bool;
+
+    /// What [`Record::Unknown`] proves.
+    fn doubt(&self) -> Doubt {
+        if self.is_complete() { Doubt::None } else { Doubt::SharedQueue }
+    }
+
+    /// Ends the doubt that existed when this process opened the journal: whatever the broker had delivered before has been
+    /// delivered again, and is on record. Does nothing if other processes share the journal.
+    fn end_former_doubt(&self) {}
 
     /// Whether anything is recorded at all.
     fn is_enabled(&self) -> bool {

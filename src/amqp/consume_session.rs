@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use lapin::{
-    Channel,
+    Channel, Connection,
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
@@ -20,6 +20,7 @@ use super::{
     short_string::short_string,
     subscription::{ActiveSubscription, DeliveryResult, Subscription, SubscriptionWindow, window_size},
     timeout::with_timeout,
+    topology::TopologyProbe,
 };
 use crate::{
     ports::{Delivery, DeliveryTag},
@@ -40,6 +41,8 @@ pub(super) struct ConsumeSession {
     last_of_earlier: u64,
     /// Consecutive consumer counts of zero.
     zero_counts: u32,
+    /// The broker counted no consumer but this one.
+    is_sole_consumer: bool,
     last_ack_at: Option<Instant>,
 }
 
@@ -53,8 +56,17 @@ impl ConsumeSession {
             acks: AckTracker::default(),
             last_of_earlier: 0,
             zero_counts: 0,
+            is_sole_consumer: false,
             last_ack_at: None,
         }
+    }
+
+    /// Asks the broker whether anybody still holds deliveries of the queue. RabbitMQ counts a consumer, also a cancelled one
+    /// or one of a lost connection, until its deliveries are settled or returned.
+    pub(super) async fn check_other_consumers(&mut self, connection: &Connection) -> Result<(), SessionError> {
+        let consumers = TopologyProbe::new(connection).consumer_count(&self.consumer.names.commands()).await?;
+        self.is_sole_consumer = consumers == Some(0);
+        Ok(())
     }
 
     pub(super) const fn is_subscribed(&self) -> bool {
@@ -150,6 +162,7 @@ impl ConsumeSession {
             tag: DeliveryTag { generation: self.generation, number: delivery.delivery_tag },
             properties: properties::read(&delivery.properties),
             redelivered: delivery.redelivered,
+            is_sole_consumer: self.is_sole_consumer,
             source: [delivery.exchange.as_str(), "/", delivery.routing_key.as_str()].concat(),
             body: Bytes::from(delivery.data),
         }
@@ -169,6 +182,7 @@ impl ConsumeSession {
             return Ok(false);
         }
         self.consumer.telemetry.record(ConsumersCounted { consumers: count.consumers });
+        self.is_sole_consumer |= count.consumers == 1;
         self.zero_counts = if count.consumers == 0 { self.zero_counts + 1 } else { 0 };
         if self.zero_counts >= count.max_zero_counts {
             return Err(SessionError::ConsumerUnknown(self.consumer.names.commands()));

@@ -111,6 +111,7 @@ impl SessionTask for ConsumerTask {
         let poller = ConsumerCountPoller::new(connection, self.consumer.names.commands(), self.has_other_nodes);
         self.other_consumers.start_session(Duration::from_secs(connection.configuration().heartbeat().into()));
         let mut session = ConsumeSession::new(self.consumer.clone(), channel, generation);
+        session.check_other_consumers(connection).await?;
         let mut events = pin!(connection.events_listener());
         let result = self.consume_until_stopped(&mut session, &mut events, poller).await;
         self.is_consuming.store(false, Ordering::Relaxed);

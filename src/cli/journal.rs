@@ -13,7 +13,7 @@ use crate::{
         command::CommandId,
         journal::{Record, RecordedOutcome, SendKey},
     },
-    journal::{self, FileJournalSettings, RedisJournal, RedisJournalSettings},
+    journal::{self, FileJournalSettings, InspectError, OpenError, RedisJournal, RedisJournalSettings},
     ports::Journal,
 };
 
@@ -76,7 +76,7 @@ pub(super) fn execute(args: &JournalArgs, sources: &Sources) -> Result<Exit, Exi
 fn find(settings: JournalChoice, key: &SendKey) -> Result<Option<FoundRecord>, Exit> {
     match settings {
         JournalChoice::File(file) => {
-            let inspected = journal::inspect_record(&file.dir, key).map_err(failed)?;
+            let inspected = journal::inspect_record(&file.dir, key).map_err(inspect_failed)?;
             Ok(inspected.map(|inspected| FoundRecord {
                 record: inspected.record,
                 uncertain: Some(inspected.uncertain),
@@ -121,10 +121,12 @@ fn print_record(key: &SendKey, found: Option<&FoundRecord>, as_json: bool) {
     });
     let at = found.and_then(|found| found.at).map(|at| format!("{at:.3}"));
     let uncertain = found.and_then(|found| found.uncertain);
+    let attempts = found.and_then(|found| attempts(&found.record));
     if as_json {
         return output::print_json(&json!({
-            "commandId": id, "replay": replay, "state": state, "at": at, "uncertain": uncertain,
-            "owesLetter": outcome.map(|outcome| outcome.letter_pending), "event": outcome.and_then(event),
+            "commandId": id, "replay": replay, "state": state, "at": at, "uncertain": uncertain, "attempts": attempts,
+            "owesLetter": outcome.map(|outcome| outcome.letter_pending), "told": outcome.map(|outcome| outcome.told),
+            "event": outcome.and_then(event),
         }));
     }
     output::print(&format!("{id:?}, replay {replay}: {}", describe(state)));
@@ -134,8 +136,14 @@ fn print_record(key: &SendKey, found: Option<&FoundRecord>, as_json: bool) {
     if uncertain == Some(true) {
         output::print(&"uncertain     an attempt may have reached the API; its answer was not received");
     }
+    if let Some(attempts) = attempts {
+        output::print(&format!("attempts      {attempts} counted"));
+    }
     if let Some(outcome) = outcome {
         output::print(&format!("event         {}", String::from_utf8_lossy(&outcome.event)));
+        if !outcome.told {
+            output::print(&"published     not confirmed by the broker yet, as far as is known");
+        }
         if outcome.letter_pending {
             output::print(&"dead letter   not confirmed by the broker yet");
         }
@@ -146,13 +154,22 @@ fn event(outcome: &RecordedOutcome) -> Option<Box<RawValue>> {
     serde_json::from_slice(&outcome.event).ok()
 }
 
+/// Attempts that counted so far; `None` where the event has them.
+const fn attempts(record: &Record) -> Option<u32> {
+    match record {
+        Record::Orphaned { counted } => Some(*counted),
+        Record::Waiting(history) => Some(history.counted),
+        Record::Unknown | Record::InProgress | Record::Finished(_) => None,
+    }
+}
+
 /// The state in the JSON output.
 const fn state(record: &Record) -> &'static str {
     match record {
         Record::Unknown => "unknown",
         Record::InProgress => "held",
-        Record::Orphaned => "orphaned",
-        Record::Waiting { .. } => "waiting",
+        Record::Orphaned { .. } => "orphaned",
+        Record::Waiting(_) => "waiting",
         Record::Finished(_) => "ended",
     }
 }
@@ -169,7 +186,7 @@ fn describe(state: &str) -> &'static str {
 
 fn print_stats(settings: &FileJournalSettings, as_json: bool) -> Result<Exit, Exit> {
     let dir = &settings.dir;
-    let stats = journal::inspect_stats(dir).map_err(failed)?;
+    let stats = journal::inspect_stats(dir).map_err(inspect_failed)?;
     let time = |at: Option<Timestamp>| at.map(|at| format!("{at:.3}"));
     let (oldest, newest) = (time(stats.oldest), time(stats.newest));
     if as_json {
@@ -185,6 +202,13 @@ fn print_stats(settings: &FileJournalSettings, as_json: bool) -> Result<Exit, Ex
     output::print(&format!("oldest        {}", oldest.as_deref().unwrap_or("none")));
     output::print(&format!("newest        {}", newest.as_deref().unwrap_or("none")));
     Ok(Exit::Success)
+}
+
+fn inspect_failed(error: InspectError) -> Exit {
+    match error {
+        InspectError::Open(OpenError::NewerVersion { .. }) => Exit::Configuration.because(error),
+        other => failed(other),
+    }
 }
 
 fn no_journal() -> Exit {

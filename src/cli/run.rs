@@ -13,6 +13,7 @@ use crate::{
     bootstrap::{App, StartError},
     config::{Config, LimitsSettings, Sources},
     domain::rate::Rates,
+    journal::OpenError,
     pipeline::Drained,
     telemetry::logging,
 };
@@ -64,7 +65,9 @@ fn log_end(drained: Drained) -> Exit {
 
 fn start_failed(error: StartError) -> Exit {
     // The API client is built from settings alone.
-    let exit = if matches!(error, StartError::ApiClient(_)) { Exit::Configuration } else { Exit::Failed };
+    let is_configuration =
+        matches!(error, StartError::ApiClient(_) | StartError::Journal(OpenError::NewerVersion { .. }));
+    let exit = if is_configuration { Exit::Configuration } else { Exit::Failed };
     exit.because(error)
 }
 
@@ -106,6 +109,8 @@ mod tests {
     #[test]
     fn start_error_of_api_client_is_configuration() {
         assert_eq!(start_failed(BuildError::Token(TokenError::Invalid).into()), Exit::Configuration);
+        let newer = OpenError::NewerVersion { path: "header".into(), version: '3', newest: '2' };
+        assert_eq!(start_failed(newer.into()), Exit::Configuration);
         assert_eq!(start_failed(io::Error::from(io::ErrorKind::AddrInUse).into()), Exit::Failed);
     }
 }

@@ -45,7 +45,7 @@ pub enum JournalEvent<'a> {
         /// The index file.
         path: &'a Path,
     },
-    /// A segment between two others is missing. Its records are lost, so the journal is not complete.
+    /// A segment is missing. Its records are lost, so the journal is not complete.
     SegmentMissing {
         /// The segment's number.
         number: u64,

@@ -17,7 +17,7 @@ pub use self::{
     redis::{RedisJournal, RedisJournalSettings, RedisUrl},
 };
 use crate::{
-    domain::journal::{Record, RecordedOutcome, SendKey},
+    domain::journal::{AttemptHistory, Doubt, Record, RecordedOutcome, SendKey},
     ports::{Journal, JournalResult},
 };
 
@@ -52,11 +52,11 @@ impl Journal for AnyJournal {
         }
     }
 
-    async fn finish_attempt(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
+    async fn finish_attempt(&self, key: &SendKey, history: AttemptHistory) -> JournalResult<()> {
         match self {
-            Self::File(journal) => journal.finish_attempt(key, uncertain).await,
-            Self::Redis(journal) => Box::pin(journal.finish_attempt(key, uncertain)).await,
-            Self::None(journal) => journal.finish_attempt(key, uncertain).await,
+            Self::File(journal) => journal.finish_attempt(key, history).await,
+            Self::Redis(journal) => Box::pin(journal.finish_attempt(key, history)).await,
+            Self::None(journal) => journal.finish_attempt(key, history).await,
         }
     }
 
@@ -84,11 +84,43 @@ impl Journal for AnyJournal {
         }
     }
 
+    async fn record_told(&self, key: &SendKey) -> JournalResult<()> {
+        match self {
+            Self::File(journal) => journal.record_told(key).await,
+            Self::Redis(journal) => Box::pin(journal.record_told(key)).await,
+            Self::None(journal) => journal.record_told(key).await,
+        }
+    }
+
+    async fn record_doubt(&self, key: &SendKey) -> JournalResult<()> {
+        match self {
+            Self::File(journal) => journal.record_doubt(key).await,
+            Self::Redis(journal) => Box::pin(journal.record_doubt(key)).await,
+            Self::None(journal) => journal.record_doubt(key).await,
+        }
+    }
+
     fn is_complete(&self) -> bool {
         match self {
             Self::File(journal) => journal.is_complete(),
             Self::Redis(journal) => journal.is_complete(),
             Self::None(journal) => journal.is_complete(),
+        }
+    }
+
+    fn doubt(&self) -> Doubt {
+        match self {
+            Self::File(journal) => journal.doubt(),
+            Self::Redis(journal) => journal.doubt(),
+            Self::None(journal) => journal.doubt(),
+        }
+    }
+
+    fn end_former_doubt(&self) {
+        match self {
+            Self::File(journal) => journal.end_former_doubt(),
+            Self::Redis(journal) => journal.end_former_doubt(),
+            Self::None(journal) => journal.end_former_doubt(),
         }
     }
 

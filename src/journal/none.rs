@@ -1,7 +1,7 @@
 //! The journal `none`: records nothing, so a redelivered command is posted again.
 
 use crate::{
-    domain::journal::{Record, RecordedOutcome, SendKey},
+    domain::journal::{AttemptHistory, Record, RecordedOutcome, SendKey},
     ports::{Journal, JournalResult},
 };
 
@@ -18,7 +18,7 @@ impl Journal for NoJournal {
         Ok(Record::Unknown)
     }
 
-    async fn finish_attempt(&self, _: &SendKey, _: bool) -> JournalResult<()> {
+    async fn finish_attempt(&self, _: &SendKey, _: AttemptHistory) -> JournalResult<()> {
         Ok(())
     }
 
@@ -27,6 +27,14 @@ impl Journal for NoJournal {
     }
 
     async fn record_letter_stored(&self, _: &SendKey) -> JournalResult<()> {
+        Ok(())
+    }
+
+    async fn record_told(&self, _: &SendKey) -> JournalResult<()> {
+        Ok(())
+    }
+
+    async fn record_doubt(&self, _: &SendKey) -> JournalResult<()> {
         Ok(())
     }
 

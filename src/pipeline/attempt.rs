@@ -67,6 +67,9 @@ pub(super) fn resolve<'a, P: Ports>(
 
 impl<P: Ports> AttemptContext<'_, P> {
     async fn attempt_until_exit(&mut self) -> Result<Infallible, AttemptExit> {
+        if self.in_hand.needs_doubt_record {
+            Box::pin(self.record_doubt()).await?;
+        }
         if let Some(not_before) = self.in_hand.state.not_before {
             Box::pin(self.wait_until(not_before)).await?;
         }

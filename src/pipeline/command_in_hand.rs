@@ -16,12 +16,21 @@ pub(super) struct CommandInHand {
     pub(super) delivery: Delivery,
     pub(super) command: Command,
     pub(super) state: DeliveryState,
+    /// The id was made here, so no record of an earlier delivery can be found.
+    pub(super) has_generated_id: bool,
+    /// It must go on record that an earlier delivery may have been posted.
+    pub(super) needs_doubt_record: bool,
 }
 
 impl CommandInHand {
     /// The key of its journal record.
     pub(super) fn send_key(&self) -> SendKey {
         SendKey { command_id: self.command.id.clone(), replay: self.state.replay }
+    }
+
+    /// The hash by which a later delivery is recognized: not with a generated id.
+    pub(super) fn lasting_identity(&self) -> Option<u64> {
+        (!self.has_generated_id).then(|| self.identity())
     }
 
     /// A hash of the send key: the same for each copy of the command that returns from a tier.

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    api_health::ApiHealth, dead_letter_claims::DeadLetterClaims, resolution::Resolution, settings::PipelineSettings,
+    api_health::ApiHealth, doubt_tracker::DoubtTracker, outcome_claims::OutcomeClaims, resolution::Resolution,
+    settings::PipelineSettings,
 };
 use crate::{
     domain::retry,
@@ -23,7 +24,8 @@ pub(super) struct PipelineContext<P: Ports> {
     pub(super) gate: Gate,
     pub(super) telemetry: Telemetry,
     pub(super) api_health: Arc<ApiHealth>,
-    pub(super) dead_letter_claims: DeadLetterClaims,
+    pub(super) outcome_claims: OutcomeClaims,
+    pub(super) doubt_tracker: DoubtTracker,
     /// Cancelled at shutdown: no attempt starts from then on.
     pub(super) drain: CancellationToken,
 }
@@ -37,7 +39,8 @@ impl<P: Ports> PipelineContext<P> {
         drain: CancellationToken,
     ) -> Self {
         let api_health = Arc::new(ApiHealth::new(gate.clone(), settings.api_timeout, ports.clock().monotonic()));
-        Self { settings, ports, gate, telemetry, api_health, dead_letter_claims: DeadLetterClaims::default(), drain }
+        let (outcome_claims, doubt_tracker) = (OutcomeClaims::default(), DoubtTracker::default());
+        Self { settings, ports, gate, telemetry, api_health, outcome_claims, doubt_tracker, drain }
     }
 
     /// Wall-clock time.

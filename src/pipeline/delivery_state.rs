@@ -10,6 +10,7 @@ use crate::{
         dead_letter::DeadLetter,
         delayed::DelayedCommand,
         event::{EventContext, Failure, Timing},
+        journal::AttemptHistory,
         message::Message,
         properties::header,
         reason::Reason,
@@ -98,6 +99,16 @@ impl DeliveryState {
     /// Takes back the last attempt: while the breaker or the brake is closed, a failure is not the command's fault.
     pub(super) fn uncount_attempt(&mut self) {
         self.attempts = self.attempts.saturating_sub(1);
+    }
+
+    /// Raises the number of attempts to that on record: a redelivered message has the headers of before its attempts.
+    pub(super) fn restore_attempts(&mut self, counted: u32) {
+        self.attempts = self.attempts.max(counted);
+    }
+
+    /// The attempts so far, for the journal.
+    pub(super) const fn history(&self) -> AttemptHistory {
+        AttemptHistory { counted: self.attempts, uncertain: self.uncertain }
     }
 
     /// An earlier delivery may have been posted.

@@ -157,7 +157,9 @@ impl<P: Ports> Dispatcher<P> {
         let Ok(command) = self.decode(&delivery, &has_generated_id) else { return };
         if !has_generated_id.get() {
             let state = DeliveryState::new(&delivery, self.context.now(), self.context.monotonic());
-            let (context, in_hand) = (self.context.clone(), Box::new(CommandInHand { delivery, command, state }));
+            let (has_generated_id, needs_doubt_record) = (false, false);
+            let in_hand = Box::new(CommandInHand { delivery, command, state, has_generated_id, needs_doubt_record });
+            let context = self.context.clone();
             self.tasks.spawn(async move { context.record_unposted(&in_hand).await });
         }
     }
@@ -201,7 +203,10 @@ impl<P: Ports> Dispatcher<P> {
 
     fn spawn_command(&mut self, delivery: Delivery, command: Command, has_generated_id: bool) {
         let state = DeliveryState::new(&delivery, self.context.now(), self.context.monotonic());
-        let in_hand = Box::new(CommandInHand { delivery, command, state });
+        let mut in_hand =
+            Box::new(CommandInHand { delivery, command, state, has_generated_id, needs_doubt_record: false });
+        let (delivery, journal) = (&in_hand.delivery, self.context.ports.journal());
+        in_hand.needs_doubt_record = self.context.doubt_tracker.receive(delivery, in_hand.lasting_identity(), journal);
         let handle = self.scheduler.add(&in_hand, has_generated_id);
         // Boxed: spawning moves the future several times.
         self.tasks.spawn(Box::pin(task::run_command(self.context.clone(), in_hand, handle)));

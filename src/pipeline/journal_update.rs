@@ -2,18 +2,15 @@
 
 use super::{command_in_hand::CommandInHand, context::PipelineContext, resolution::Resolution};
 use crate::{
-    domain::journal::{RecordedOutcome, SendKey},
+    domain::journal::{AttemptHistory, RecordedOutcome, SendKey},
     gate::GateReason,
     ports::{Journal, JournalResult, Ports},
 };
 
 /// A change of a send's journal record; see [`Journal`].
 pub(super) enum JournalUpdate {
-    /// The result of the attempt is known, and more attempts may follow.
-    AttemptFinished {
-        /// A request may have reached the API.
-        uncertain: bool,
-    },
+    /// The results of these attempts are known, and more may follow.
+    AttemptFinished(AttemptHistory),
     /// The outcome.
     Outcome(RecordedOutcome),
     /// The outcome's dead letter is stored.
@@ -55,7 +52,7 @@ impl<P: Ports> PipelineContext<P> {
     async fn try_record(&self, send_key: &SendKey, update: &JournalUpdate) -> JournalResult<()> {
         let journal = self.ports.journal();
         match update {
-            JournalUpdate::AttemptFinished { uncertain } => journal.finish_attempt(send_key, *uncertain).await,
+            JournalUpdate::AttemptFinished(history) => journal.finish_attempt(send_key, *history).await,
             JournalUpdate::Outcome(outcome) => journal.record_outcome(send_key, outcome.clone()).await,
             JournalUpdate::LetterStored => journal.record_letter_stored(send_key).await,
         }

@@ -2,16 +2,16 @@
 
 use jiff::Timestamp;
 
-use super::dead_letter_claims::DeadLetterClaim;
+use super::outcome_claims::OutcomeClaim;
 use crate::domain::{event::CommandResult, journal::RecordedOutcome};
 
 /// How the work on a delivery ends. Each variant is settled in its own way.
 pub(super) enum Resolution {
     /// The command has an outcome, which is not published yet.
     Finished(CommandResult),
-    /// The journal holds the outcome of an earlier delivery. Its event is published again, and its dead letter only with
-    /// a claim: when that is not known to be stored.
-    AlreadyFinished(RecordedOutcome, Option<DeadLetterClaim>),
+    /// The journal holds the outcome of an earlier delivery. Its event is published again; what is not known to be
+    /// published, only with a claim.
+    AlreadyFinished(RecordedOutcome, Option<OutcomeClaim>),
     /// A copy of the command goes to a delay tier.
     Delayed(TierDelay),
     /// The delivery is not acked, and the broker delivers it again: the daemon shuts down, or the session is lost.

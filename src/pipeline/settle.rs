@@ -19,7 +19,7 @@ use crate::{
         message::{Message, Target},
         reason::Reason,
     },
-    ports::{Delivery, Outbox, Ports, Settler},
+    ports::{Delivery, Journal, Outbox, Ports, Settler},
     telemetry::events::{CommandDelayed, CommandFinished, CommandRepeated},
 };
 
@@ -38,46 +38,53 @@ impl<P: Ports> PipelineContext<P> {
         let json = event.to_json();
         let message = self.event_message(&in_hand.delivery, &in_hand.state, &event, json.clone());
         let failure = event.failure;
-        // Before the journal has the outcome: a redelivered copy that finds it must not publish the letter, too.
-        let claim = failure.as_ref().and_then(|_| self.dead_letter_claims.try_claim(&send_key));
-        let update = JournalUpdate::Outcome(RecordedOutcome { event: json, letter_pending: failure.is_some() });
+        // Before the journal has the outcome: a redelivered copy that finds it must not publish it, too.
+        let claim = self.outcome_claims.try_claim(in_hand.identity());
+        let outcome = RecordedOutcome { event: json, letter_pending: failure.is_some(), told: false };
+        let update = JournalUpdate::Outcome(outcome);
         if failure.is_none() {
             // Not needed again, and many commands may wait for a slow broker.
             (in_hand.delivery.body, in_hand.command.text) = (Bytes::new(), None);
         }
         async move {
-            let CommandInHand { delivery, command, state } = &*in_hand;
+            let CommandInHand { delivery, command, state, .. } = &*in_hand;
             // Before the publish: after a crash in between, the command must not reach another outcome.
             self.record(&send_key, &update).await;
             self.publish_outcome(delivery, state, Some(message), failure.as_ref(), Some(&send_key)).await;
             drop(claim);
             self.ports.settler().ack(delivery.tag);
-            self.record_finished(Some(&command.id), state, failure.as_ref());
+            let reason = failure.as_ref().map(|failure| failure.reason);
+            self.record_finished(Some(&command.id), state, failure.as_ref(), state.possible_duplicate(reason));
         }
     }
 
     /// Settles a command whose outcome the journal holds: its event is published again, and its dead letter only if that
-    /// is not known to be stored.
+    /// is not known to be stored. What a crash kept from being published is published for the first time.
     pub(super) async fn settle_already_finished(&self, in_hand: &mut CommandInHand, outcome: RecordedOutcome) {
-        let Some(event) = Event::from_recorded(&outcome.event) else {
+        let Some(event) = Event::from_recorded(&outcome.event, outcome.told) else {
             let detail = "the journal holds an outcome that cannot be read".into();
             let failure = Failure { reason: Reason::Uncertain, http_status: None, detail };
             return self.settle_finished(in_hand, CommandResult::Failed(failure)).await;
         };
         in_hand.state.attempts = event.attempts;
         let send_key = in_hand.send_key();
-        let CommandInHand { delivery, command, state } = &*in_hand;
+        let CommandInHand { delivery, command, state, .. } = &*in_hand;
         let failure = event.failure.clone().filter(|_| outcome.letter_pending);
         let message = self.event_message(delivery, state, &event, event.to_json());
         self.publish_outcome(delivery, state, Some(message), failure.as_ref(), Some(&send_key)).await;
         self.ports.settler().ack(delivery.tag);
-        self.telemetry.record(CommandRepeated { command_id: &command.id, outcome: event.outcome });
+        if outcome.told && !outcome.letter_pending {
+            self.telemetry.record(CommandRepeated { command_id: &command.id, outcome: event.outcome });
+        } else {
+            // The daemon that reached the outcome stopped before it could count it.
+            self.record_finished(Some(&command.id), state, event.failure.as_ref(), event.possible_duplicate);
+        }
     }
 
     /// Settles a command that goes to a tier: its copy is stored there before the delivery is acked. Returns whether that
     /// happened; a lost session's command is left to the broker, which delivers it again.
     pub(super) async fn settle_delayed(&self, in_hand: &CommandInHand, delay: TierDelay) -> bool {
-        let CommandInHand { delivery, command, state } = in_hand;
+        let CommandInHand { delivery, command, state, .. } = in_hand;
         let Some(tier) = self.settings.tiers.get(delay.tier) else { return false };
         if !self.ports.settler().is_current(delivery.tag) {
             return false;
@@ -99,7 +106,7 @@ impl<P: Ports> PipelineContext<P> {
         let message = event.as_ref().map(|event| self.event_message(delivery, state, event, event.to_json()));
         self.publish_outcome(delivery, state, message, Some(&failure), None).await;
         self.ports.settler().ack(delivery.tag);
-        self.record_finished(malformed.id.as_ref(), state, Some(&failure));
+        self.record_finished(malformed.id.as_ref(), state, Some(&failure), false);
     }
 
     fn event_message(&self, delivery: &Delivery, state: &DeliveryState, event: &Event, json: Bytes) -> Arc<Message> {
@@ -121,7 +128,7 @@ impl<P: Ports> PipelineContext<P> {
         let reply = reply.map(|(event, queue)| Arc::new(event.to_target(Target::Reply(queue.clone()))));
         let letter = failure.map(|failure| Arc::new(state.dead_letter(failure, delivery)));
         if reply.is_none() && letter.is_none() {
-            return self.publish(event).await;
+            return self.publish_event(event, send_key).await;
         }
         let letter = async {
             self.publish(letter).await;
@@ -136,10 +143,26 @@ impl<P: Ports> PipelineContext<P> {
             }
         };
         // Boxed: most commands succeed without a reply, and keep a small future.
-        Box::pin(async { tokio::join!(self.publish(event), letter, reply) }).await;
+        Box::pin(async { tokio::join!(self.publish_event(event, send_key), letter, reply) }).await;
     }
 
-    fn record_finished(&self, command_id: Option<&CommandId>, state: &DeliveryState, failure: Option<&Failure>) {
+    /// Returns once the event is stored. The journal may lose the note of it in a crash; the event is then published as if
+    /// for the first time.
+    async fn publish_event(&self, event: Option<Arc<Message>>, send_key: Option<&SendKey>) {
+        self.publish(event).await;
+        if let Some(send_key) = send_key {
+            // If it fails, the same as after a crash.
+            let _ = self.ports.journal().record_told(send_key).await;
+        }
+    }
+
+    fn record_finished(
+        &self,
+        command_id: Option<&CommandId>,
+        state: &DeliveryState,
+        failure: Option<&Failure>,
+        possible_duplicate: bool,
+    ) {
         let reason = failure.map(|failure| failure.reason);
         self.telemetry.record(CommandFinished {
             command_id,
@@ -147,7 +170,7 @@ impl<P: Ports> PipelineContext<P> {
             detail: failure.map(|failure| failure.detail.as_str()),
             attempts: state.attempts,
             age: state.age(self.now()),
-            possible_duplicate: state.possible_duplicate(reason),
+            possible_duplicate,
         });
     }
 }

@@ -5,6 +5,7 @@
 mod admin;
 mod cli;
 mod control;
+mod doubt;
 mod faults;
 mod gate;
 mod high_concurrency;

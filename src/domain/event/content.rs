@@ -123,11 +123,11 @@ impl Event {
         json::to_bytes(self).into()
     }
 
-    /// Reads an event from the journal and marks it as repeated; `None` if it is not readable.
+    /// Reads an event from the journal, repeated or for the first time; `None` if it is not readable.
     #[must_use]
-    pub fn from_recorded(json: &[u8]) -> Option<Self> {
+    pub fn from_recorded(json: &[u8], repeated: bool) -> Option<Self> {
         let event: Self = serde_json::from_slice(json).ok()?;
-        Some(Self { repeated: true, ..event })
+        Some(Self { repeated, ..event })
     }
 
     /// Creates the event of a malformed message; `None` if its command id is not readable.

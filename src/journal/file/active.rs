@@ -11,7 +11,7 @@ use super::{
     directory::{self, JournalDirectory},
     disk::Disk,
     error::StorageError,
-    index_file::Offsets,
+    index_file::{Offsets, RecordPlace},
     key::KeyHash,
     record::{self, LOG_HEADER, LogRecord, SendState},
     scan,
@@ -82,7 +82,7 @@ impl ActiveSegment {
     fn read_records(&mut self) -> Result<(), StorageError> {
         let Self { offsets, oldest_ms, newest_ms, .. } = self;
         self.durable = scan::scan_verified(&self.path, &self.file, |offset, record| {
-            offsets.insert(record.hash, offset);
+            scan::index_record(offsets, offset, record);
             oldest_ms.get_or_insert(record.at_ms);
             *newest_ms = record.at_ms.max(*newest_ms);
         })?;
@@ -101,13 +101,26 @@ impl ActiveSegment {
         cut.map_err(StorageError::io("cut", &self.path))
     }
 
-    /// Adds a record to the batch; returns the offset of the send's previous record in this segment.
-    pub(super) fn put(&mut self, hash: KeyHash, at_ms: i64, state: SendState) -> Option<u32> {
+    /// Adds a record to the batch; returns the place of the send's previous record in this segment.
+    pub(super) fn put(&mut self, hash: KeyHash, at_ms: i64, state: SendState) -> Option<RecordPlace> {
+        let offset = self.append(hash, at_ms, state);
+        self.offsets.insert(hash, RecordPlace::new(offset))
+    }
+
+    /// Adds a record *told* to the batch if this segment has the send's newest record; returns that one's place before.
+    pub(super) fn put_told(&mut self, hash: KeyHash, at_ms: i64) -> Option<RecordPlace> {
+        let place = *self.offsets.get(&hash)?;
+        self.append(hash, at_ms, SendState::Told);
+        self.offsets.insert(hash, place.with_told())
+    }
+
+    /// Returns the record's offset.
+    fn append(&mut self, hash: KeyHash, at_ms: i64, state: SendState) -> u32 {
         let offset = self.durable.saturating_add(u32::try_from(self.batch.len()).unwrap_or(u32::MAX));
         LogRecord { batch: self.durable, at_ms, hash, state }.encode(&mut self.batch);
         self.oldest_ms.get_or_insert(at_ms);
         self.newest_ms = at_ms.max(self.newest_ms);
-        self.offsets.insert(hash, offset)
+        offset
     }
 
     /// The size of the batch in bytes.
@@ -129,14 +142,14 @@ impl ActiveSegment {
         self.batch.clear();
     }
 
-    /// Reads the record at this offset, durable or in the batch.
-    pub(super) fn read(&self, offset: u32) -> Result<LogRecord, StorageError> {
-        let Some(in_batch) = offset.checked_sub(self.durable) else {
-            return scan::read_record(&self.path, &self.file, offset);
+    /// Reads the record at this place, durable or in the batch.
+    pub(super) fn read(&self, place: RecordPlace) -> Result<LogRecord, StorageError> {
+        let Some(in_batch) = place.offset().checked_sub(self.durable) else {
+            return scan::read_place(&self.path, &self.file, place);
         };
         let bytes = usize::try_from(in_batch).ok().and_then(|start| self.batch.get(start..));
-        let record = bytes.and_then(record::decode_first);
-        record.ok_or_else(|| StorageError::corrupt(&self.path, u64::from(offset)))
+        let record = bytes.and_then(record::decode_first).map(|record| record.with_told(place.is_told()));
+        record.ok_or_else(|| StorageError::corrupt(&self.path, u64::from(place.offset())))
     }
 
     /// Whether the file no longer has a name, as after the directory was removed.

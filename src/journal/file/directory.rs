@@ -2,24 +2,28 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{ErrorKind, Write},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
 use uuid::Uuid;
 
-use super::error::{OpenError, StorageError};
+pub(super) use super::files::{private, replace_file};
+use super::{
+    error::{OpenError, StorageError},
+    files::sync_directory,
+    header::JournalHeader,
+};
 
-const MAGIC: &[u8; 8] = b"EDNAJRN1";
 const LOCK: &str = "lock";
 
 /// The directory, locked by this process while the value lives.
 #[derive(Debug)]
 pub(super) struct JournalDirectory {
     path: PathBuf,
-    /// The secret of the key hashes.
-    secret: [u8; 16],
+    /// As in the file.
+    header: JournalHeader,
     /// A random id of this opening of the directory.
     session: u64,
     /// The lock belongs to the open file.
@@ -31,24 +35,45 @@ impl JournalDirectory {
     pub(super) fn open(path: &Path) -> Result<(Self, bool), OpenError> {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StorageError::io("create", path))?;
         let mut lock = lock(path)?;
-        let (secret, is_new) = match read_secret(path)? {
-            Some(secret) => (secret, false),
-            None if segment_numbers(path)?.is_empty() => (write_secret(path)?, true),
-            None => return Err(OpenError::NoHeader { path: header_path(path) }),
+        let (header, is_new) = match JournalHeader::read(path)? {
+            Some(header) => (header, false),
+            None if segment_numbers(path)?.is_empty() => (JournalHeader::new(Uuid::new_v4().into_bytes()), true),
+            None => return Err(OpenError::NoHeader { path: JournalHeader::path(path) }),
         };
         let (session, _) = Uuid::new_v4().as_u64_pair();
         // For inspection from another process; the daemon itself never reads it.
         let written = lock.set_len(0).and_then(|()| lock.write_all(session.to_string().as_bytes()));
         written.map_err(StorageError::io("write", &path.join(LOCK)))?;
-        Ok((Self { path: path.to_owned(), secret, session, _lock: lock }, is_new))
+        Ok((Self { path: path.to_owned(), header, session, _lock: lock }, is_new))
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) const fn secret(&self) -> [u8; 16] {
-        self.secret
+    pub(super) const fn header(&self) -> &JournalHeader {
+        &self.header
+    }
+
+    /// Changes the header, durably.
+    ///
+    /// # Errors
+    /// If it cannot be written; it is unchanged then.
+    pub(super) fn update_header(&mut self, change: impl FnOnce(&mut JournalHeader)) -> Result<(), StorageError> {
+        let mut header = self.header;
+        change(&mut header);
+        if header != self.header {
+            header.write(&self.path)?;
+            self.header = header;
+        }
+        Ok(())
+    }
+
+    /// Makes the name of a new directory durable.
+    pub(super) fn sync_parent(&self) -> Result<(), StorageError> {
+        let parent = self.path.parent();
+        let parent = parent.map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+        parent.filter(|parent| parent.is_dir()).map_or(Ok(()), sync_directory)
     }
 
     pub(super) const fn session(&self) -> u64 {
@@ -57,8 +82,8 @@ impl JournalDirectory {
 
     /// Fails if the path no longer leads to the directory that was opened.
     pub(super) fn check_unchanged(&self) -> Result<(), StorageError> {
-        let secret = read_secret(&self.path);
-        let same = secret.is_ok_and(|secret| secret == Some(self.secret));
+        let header = JournalHeader::read(&self.path);
+        let same = header.is_ok_and(|header| header.is_some_and(|header| header.secret == self.header.secret));
         if same { Ok(()) } else { Err(StorageError::DirectoryReplaced { dir: self.path.clone() }) }
     }
 
@@ -82,56 +107,6 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 /// The session that opened the directory last; 0, which is no session's id, if it is unknown.
 pub(super) fn read_session(dir: &Path) -> u64 {
     fs::read_to_string(dir.join(LOCK)).ok().and_then(|session| session.parse().ok()).unwrap_or(0)
-}
-
-/// Opens for reading and writing, and creates with the mode 0600.
-pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    options.read(true).write(true).mode(0o600)
-}
-
-fn header_path(dir: &Path) -> PathBuf {
-    dir.join("header")
-}
-
-/// Reads the secret of a directory's key hashes; `None` without a header.
-pub(super) fn read_secret(dir: &Path) -> Result<Option<[u8; 16]>, OpenError> {
-    let path = header_path(dir);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StorageError::io("read", &path)(error).into()),
-    };
-    let content = bytes.split_last_chunk::<4>();
-    let content = content.filter(|(content, crc)| crc32fast::hash(content) == u32::from_le_bytes(**crc));
-    let secret = content.and_then(|(content, _)| content.strip_prefix(MAGIC)).and_then(|secret| secret.try_into().ok());
-    secret.map(Some).ok_or(OpenError::NoHeader { path })
-}
-
-fn write_secret(dir: &Path) -> Result<[u8; 16], StorageError> {
-    let secret = Uuid::new_v4().into_bytes();
-    let mut bytes = [MAGIC.as_slice(), &secret].concat();
-    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-    replace_file(&header_path(dir), |file| file.write_all(&bytes))?;
-    sync_directory(dir)?;
-    // The directory may be new, too: its parent makes its name durable.
-    let parent = dir.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
-    parent.filter(|parent| parent.is_dir()).map_or(Ok(()), sync_directory)?;
-    Ok(secret)
-}
-
-/// Writes a file atomically: under a draft name, synced, then renamed.
-pub(super) fn replace_file(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), StorageError> {
-    let draft = path.with_extension("draft");
-    let opened = private(OpenOptions::new().create(true).truncate(true)).open(&draft);
-    let written = opened.and_then(|mut file| {
-        write(&mut file)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&draft, path)).map_err(StorageError::io("write", path))
-}
-
-fn sync_directory(path: &Path) -> Result<(), StorageError> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(StorageError::io("sync", path))
 }
 
 /// Lists the numbers of the segments, oldest first.

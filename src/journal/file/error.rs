@@ -89,6 +89,20 @@ pub enum OpenError {
         /// The header file.
         path: PathBuf,
     },
+    /// The directory was written in a format that this version does not know.
+    #[error(
+        "{} has the format {version} of a newer edna-courier; this one knows the formats up to {newest}: run the newer \
+         version, or move the directory away; with a new journal, commands that the broker redelivers count as uncertain",
+        path.display()
+    )]
+    NewerVersion {
+        /// The header file.
+        path: PathBuf,
+        /// The format's version in the header.
+        version: char,
+        /// The newest version that can be read.
+        newest: char,
+    },
     /// The directory or a segment cannot be read or written.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -1,6 +1,6 @@
-//! The index of a sealed segment as a file: the offset in the log of each send's newest record.
+//! The index of a sealed segment as a file: the place in the log of each send's newest record.
 //!
-//! Pages of 4 KiB hold 204 entries each (hash 16 bytes, offset 4), sorted by hash, and their CRC-32. The tail follows
+//! Pages of 4 KiB hold 204 entries each (hash 16 bytes, place 4), sorted by hash, and their CRC-32. The tail follows
 //! and is kept in memory: the fences (the first word of each page's first hash), the Bloom filter, and the footer.
 
 use std::{
@@ -23,8 +23,33 @@ const ENTRY: usize = 20;
 const ENTRIES_PER_PAGE: usize = 204;
 const FOOTER: usize = 8 + 4 + 4 + 8 + 4;
 
-/// The offset in a log of the newest record of each send.
-pub(super) type Offsets = KeyHashMap<u32>;
+/// The place in a log of the newest record of each send.
+pub(super) type Offsets = KeyHashMap<RecordPlace>;
+
+/// The offset in a log of a record, and whether a record *told* followed it: the highest bit, as logs are shorter than
+/// 2 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RecordPlace(u32);
+
+impl RecordPlace {
+    const TOLD: u32 = 1 << 31;
+
+    pub(super) const fn new(offset: u32) -> Self {
+        Self(offset)
+    }
+
+    pub(super) const fn offset(self) -> u32 {
+        self.0 & !Self::TOLD
+    }
+
+    pub(super) const fn is_told(self) -> bool {
+        self.0 & Self::TOLD != 0
+    }
+
+    pub(super) const fn with_told(self) -> Self {
+        Self(self.0 | Self::TOLD)
+    }
+}
 
 /// The figures of a sealed segment that its index keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +75,7 @@ pub(super) struct IndexFile {
 impl IndexFile {
     /// Writes an index file.
     pub(super) fn build(path: PathBuf, offsets: &Offsets, summary: SegmentSummary) -> Result<Self, StorageError> {
-        let mut sorted: Vec<_> = offsets.iter().map(|(hash, offset)| (*hash, *offset)).collect();
+        let mut sorted: Vec<_> = offsets.iter().map(|(hash, place)| (*hash, *place)).collect();
         sorted.sort_unstable_by_key(|(hash, _)| *hash);
         let first_entries = sorted.chunks(ENTRIES_PER_PAGE).filter_map(|page| page.first());
         let fences: Vec<_> = first_entries.map(|(hash, _)| hash.0).collect();
@@ -87,11 +112,11 @@ impl IndexFile {
         Some((Self { path, filter, fences, bytes }, summary))
     }
 
-    /// Returns the offset in the log of the send's newest record.
+    /// Returns the place in the log of the send's newest record.
     ///
     /// # Errors
     /// If the page cannot be read or is damaged.
-    pub(super) fn find(&self, hash: KeyHash) -> Result<Option<u32>, StorageError> {
+    pub(super) fn find(&self, hash: KeyHash) -> Result<Option<RecordPlace>, StorageError> {
         if !self.filter.may_contain(hash) {
             return Ok(None);
         }
@@ -106,13 +131,13 @@ impl IndexFile {
 }
 
 /// Encodes entries and their checksum. Unused entries have the offset 0, which no record has.
-fn encode_page(entries: &[(KeyHash, u32)]) -> [u8; PAGE] {
+fn encode_page(entries: &[(KeyHash, RecordPlace)]) -> [u8; PAGE] {
     let mut page = [0; PAGE];
     let (slots, rest) = page.split_at_mut(ENTRIES_PER_PAGE * ENTRY);
-    for (slot, (hash, offset)) in slots.as_chunks_mut::<ENTRY>().0.iter_mut().zip(entries) {
+    for (slot, (hash, place)) in slots.as_chunks_mut::<ENTRY>().0.iter_mut().zip(entries) {
         let (key, value) = slot.split_at_mut(16);
         key.copy_from_slice(&hash.to_bytes());
-        value.copy_from_slice(&offset.to_le_bytes());
+        value.copy_from_slice(&place.0.to_le_bytes());
     }
     let crc = crc32fast::hash(slots);
     if let Some(slot) = rest.first_chunk_mut::<4>() {
@@ -122,13 +147,13 @@ fn encode_page(entries: &[(KeyHash, u32)]) -> [u8; PAGE] {
 }
 
 /// Returns `None` if the page is damaged, `Some(None)` if it has no entry for the hash.
-fn search_page(page: &[u8; PAGE], hash: KeyHash) -> Option<Option<u32>> {
+fn search_page(page: &[u8; PAGE], hash: KeyHash) -> Option<Option<RecordPlace>> {
     let (entries, rest) = page.split_at_checked(ENTRIES_PER_PAGE * ENTRY)?;
     let is_intact = rest.first_chunk::<4>().is_some_and(|crc| crc32fast::hash(entries) == u32::from_le_bytes(*crc));
     let wanted = hash.to_bytes();
     let mut entries = entries.as_chunks::<ENTRY>().0.iter();
     let found = entries.find_map(|entry| entry.strip_prefix(&wanted)).and_then(|offset| offset.try_into().ok());
-    is_intact.then(|| found.map(u32::from_le_bytes).filter(|offset| *offset > 0))
+    is_intact.then(|| found.map(u32::from_le_bytes).filter(|offset| *offset > 0).map(RecordPlace))
 }
 
 fn encode_tail(fences: &[u64], filter: &BloomFilter, summary: SegmentSummary) -> Vec<u8> {

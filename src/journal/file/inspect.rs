@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use super::{
     directory,
     error::{OpenError, StorageError},
+    header::JournalHeader,
     key::KeyHash,
-    record::{LOG_HEADER, LogRecord},
+    record::{LOG_HEADER, LogRecord, SendState},
     scan,
     sealed::SealedSegment,
 };
@@ -68,12 +69,12 @@ pub enum InspectError {
 /// # Errors
 /// If the directory is not a journal's, cannot be read, or is damaged at the send's record.
 pub fn inspect_record(dir: &Path, key: &SendKey) -> Result<Option<InspectedRecord>, InspectError> {
-    let hash = KeyHash::new(key, &read_secret(dir)?);
+    let hash = KeyHash::new(key, &read_header(dir)?.secret);
     let session = directory::read_session(dir);
     for number in directory::segment_numbers(dir).map_err(OpenError::from)?.into_iter().rev() {
         let found = unless_removed(&directory::log_path(dir, number), find(dir, number, hash))?;
         if let Some(record) = found.flatten() {
-            let uncertain = record.state.is_uncertain(session);
+            let uncertain = record.state.history(session).uncertain;
             let at = Timestamp::from_millisecond(record.at_ms).unwrap_or_default();
             return Ok(Some(InspectedRecord { record: record.state.into_record(session), uncertain, at }));
         }
@@ -86,7 +87,7 @@ pub fn inspect_record(dir: &Path, key: &SendKey) -> Result<Option<InspectedRecor
 /// # Errors
 /// If the directory is not a journal's, or cannot be read.
 pub fn inspect_stats(dir: &Path) -> Result<JournalStats, InspectError> {
-    read_secret(dir)?;
+    read_header(dir)?;
     let mut stats = JournalStats::default();
     for number in directory::segment_numbers(dir).map_err(OpenError::from)? {
         let segment = unless_removed(&directory::log_path(dir, number), segment_stats(dir, number))?;
@@ -95,8 +96,8 @@ pub fn inspect_stats(dir: &Path) -> Result<JournalStats, InspectError> {
     Ok(stats)
 }
 
-fn read_secret(dir: &Path) -> Result<[u8; 16], InspectError> {
-    directory::read_secret(dir)?.ok_or_else(|| InspectError::NoJournal { dir: dir.to_owned() })
+fn read_header(dir: &Path) -> Result<JournalHeader, InspectError> {
+    JournalHeader::read(dir)?.ok_or_else(|| InspectError::NoJournal { dir: dir.to_owned() })
 }
 
 /// Turns the error of a segment that retention has removed meanwhile into `None`.
@@ -112,10 +113,13 @@ fn find(dir: &Path, number: u64, hash: KeyHash) -> Result<Option<LogRecord>, Sto
     if let Some(sealed) = SealedSegment::open(dir, number)? {
         return sealed.find(hash);
     }
-    let mut newest = None;
+    let mut newest: Option<LogRecord> = None;
     scan_log(&directory::log_path(dir, number), |record| {
         if record.hash == hash {
-            newest = Some(record.clone());
+            newest = match record.state {
+                SendState::Told => newest.take().map(|finished| finished.with_told(true)),
+                _ => Some(record.clone()),
+            };
         }
     })?;
     Ok(newest)

@@ -5,8 +5,13 @@ use std::{mem, thread, thread::JoinHandle};
 use jiff::Timestamp;
 
 use super::{
-    active::ActiveSegment, directory, error::StorageError, index_file::IndexFile, sealed::SealedSegment,
-    settings::FileJournalLimits, store::Store,
+    active::ActiveSegment,
+    directory,
+    error::StorageError,
+    index_file::IndexFile,
+    sealed::{self, SealedSegment},
+    settings::FileJournalLimits,
+    store::Store,
 };
 use crate::journal::event::{EventListener, JournalEvent};
 
@@ -43,6 +48,17 @@ impl Store {
         let (old, is_empty) = (&self.active, self.active.offsets.is_empty());
         let previous = if is_empty { old.previous } else { old.number };
         let next = ActiveSegment::create(&self.dir, &*self.tuning.disk, old.number + 1, previous)?;
+        let oldest =
+            self.sealed.front().map_or(if is_empty { next.number } else { old.number }, |sealed| sealed.number);
+        // After the creation: a crash in between must not look like a lost segment.
+        let segments = sealed::segment_count(&self.sealed) + u64::from(!is_empty);
+        let recorded = self.dir.update_header(|header| {
+            (header.oldest, header.newest, header.segments) = (oldest, next.number, segments);
+        });
+        if let Err(error) = recorded {
+            let _ = directory::remove_file(&next.path);
+            return Err(error);
+        }
         let old = mem::replace(&mut self.active, next);
         // A failed write may have left bytes behind the durable part. If they stay, they do no harm: none of their
         // calls resolved with success, and a record in a later segment takes precedence.

@@ -3,7 +3,7 @@
 //! | file | content |
 //! |---|---|
 //! | `lock` | locked by the daemon that has the journal open |
-//! | `header` | the secret of the key hashes |
+//! | `header` | the format's version, the secret of the key hashes, the doubt, the oldest and newest segment |
 //! | `0000000001.log` | a segment: records in the order of writing; only the newest segment is written |
 //! | `0000000001.idx` | the index of a sealed segment, built from its log and rebuilt if it is missing |
 //!
@@ -11,6 +11,8 @@
 //! once and then replies, so a reply never reports a change that is not durable. A record holds the full state of its
 //! send: the newest one is valid, and retention removes whole segments, oldest first.
 //!
+//! - The header keeps whether records may be missing: in a new directory, after a lost segment or an early removal. The
+//!   doubt ends with its time, or when the daemon knows that all earlier deliveries have come again.
 //! - A torn batch at the end of the log is cut at opening. Damage in front of durable records fails with its place.
 //! - After a failed write or sync the batch is rolled back, its calls fail, and writing continues in a new segment as
 //!   soon as one can be created.
@@ -21,6 +23,8 @@ mod bloom;
 mod directory;
 mod disk;
 mod error;
+mod files;
+mod header;
 mod index_file;
 mod inspect;
 mod key;
@@ -49,6 +53,7 @@ pub use self::{
 };
 use self::{
     key::KeyHash,
+    open::DoubtPeriod,
     settings::{FileJournalLimits, FileJournalTuning},
     state::{FileJournalState, WallClock},
     store::Operation,
@@ -56,7 +61,7 @@ use self::{
 };
 use super::event::{EventListener, JournalEvent};
 use crate::{
-    domain::journal::{Record, RecordedOutcome, SendKey},
+    domain::journal::{AttemptHistory, Doubt, Record, RecordedOutcome, SendKey},
     ports::{Journal, JournalResult, JournalUnavailable},
 };
 
@@ -96,12 +101,11 @@ impl FileJournal {
         listener: Box<EventListener>,
     ) -> Result<Self, OpenError> {
         let elapsed = Arc::clone(&tuning.elapsed);
-        let opened = open::open(&settings.dir, tuning, &*listener)?;
-        let state = Arc::new(FileJournalState::new(opened.store.dir.secret(), now, elapsed));
-        if !opened.is_complete {
-            state.begin_doubt();
-        }
-        let writer = Writer::new(opened.store, FileJournalLimits::from(settings), Arc::clone(&state), listener);
+        let limits = FileJournalLimits::from(settings);
+        let period = DoubtPeriod { now_ms: now().as_millisecond(), doubt_ms: limits.doubt_ms };
+        let store = open::open(&settings.dir, tuning, period, &*listener)?;
+        let state = Arc::new(FileJournalState::new(store.dir.header(), now, elapsed));
+        let writer = Writer::new(store, limits, Arc::clone(&state), listener);
         #[expect(clippy::disallowed_methods, reason = "bounded by the prefetch: each command in hand awaits its reply")]
         let (sender, receiver) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
@@ -146,8 +150,8 @@ impl Journal for FileJournal {
         self.apply(key, Operation::StartAttempt).await
     }
 
-    async fn finish_attempt(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
-        self.apply(key, Operation::FinishAttempt { uncertain }).await.map(drop)
+    async fn finish_attempt(&self, key: &SendKey, history: AttemptHistory) -> JournalResult<()> {
+        self.apply(key, Operation::FinishAttempt(history)).await.map(drop)
     }
 
     async fn record_outcome(&self, key: &SendKey, outcome: RecordedOutcome) -> JournalResult<()> {
@@ -164,7 +168,27 @@ impl Journal for FileJournal {
         self.apply(key, Operation::RecordLetterStored).await.map(drop)
     }
 
+    async fn record_told(&self, key: &SendKey) -> JournalResult<()> {
+        let request = WriterRequest::Told(KeyHash::new(key, &self.state.secret));
+        self.requests.send(request).map_err(|_| JournalUnavailable("it has been closed".to_owned()))
+    }
+
+    async fn record_doubt(&self, key: &SendKey) -> JournalResult<()> {
+        self.apply(key, Operation::RecordDoubt).await.map(drop)
+    }
+
     fn is_complete(&self) -> bool {
-        self.state.is_complete()
+        self.state.doubt() == Doubt::None
+    }
+
+    fn doubt(&self) -> Doubt {
+        self.state.doubt()
+    }
+
+    fn end_former_doubt(&self) {
+        if self.state.may_end_former_doubt() {
+            // Fails after the journal was closed, which the next opening finds in doubt.
+            let _ = self.requests.send(WriterRequest::EndFormerDoubt);
+        }
     }
 }

@@ -1,19 +1,23 @@
-//! The format of a log record: a send and its full state. The newest record of a send is valid.
+//! The format of a log record: a send and its full state. The newest record of a send is valid; a record *told* adds to
+//! the finished one before it in the same segment.
 //!
 //! | bytes | content, little endian |
 //! |---|---|
 //! | 4 | length of the body |
 //! | 4 | CRC-32 of the body |
 //! | 4 | body: offset in the file of the batch that the record was written with |
-//! | 1, 1 | kind: 1 started, 2 waiting, 3 finished; flag: uncertain, or letter pending |
+//! | 1 | kind: 1 started, 2 waiting, 3 finished, 4 told |
+//! | 1 | flags: 1 uncertain, or letter pending; 2 told |
 //! | 8 | time, ms since 1970 |
 //! | 16 | key hash |
-//! | rest | started: the session, 8 bytes; finished: the event |
+//! | rest | started: the session, 8 bytes; started and waiting: attempts that count, 4 bytes; finished: the event |
+//!
+//! Version 1 of the format had neither attempts nor *told*. Its records are read as such with none.
 
 use bytes::Bytes;
 
 use super::key::KeyHash;
-use crate::domain::journal::{Record, RecordedOutcome};
+use crate::domain::journal::{AttemptHistory, Record, RecordedOutcome};
 
 /// The length of a log's header, which precedes the first record: magic, the segment's number, its predecessor's
 /// number.
@@ -29,6 +33,13 @@ pub(super) const MAX_EVENT_BYTES: usize = MAX_BODY - FIXED;
 const STARTED: u8 = 1;
 const WAITING: u8 = 2;
 const FINISHED: u8 = 3;
+const TOLD: u8 = 4;
+
+/// The flag of started and waiting: an attempt may have reached the API.
+const UNCERTAIN_FLAG: u8 = 1;
+/// The flags of finished.
+const PENDING_FLAG: u8 = 1;
+const TOLD_FLAG: u8 = 2;
 
 /// The recorded state of a send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,16 +48,15 @@ pub(super) enum SendState {
     Started {
         /// The session that started it.
         session: u64,
-        /// An earlier attempt may have reached the API.
-        uncertain: bool,
+        /// The attempts before it.
+        history: AttemptHistory,
     },
     /// All attempts are accounted for.
-    Waiting {
-        /// One of them may have reached the API.
-        uncertain: bool,
-    },
+    Waiting(AttemptHistory),
     /// The send has its outcome.
     Finished(RecordedOutcome),
+    /// The broker has confirmed the event of the finished record before. Only in a log, never the state of a send.
+    Told,
 }
 
 impl SendState {
@@ -54,19 +64,22 @@ impl SendState {
     pub(super) fn into_record(self, own_session: u64) -> Record {
         match self {
             Self::Started { session, .. } if session == own_session => Record::InProgress,
-            Self::Started { .. } => Record::Orphaned,
-            Self::Waiting { uncertain } => Record::Waiting { uncertain },
+            Self::Started { history, .. } => Record::Orphaned { counted: history.counted },
+            Self::Waiting(history) => Record::Waiting(history),
             Self::Finished(outcome) => Record::Finished(outcome),
+            Self::Told => Record::Unknown,
         }
     }
 
-    /// Whether an attempt other than the session's own current one may have reached the API.
-    pub(super) fn is_uncertain(&self, own_session: u64) -> bool {
+    /// The attempts other than the session's own current one.
+    pub(super) fn history(&self, own_session: u64) -> AttemptHistory {
         match self {
             // The request of an orphaned attempt may have left.
-            Self::Started { session, uncertain } => *uncertain || *session != own_session,
-            Self::Waiting { uncertain } => *uncertain,
-            Self::Finished(_) => false,
+            Self::Started { session, history } => {
+                AttemptHistory { uncertain: history.uncertain || *session != own_session, ..*history }
+            }
+            Self::Waiting(history) => *history,
+            Self::Finished(_) | Self::Told => AttemptHistory::default(),
         }
     }
 }
@@ -85,20 +98,38 @@ pub(super) struct LogRecord {
 }
 
 impl LogRecord {
+    /// Marks a finished record as told if a record *told* followed it.
+    pub(super) fn with_told(mut self, is_told: bool) -> Self {
+        if let SendState::Finished(outcome) = &mut self.state {
+            outcome.told |= is_told;
+        }
+        self
+    }
+
     /// Appends the encoded record.
     pub(super) fn encode(&self, into: &mut Vec<u8>) {
-        let session_bytes;
-        let (kind, flag, payload): (u8, bool, &[u8]) = match &self.state {
-            SendState::Started { session, uncertain } => {
-                session_bytes = session.to_le_bytes();
-                (STARTED, *uncertain, &session_bytes)
+        let mut numbers = [0; 12];
+        let (kind, flags, payload): (u8, u8, &[u8]) = match &self.state {
+            SendState::Started { session, history } => {
+                let (session_bytes, counted_bytes) = numbers.split_at_mut(8);
+                session_bytes.copy_from_slice(&session.to_le_bytes());
+                counted_bytes.copy_from_slice(&history.counted.to_le_bytes());
+                (STARTED, u8::from(history.uncertain) * UNCERTAIN_FLAG, &numbers)
             }
-            SendState::Waiting { uncertain } => (WAITING, *uncertain, &[]),
-            SendState::Finished(outcome) => (FINISHED, outcome.letter_pending, &outcome.event),
+            SendState::Waiting(history) => {
+                let (counted_bytes, _) = numbers.split_at_mut(4);
+                counted_bytes.copy_from_slice(&history.counted.to_le_bytes());
+                (WAITING, u8::from(history.uncertain) * UNCERTAIN_FLAG, counted_bytes)
+            }
+            SendState::Finished(outcome) => {
+                let flags = u8::from(outcome.letter_pending) * PENDING_FLAG + u8::from(outcome.told) * TOLD_FLAG;
+                (FINISHED, flags, &outcome.event)
+            }
+            SendState::Told => (TOLD, 0, &[]),
         };
         let mut fixed = [0; FIXED];
         let (head, hash) = fixed.split_at_mut(FIXED - 16);
-        head.copy_from_slice(&encode_head(self.batch, kind, flag, self.at_ms));
+        head.copy_from_slice(&encode_head(self.batch, kind, flags, self.at_ms));
         hash.copy_from_slice(&self.hash.to_bytes());
         let mut crc = crc32fast::Hasher::new();
         crc.update(&fixed);
@@ -113,33 +144,47 @@ impl LogRecord {
     /// Decodes a body whose checksum has been verified.
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
         let (batch, rest) = body.split_first_chunk::<4>()?;
-        let ([kind, flag], rest) = rest.split_first_chunk::<2>()?;
+        let ([kind, flags], rest) = rest.split_first_chunk::<2>()?;
         let (at_ms, rest) = rest.split_first_chunk::<8>()?;
         let (hash, payload) = rest.split_first_chunk::<16>()?;
-        let flag = match flag {
-            0 => false,
-            1 => true,
-            _ => return None,
-        };
-        let state = match *kind {
-            STARTED => SendState::Started { session: u64::from_le_bytes(payload.try_into().ok()?), uncertain: flag },
-            WAITING if payload.is_empty() => SendState::Waiting { uncertain: flag },
-            FINISHED => {
-                SendState::Finished(RecordedOutcome { event: Bytes::copy_from_slice(payload), letter_pending: flag })
-            }
-            _ => return None,
-        };
+        let state = decode_state(*kind, *flags, payload)?;
         let (batch, at_ms) = (u32::from_le_bytes(*batch), i64::from_le_bytes(*at_ms));
         Some(Self { batch, at_ms, hash: KeyHash::from_bytes(*hash), state })
     }
 }
 
-fn encode_head(batch: u32, kind: u8, flag: bool, at_ms: i64) -> [u8; FIXED - 16] {
+fn decode_state(kind: u8, flags: u8, payload: &[u8]) -> Option<SendState> {
+    let history = |counted: u32| match flags {
+        0 | UNCERTAIN_FLAG => Some(AttemptHistory { counted, uncertain: flags == UNCERTAIN_FLAG }),
+        _ => None,
+    };
+    match kind {
+        STARTED => {
+            let (session, counted) = payload.split_first_chunk::<8>()?;
+            let (session, history) = (u64::from_le_bytes(*session), history(decode_count(counted)?)?);
+            Some(SendState::Started { session, history })
+        }
+        WAITING => Some(SendState::Waiting(history(decode_count(payload)?)?)),
+        FINISHED if flags <= PENDING_FLAG | TOLD_FLAG => {
+            let (letter_pending, told) = (flags & PENDING_FLAG != 0, flags & TOLD_FLAG != 0);
+            Some(SendState::Finished(RecordedOutcome { event: Bytes::copy_from_slice(payload), letter_pending, told }))
+        }
+        TOLD if flags == 0 && payload.is_empty() => Some(SendState::Told),
+        _ => None,
+    }
+}
+
+/// Version 1 has no count.
+fn decode_count(bytes: &[u8]) -> Option<u32> {
+    if bytes.is_empty() { Some(0) } else { bytes.try_into().ok().map(u32::from_le_bytes) }
+}
+
+fn encode_head(batch: u32, kind: u8, flags: u8, at_ms: i64) -> [u8; FIXED - 16] {
     let mut head = [0; FIXED - 16];
     let (batch_bytes, rest) = head.split_at_mut(4);
-    let (kind_and_flag, time) = rest.split_at_mut(2);
+    let (kind_and_flags, time) = rest.split_at_mut(2);
     batch_bytes.copy_from_slice(&batch.to_le_bytes());
-    kind_and_flag.copy_from_slice(&[kind, u8::from(flag)]);
+    kind_and_flags.copy_from_slice(&[kind, flags]);
     time.copy_from_slice(&at_ms.to_le_bytes());
     head
 }
@@ -157,7 +202,7 @@ pub(super) fn decode_first(bytes: &[u8]) -> Option<LogRecord> {
     let (length, crc) = decode_prefix(*head)?;
     let body = rest.get(..length)?;
     // Rules out most byte strings before the checksum is computed.
-    let has_valid_kind = body.get(4).is_some_and(|kind| (STARTED..=FINISHED).contains(kind));
+    let has_valid_kind = body.get(4).is_some_and(|kind| (STARTED..=TOLD).contains(kind));
     (has_valid_kind && crc32fast::hash(body) == crc).then(|| LogRecord::decode(body)).flatten()
 }
 
@@ -166,14 +211,17 @@ mod tests {
     use super::*;
 
     fn records() -> Vec<LogRecord> {
-        let finished = |event: &'static [u8], letter_pending| {
-            SendState::Finished(RecordedOutcome { event: event.into(), letter_pending })
+        let finished = |event: &'static [u8], letter_pending, told| {
+            SendState::Finished(RecordedOutcome { event: event.into(), letter_pending, told })
         };
+        let history = AttemptHistory { counted: 7, uncertain: true };
         let states = [
-            SendState::Started { session: u64::MAX, uncertain: false },
-            SendState::Waiting { uncertain: true },
-            finished(b"", true),
-            finished(b"{\"a\":1}", false),
+            SendState::Started { session: u64::MAX, history: AttemptHistory::default() },
+            SendState::Started { session: 1, history },
+            SendState::Waiting(history),
+            finished(b"", true, false),
+            finished(b"{\"a\":1}", false, true),
+            SendState::Told,
         ];
         let hash = KeyHash::from_bytes(*b"0123456789abcdef");
         states.into_iter().map(|state| LogRecord { batch: 7, at_ms: -1, hash, state }).collect()

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{error::StorageError, key::KeyHash, settings::FileJournalLimits, store::Store};
+use super::{error::StorageError, key::KeyHash, sealed, settings::FileJournalLimits, store::Store};
 use crate::journal::event::{EventListener, JournalEvent};
 
 impl Store {
@@ -29,18 +29,32 @@ impl Store {
             return Ok(None);
         }
         self.record_again(&in_progress, now)?;
+        let doubt_until_ms = is_early.then(|| summary.newest_ms.saturating_add(limits.retention_ms));
         let Some(oldest) = self.sealed.pop_front() else { return Ok(None) };
+        // Before the removal: a crash in between must not look like a lost segment. On a full disk this fails, and the
+        // removal frees the space.
+        let recorded = self.record_removal(doubt_until_ms);
         if let Err(error) = oldest.remove(self.dir.path()) {
             listener(JournalEvent::MaintenanceFailed { problem: &error.to_string() });
             self.sealed.push_front(oldest);
             return Ok(None);
         }
-        if !is_early {
-            return Ok(None);
+        recorded.or_else(|_| self.record_removal(doubt_until_ms))?;
+        if is_early {
+            let newest = Timestamp::from_millisecond(summary.newest_ms).unwrap_or(now);
+            listener(JournalEvent::DroppedEarly { entries: u64::from(summary.entries), newest });
         }
-        let newest = Timestamp::from_millisecond(summary.newest_ms).unwrap_or(now);
-        listener(JournalEvent::DroppedEarly { entries: u64::from(summary.entries), newest });
-        Ok(Some(summary.newest_ms.saturating_add(limits.retention_ms)))
+        Ok(doubt_until_ms)
+    }
+
+    /// Records the oldest segment that is left, and until when the journal is in doubt.
+    fn record_removal(&mut self, doubt_until_ms: Option<i64>) -> Result<(), StorageError> {
+        let oldest = self.sealed.front().map_or(self.active.number, |segment| segment.number);
+        let segments = sealed::segment_count(&self.sealed);
+        self.dir.update_header(|header| {
+            (header.oldest, header.segments) = (oldest, segments);
+            header.doubt_until_ms = header.doubt_until_ms.max(doubt_until_ms.unwrap_or(i64::MIN));
+        })
     }
 
     /// This session's attempts in progress whose only record is in this segment.

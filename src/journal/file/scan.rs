@@ -9,7 +9,8 @@ use std::{
 
 use super::{
     error::StorageError,
-    record::{self, LOG_HEADER, LogRecord, PREFIX},
+    index_file::{Offsets, RecordPlace},
+    record::{self, LOG_HEADER, LogRecord, PREFIX, SendState},
 };
 
 const BUFFER: usize = 1 << 20;
@@ -77,6 +78,26 @@ pub(super) fn has_later_batch(file: &File, bad: u32) -> io::Result<bool> {
         rest = shorter;
     }
     Ok(false)
+}
+
+/// Applies a record to the index of its log.
+pub(super) fn index_record(offsets: &mut Offsets, offset: u32, record: &LogRecord) {
+    match record.state {
+        SendState::Told => {
+            if let Some(place) = offsets.get_mut(&record.hash) {
+                *place = place.with_told();
+            }
+        }
+        _ => drop(offsets.insert(record.hash, RecordPlace::new(offset))),
+    }
+}
+
+/// Reads the record at this place.
+///
+/// # Errors
+/// If it is damaged or cannot be read.
+pub(super) fn read_place(path: &Path, file: &File, place: RecordPlace) -> Result<LogRecord, StorageError> {
+    read_record(path, file, place.offset()).map(|record| record.with_told(place.is_told()))
 }
 
 /// Reads the record at this offset.

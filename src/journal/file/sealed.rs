@@ -1,6 +1,7 @@
 //! A sealed segment: a log that is only read, with an index in memory until its index file is built.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
@@ -31,6 +32,11 @@ enum SegmentIndex {
     File(IndexFile),
 }
 
+/// The number of segments with the active one.
+pub(super) fn segment_count(sealed: &VecDeque<SealedSegment>) -> u64 {
+    u64::try_from(sealed.len()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
 impl SealedSegment {
     pub(super) fn new(active: ActiveSegment) -> Self {
         let summary = SegmentSummary {
@@ -57,14 +63,15 @@ impl SealedSegment {
 
     /// Reads the newest record of a send in this segment.
     pub(super) fn find(&self, hash: KeyHash) -> Result<Option<LogRecord>, StorageError> {
-        let offset = match &self.index {
+        let place = match &self.index {
             SegmentIndex::Memory(offsets) => offsets.get(&hash).copied(),
             SegmentIndex::File(index) => index.find(hash)?,
         };
-        let Some(offset) = offset else { return Ok(None) };
+        let Some(place) = place else { return Ok(None) };
         let file = File::open(&self.log).map_err(StorageError::io("open", &self.log))?;
-        let record = scan::read_record(&self.log, &file, offset)?;
-        if record.hash == hash { Ok(Some(record)) } else { Err(StorageError::corrupt(&self.log, u64::from(offset))) }
+        let record = scan::read_place(&self.log, &file, place)?;
+        let corrupt = || StorageError::corrupt(&self.log, u64::from(place.offset()));
+        if record.hash == hash { Ok(Some(record)) } else { Err(corrupt()) }
     }
 
     /// The content of the index file that is still to be built, if any.

@@ -11,6 +11,9 @@ use super::disk::{Disk, SystemDisk};
 /// The interval of maintenance, and of retries after a failure.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// With a short retention, too, the broker must have the time to redeliver what a lost journal had on record.
+const MIN_DOUBT_MS: i64 = 3_600_000;
+
 /// The user's settings of the file journal.
 #[derive(Clone, Debug)]
 pub struct FileJournalSettings {
@@ -26,13 +29,15 @@ pub struct FileJournalSettings {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FileJournalLimits {
     pub(super) retention_ms: i64,
+    /// How long a new journal, or one with lost records, is in doubt: as long as records are kept.
+    pub(super) doubt_ms: i64,
     pub(super) max_bytes: u64,
 }
 
 impl From<&FileJournalSettings> for FileJournalLimits {
     fn from(settings: &FileJournalSettings) -> Self {
         let retention_ms = i64::try_from(settings.retention.as_millis()).unwrap_or(i64::MAX);
-        Self { retention_ms, max_bytes: settings.max_bytes }
+        Self { retention_ms, doubt_ms: retention_ms.max(MIN_DOUBT_MS), max_bytes: settings.max_bytes }
     }
 }
 

@@ -10,10 +10,8 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::settings::MonotonicClock;
-
-/// For this long after creation a missing record proves nothing: by then the broker has redelivered everything older.
-const DOUBT_MS: i64 = 3_600_000;
+use super::{header::JournalHeader, settings::MonotonicClock};
+use crate::domain::journal::Doubt;
 
 /// A wall clock.
 pub(super) type WallClock = dyn Fn() -> Timestamp + Send + Sync;
@@ -28,15 +26,26 @@ pub(super) struct FileJournalState {
     opened_at: (Timestamp, Duration),
     /// Other daemons consume from the same queue, and their attempts are not recorded here.
     is_shared_queue: AtomicBool,
-    /// Records that were lost or removed early would have been needed until this time, in ms since 1970.
-    incomplete_until_ms: AtomicI64,
+    /// The doubt at opening, with its end in ms since 1970: records of former processes may be missing.
+    former_doubt_until_ms: AtomicI64,
+    /// The end of former doubt is requested and not yet durable.
+    is_ending: AtomicBool,
+    /// Records that were removed early would have been kept until this time, in ms since 1970.
+    dropped_until_ms: AtomicI64,
 }
 
 impl FileJournalState {
-    pub(super) fn new(secret: [u8; 16], now: Box<WallClock>, elapsed: Arc<MonotonicClock>) -> Self {
-        let opened_at = (now(), elapsed());
-        let incomplete_until_ms = AtomicI64::new(i64::MIN);
-        Self { secret, now, elapsed, opened_at, is_shared_queue: AtomicBool::new(false), incomplete_until_ms }
+    pub(super) fn new(header: &JournalHeader, now: Box<WallClock>, elapsed: Arc<MonotonicClock>) -> Self {
+        Self {
+            secret: header.secret,
+            opened_at: (now(), elapsed()),
+            now,
+            elapsed,
+            is_shared_queue: AtomicBool::new(false),
+            former_doubt_until_ms: AtomicI64::new(header.doubt_until_ms),
+            is_ending: AtomicBool::new(false),
+            dropped_until_ms: AtomicI64::new(i64::MIN),
+        }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -51,19 +60,48 @@ impl FileJournalState {
         reached.unwrap_or(Timestamp::MAX).min(self.now())
     }
 
-    pub(super) fn is_complete(&self) -> bool {
-        let until_ms = self.incomplete_until_ms.load(Ordering::Relaxed);
-        !self.is_shared_queue.load(Ordering::Relaxed) && self.capped_now().as_millisecond() > until_ms
+    pub(super) fn doubt(&self) -> Doubt {
+        let until_ms = self.former_doubt_until_ms.load(Ordering::Relaxed).max(self.dropped_until_ms());
+        if self.is_shared_queue.load(Ordering::Relaxed) {
+            Doubt::SharedQueue
+        } else if until_ms > i64::MIN && self.capped_now().as_millisecond() <= until_ms {
+            Doubt::SoleOwner
+        } else {
+            Doubt::None
+        }
     }
 
-    /// Starts the period of doubt of a new journal, or of one with a missing segment.
-    pub(super) fn begin_doubt(&self) {
-        self.set_incomplete_until(self.now().as_millisecond().saturating_add(DOUBT_MS));
+    /// Why the journal is in doubt, if it is.
+    pub(super) fn doubt_reason(&self) -> Option<&'static str> {
+        match self.doubt() {
+            Doubt::None => None,
+            Doubt::SharedQueue => Some("other daemons consume the queue"),
+            Doubt::SoleOwner if self.dropped_until_ms() > i64::MIN => Some("records were removed before their time"),
+            Doubt::SoleOwner => Some("it is new, or has lost records, and the broker may redeliver commands of before"),
+        }
     }
 
-    /// Extends the incomplete period to this time, in ms since 1970.
-    pub(super) fn set_incomplete_until(&self, until_ms: i64) {
-        self.incomplete_until_ms.fetch_max(until_ms, Ordering::Relaxed);
+    /// Whether the writer should end the former doubt: there is some, and no earlier request is pending.
+    pub(super) fn may_end_former_doubt(&self) -> bool {
+        let is_in_doubt = self.former_doubt_until_ms.load(Ordering::Relaxed) > i64::MIN;
+        is_in_doubt && !self.is_ending.swap(true, Ordering::Relaxed)
+    }
+
+    /// The request to end the former doubt was served: it has ended, or may be requested again.
+    pub(super) fn former_doubt_served(&self, has_ended: bool) {
+        if has_ended {
+            self.former_doubt_until_ms.store(i64::MIN, Ordering::Relaxed);
+        }
+        self.is_ending.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn dropped_until_ms(&self) -> i64 {
+        self.dropped_until_ms.load(Ordering::Relaxed)
+    }
+
+    /// Records were removed that would have been kept until this time, in ms since 1970.
+    pub(super) fn set_dropped_until(&self, until_ms: i64) {
+        self.dropped_until_ms.fetch_max(until_ms, Ordering::Relaxed);
     }
 
     pub(super) fn set_shared_queue(&self) {

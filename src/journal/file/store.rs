@@ -6,21 +6,24 @@ use super::{
     active::ActiveSegment,
     directory::JournalDirectory,
     error::StorageError,
+    index_file::RecordPlace,
     key::{KeyHash, KeyHashMap},
     record::{LogRecord, SendState},
     sealed::SealedSegment,
     settings::FileJournalTuning,
 };
-use crate::domain::journal::{Record, RecordedOutcome};
+use crate::domain::journal::{AttemptHistory, Record, RecordedOutcome};
 
 /// A journal call on one send.
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
     Lookup,
     StartAttempt,
-    FinishAttempt { uncertain: bool },
+    FinishAttempt(AttemptHistory),
     RecordOutcome(RecordedOutcome),
     RecordLetterStored,
+    RecordTold,
+    RecordDoubt,
 }
 
 /// The journal's content, owned by the writer thread.
@@ -40,7 +43,7 @@ pub(super) struct Store {
 
 struct UndoEntry {
     hash: KeyHash,
-    offset: Option<u32>,
+    place: Option<RecordPlace>,
     in_progress: Option<u64>,
 }
 
@@ -76,6 +79,9 @@ impl Store {
             self.put(hash, at_ms, SendState::Finished(outcome));
             return Ok(Record::Unknown);
         }
+        if matches!(operation, Operation::RecordTold) && self.put_told(hash, at_ms) {
+            return Ok(Record::Unknown);
+        }
         let before = self.find(hash)?.map(|record| record.state);
         if let Some(state) = self.next_state(before.as_ref(), &operation) {
             self.put(hash, at_ms, state);
@@ -86,31 +92,47 @@ impl Store {
     /// The send's state after the operation, if it changes.
     fn next_state(&self, before: Option<&SendState>, operation: &Operation) -> Option<SendState> {
         let session = self.session;
-        let was_uncertain = before.is_some_and(|state| state.is_uncertain(session));
+        let history = before.map(|state| state.history(session)).unwrap_or_default();
         match (operation, before) {
-            (Operation::StartAttempt | Operation::FinishAttempt { .. }, Some(SendState::Finished(_)))
+            (Operation::StartAttempt | Operation::FinishAttempt(_), Some(SendState::Finished(_)))
             | (Operation::Lookup, _) => None,
             (Operation::StartAttempt, Some(SendState::Started { session: owner, .. })) if *owner == session => None,
-            (Operation::StartAttempt, _) => Some(SendState::Started { session, uncertain: was_uncertain }),
-            (Operation::FinishAttempt { uncertain }, _) => {
-                Some(SendState::Waiting { uncertain: *uncertain || was_uncertain })
+            (Operation::StartAttempt, _) => Some(SendState::Started { session, history }),
+            (Operation::FinishAttempt(now), _) => {
+                Some(SendState::Waiting(AttemptHistory { uncertain: now.uncertain || history.uncertain, ..*now }))
             }
             (Operation::RecordOutcome(outcome), _) => Some(SendState::Finished(outcome.clone())),
             (Operation::RecordLetterStored, Some(SendState::Finished(outcome))) if outcome.letter_pending => {
                 Some(SendState::Finished(RecordedOutcome { letter_pending: false, ..outcome.clone() }))
             }
-            (Operation::RecordLetterStored, _) => None,
+            (Operation::RecordTold, Some(SendState::Finished(outcome))) if !outcome.told => {
+                Some(SendState::Finished(RecordedOutcome { told: true, ..outcome.clone() }))
+            }
+            (Operation::RecordDoubt, None) => {
+                Some(SendState::Waiting(AttemptHistory { uncertain: true, ..AttemptHistory::default() }))
+            }
+            (Operation::RecordLetterStored | Operation::RecordTold | Operation::RecordDoubt, _) => None,
         }
     }
 
     pub(super) fn put(&mut self, hash: KeyHash, at_ms: i64, state: SendState) {
         let is_start = matches!(state, SendState::Started { .. });
-        let offset = self.active.put(hash, at_ms, state);
+        let place = self.active.put(hash, at_ms, state);
         let in_progress = match is_start {
             true => self.in_progress.insert(hash, self.active.number),
             false => self.in_progress.remove(&hash),
         };
-        self.undo_log.push(UndoEntry { hash, offset, in_progress });
+        self.undo_log.push(UndoEntry { hash, place, in_progress });
+    }
+
+    /// Adds a short record, without a lookup, if the active segment has the outcome: nearly always.
+    fn put_told(&mut self, hash: KeyHash, at_ms: i64) -> bool {
+        let place = self.active.put_told(hash, at_ms);
+        if place.is_some() {
+            let in_progress = self.in_progress.get(&hash).copied();
+            self.undo_log.push(UndoEntry { hash, place, in_progress });
+        }
+        place.is_some()
     }
 
     /// Makes the batch durable, or rolls it back.
@@ -131,8 +153,8 @@ impl Store {
     /// Undoes the changes of the batch.
     pub(super) fn roll_back(&mut self) {
         self.active.discard_batch();
-        for UndoEntry { hash, offset, in_progress } in self.undo_log.drain(..).rev() {
-            restore(&mut self.active.offsets, hash, offset);
+        for UndoEntry { hash, place, in_progress } in self.undo_log.drain(..).rev() {
+            restore(&mut self.active.offsets, hash, place);
             restore(&mut self.in_progress, hash, in_progress);
         }
     }

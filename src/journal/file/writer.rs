@@ -1,6 +1,7 @@
 //! The writer thread, which owns the store: takes requests, commits them as one batch, then replies.
 
 use std::{
+    mem,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -42,6 +43,10 @@ pub(super) enum WriterRequest {
         operation: Operation,
         reply: oneshot::Sender<JournalResult<Record>>,
     },
+    /// Records that the event of an outcome is confirmed, with a later change or within a second. Nobody waits for it.
+    Told(KeyHash),
+    /// Ends the doubt that existed at opening.
+    EndFormerDoubt,
     /// Ends the writer; the reply comes once another process can open the directory.
     Close(oneshot::Sender<()>),
 }
@@ -64,6 +69,12 @@ pub(super) struct Writer {
     failure: Option<WriterFailure>,
     index_build: Option<IndexBuild>,
     pending_replies: Vec<PendingReply>,
+    /// The doubt that was reported last.
+    doubt_reason: Option<&'static str>,
+    /// Confirmed events that are not yet in a batch.
+    told: Vec<KeyHash>,
+    /// Those in the batch; back to `told` if it fails.
+    told_in_batch: Vec<KeyHash>,
 }
 
 impl Writer {
@@ -74,7 +85,18 @@ impl Writer {
         listener: Box<EventListener>,
     ) -> Self {
         let pending_replies = Vec::with_capacity(MAX_BATCH);
-        Self { store, limits, state, listener, failure: None, index_build: None, pending_replies }
+        Self {
+            store,
+            limits,
+            state,
+            listener,
+            failure: None,
+            index_build: None,
+            pending_replies,
+            doubt_reason: None,
+            told: Vec::new(),
+            told_in_batch: Vec::new(),
+        }
     }
 
     /// Runs until every handle is dropped or the journal is closed.
@@ -82,6 +104,7 @@ impl Writer {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         let interval = self.store.tuning.maintenance_interval;
         let mut next_maintenance = Instant::now();
+        self.report_doubt();
         loop {
             let wait = next_maintenance.saturating_duration_since(Instant::now());
             match timeout(wait, requests.recv_many(&mut batch, MAX_BATCH)).await {
@@ -117,15 +140,57 @@ impl Writer {
         let mut closing = None;
         for request in batch.drain(..) {
             match request {
-                WriterRequest::Apply { hash, operation, reply } => self.apply(hash, operation, reply, at_ms),
+                WriterRequest::Apply { hash, operation, reply } => {
+                    self.apply_told(at_ms);
+                    self.apply(hash, operation, reply, at_ms);
+                }
+                WriterRequest::Told(hash) => self.told.push(hash),
+                WriterRequest::EndFormerDoubt => self.end_former_doubt(),
                 WriterRequest::Close(closed) => closing = Some(closed),
             }
             if self.store.active.batch_bytes() >= MAX_BATCH_BYTES {
                 self.commit();
             }
         }
+        if closing.is_some() {
+            self.apply_told(at_ms);
+        }
         self.commit();
         closing
+    }
+
+    /// Adds the confirmed events to the batch.
+    fn apply_told(&mut self, at_ms: i64) {
+        if self.failure.is_some() || self.told.is_empty() {
+            return;
+        }
+        for hash in mem::take(&mut self.told) {
+            match self.store.apply(hash, Operation::RecordTold, at_ms) {
+                Ok(_) => self.told_in_batch.push(hash),
+                // Its record cannot be read, so it is not known to be told.
+                Err(error) => drop(self.fail(&error, Some(hash))),
+            }
+        }
+    }
+
+    fn end_former_doubt(&mut self) {
+        let dropped_until_ms = self.state.dropped_until_ms();
+        let ended = self.store.dir.update_header(|header| header.doubt_until_ms = dropped_until_ms);
+        self.state.former_doubt_served(ended.is_ok());
+        match ended {
+            Ok(()) => self.report_doubt(),
+            Err(error) => drop(self.fail(&error, None)),
+        }
+    }
+
+    /// Reports a change of the doubt.
+    fn report_doubt(&mut self) {
+        let before = mem::replace(&mut self.doubt_reason, self.state.doubt_reason());
+        match self.doubt_reason {
+            Some(reason) if before != Some(reason) => (self.listener)(JournalEvent::InDoubt { reason }),
+            None if before.is_some() => (self.listener)(JournalEvent::DoubtEnded),
+            _ => {}
+        }
     }
 
     fn apply(
@@ -150,6 +215,10 @@ impl Writer {
     fn commit(&mut self) {
         let (started, has_writes) = (Instant::now(), self.store.active.batch_bytes() > 0);
         let failed = self.store.commit().err().map(|error| self.fail(&error, None));
+        match &failed {
+            Some(_) => self.told.append(&mut self.told_in_batch),
+            None => self.told_in_batch.clear(),
+        }
         if has_writes && failed.is_none() {
             (self.listener)(JournalEvent::Committed { duration: started.elapsed() });
         }
@@ -184,6 +253,8 @@ impl Writer {
             let dir = self.store.dir.path().to_owned();
             self.fail(&StorageError::DirectoryReplaced { dir }, None);
         }
+        self.apply_told(self.state.now().as_millisecond());
+        self.commit();
         // Even if nothing can be written: removing a segment may free the space.
         self.apply_retention();
         if self.failure.is_some() {
@@ -193,6 +264,7 @@ impl Writer {
         } else {
             self.store.build_indexes(&mut self.index_build, &self.listener);
         }
+        self.report_doubt();
         (self.listener)(JournalEvent::Size { entries: self.store.entries(), bytes: self.store.bytes() });
     }
 
@@ -216,7 +288,7 @@ impl Writer {
     fn apply_retention(&mut self) {
         let (now, may_write) = (self.state.capped_now(), self.failure.is_none());
         match self.store.remove_oldest_segment(now, &self.limits, may_write, &self.listener) {
-            Ok(Some(until_ms)) => self.state.set_incomplete_until(until_ms),
+            Ok(Some(until_ms)) => self.state.set_dropped_until(until_ms),
             Ok(None) => {}
             Err(error) => drop(self.fail(&error, None)),
         }

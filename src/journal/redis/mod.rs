@@ -65,14 +65,16 @@ use redis::cmd;
 
 use self::{
     reply::{LookupResult, StartResult},
-    script::{FINISH_ATTEMPT, LOOKUP, RECORD_LETTER_STORED, RECORD_OUTCOME, RECORD_UNPOSTED},
+    script::{
+        FINISH_ATTEMPT, LOOKUP, RECORD_DOUBT, RECORD_LETTER_STORED, RECORD_OUTCOME, RECORD_TOLD, RECORD_UNPOSTED,
+    },
     settings::RedisTimings,
     state::RedisJournalState,
 };
 pub use self::{settings::RedisJournalSettings, url::RedisUrl};
 use super::event::JournalEvent;
 use crate::{
-    domain::journal::{Record, RecordedOutcome, SendKey},
+    domain::journal::{AttemptHistory, Record, RecordedOutcome, SendKey},
     ports::{Journal, JournalResult},
 };
 
@@ -137,7 +139,7 @@ impl Journal for RedisJournal {
             return Ok(if state.attempts.start_number(key).is_some() { Record::InProgress } else { before });
         }
         let is_alive = state.is_owner_alive(&mut ready, &start.owner).await?;
-        Ok(if is_alive { Record::InProgress } else { Record::Orphaned })
+        Ok(if is_alive { Record::InProgress } else { Record::Orphaned { counted: start.counted } })
     }
 
     async fn start_attempt(&self, key: &SendKey) -> JournalResult<Record> {
@@ -167,10 +169,12 @@ impl Journal for RedisJournal {
         }
     }
 
-    async fn finish_attempt(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
+    async fn finish_attempt(&self, key: &SendKey, history: AttemptHistory) -> JournalResult<()> {
         let state = &*self.state;
         let number = state.attempts.start_number(key).unwrap_or_default().to_string();
-        let args = [state.owner.as_bytes(), number.as_bytes(), state.retention_ms.as_bytes(), flag(uncertain)];
+        let (retention_ms, counted) = (state.retention_ms.as_bytes(), history.counted.to_string());
+        let args =
+            [state.owner.as_bytes(), number.as_bytes(), retention_ms, flag(history.uncertain), counted.as_bytes()];
         state.write(&mut state.lease.connection()?, &FINISH_ATTEMPT, key, &args).await?;
         state.attempts.remove(key);
         Ok(())
@@ -193,6 +197,17 @@ impl Journal for RedisJournal {
     async fn record_letter_stored(&self, key: &SendKey) -> JournalResult<()> {
         let state = &*self.state;
         state.write(&mut state.lease.connection()?, &RECORD_LETTER_STORED, key, &[]).await.map(drop)
+    }
+
+    async fn record_told(&self, key: &SendKey) -> JournalResult<()> {
+        let state = &*self.state;
+        state.write(&mut state.lease.connection()?, &RECORD_TOLD, key, &[]).await.map(drop)
+    }
+
+    async fn record_doubt(&self, key: &SendKey) -> JournalResult<()> {
+        let state = &*self.state;
+        let args = [state.retention_ms.as_bytes()];
+        state.write(&mut state.lease.connection()?, &RECORD_DOUBT, key, &args).await.map(drop)
     }
 
     fn is_complete(&self) -> bool {

@@ -1,13 +1,15 @@
 //! Parses the scripts' replies.
 
 use super::script::ScriptReply;
-use crate::domain::journal::{Record, RecordedOutcome};
+use crate::domain::journal::{AttemptHistory, Record, RecordedOutcome};
 
-/// A recorded start: its owner and its number.
+/// A recorded start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RecordedStart {
     pub(super) owner: Vec<u8>,
     pub(super) number: Vec<u8>,
+    /// The attempts that counted before it.
+    pub(super) counted: u32,
 }
 
 /// The result of starting an attempt.
@@ -40,7 +42,7 @@ impl StartResult {
             b"M" => Some(Self::StoreChanged),
             b"S" => Some(Self::HeldBy(parse_start(&mut parts)?)),
             b"E" => Some(Self::Finished(parse_outcome(&mut parts)?)),
-            state => Some(Self::Granted(parse_record(state, &parts.next()?)?)),
+            state => Some(Self::Granted(parse_record(state, &mut parts)?)),
         }
     }
 }
@@ -52,30 +54,41 @@ impl LookupResult {
         match parts.next()?.as_slice() {
             b"S" => {
                 let start = parse_start(&mut parts)?;
-                Some(Self::Started(start, parse_record(&parts.next()?, &parts.next()?)?))
+                let before = parts.next()?;
+                let history = AttemptHistory { counted: start.counted, uncertain: parse_flag(&parts.next()?)? };
+                Some(Self::Started(start, record_of(&before, history)?))
             }
             b"E" => Some(Self::Idle(Record::Finished(parse_outcome(&mut parts)?))),
-            state => Some(Self::Idle(parse_record(state, &parts.next()?)?)),
+            state => Some(Self::Idle(parse_record(state, &mut parts)?)),
         }
     }
 }
 
 fn parse_start(parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<RecordedStart> {
-    Some(RecordedStart { owner: parts.next()?, number: parts.next()? })
+    Some(RecordedStart { owner: parts.next()?, number: parts.next()?, counted: parse_count(&parts.next()?)? })
 }
 
 fn parse_outcome(parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<RecordedOutcome> {
-    let letter_pending = parse_flag(&parts.next()?)?;
-    Some(RecordedOutcome { event: parts.next()?.into(), letter_pending })
+    let (letter_pending, told) = (parse_flag(&parts.next()?)?, parse_flag(&parts.next()?)?);
+    Some(RecordedOutcome { event: parts.next()?.into(), letter_pending, told })
 }
 
-fn parse_record(state: &[u8], uncertain: &[u8]) -> Option<Record> {
+fn parse_record(state: &[u8], parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<Record> {
+    let uncertain = parse_flag(&parts.next()?)?;
+    record_of(state, AttemptHistory { uncertain, counted: parse_count(&parts.next()?)? })
+}
+
+fn record_of(state: &[u8], history: AttemptHistory) -> Option<Record> {
     match state {
         b"U" => Some(Record::Unknown),
-        b"W" => Some(Record::Waiting { uncertain: parse_flag(uncertain)? }),
-        b"O" => Some(Record::Orphaned),
+        b"W" => Some(Record::Waiting(history)),
+        b"O" => Some(Record::Orphaned { counted: history.counted }),
         _ => None,
     }
+}
+
+fn parse_count(text: &[u8]) -> Option<u32> {
+    str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn parse_flag(text: &[u8]) -> Option<bool> {

@@ -135,7 +135,7 @@ impl RedisJournalState {
         number: u64,
     ) -> JournalResult<StartResult> {
         let number = number.to_string();
-        let mut take_over = RecordedStart { owner: Vec::new(), number: Vec::new() };
+        let mut take_over = RecordedStart { owner: Vec::new(), number: Vec::new(), counted: 0 };
         let (record, mark) = (self.record_key(send), self.mark_key());
         let keys: &[&str] = if self.url.is_cluster() { &[&record] } else { &[&record, &mark] };
         loop {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::context::AttemptContext;
 use crate::{
-    domain::{command::OnUncertain, journal::Record},
+    domain::{
+        command::OnUncertain,
+        journal::{Doubt, Record},
+    },
     pipeline::{
         journal_update::JournalUpdate,
         resolution::{AttemptExit, Resolution, TierDelay},
@@ -28,32 +31,59 @@ impl<P: Ports> AttemptContext<'_, P> {
     pub(super) async fn claim(&mut self) -> Result<ClaimResult, AttemptExit> {
         let journal = self.pipeline.ports.journal();
         let Ok(record) = journal.start_attempt(&self.send_key).await else { return Ok(ClaimResult::Unavailable) };
+        let is_first_receiver = self.pipeline.doubt_tracker.claim(self.in_hand.identity());
         match record {
-            Record::Finished(outcome) if !outcome.letter_pending => {
-                return Err(Resolution::AlreadyFinished(outcome, None).into());
+            Record::Finished(outcome) if outcome.told && !outcome.letter_pending => {
+                Err(Resolution::AlreadyFinished(outcome, None).into())
             }
-            Record::Finished(outcome) => {
-                return Err(match self.pipeline.dead_letter_claims.try_claim(&self.send_key) {
-                    Some(claim) => Resolution::AlreadyFinished(outcome, Some(claim)).into(),
-                    // Another task is publishing the letter.
-                    None => AttemptExit::Delay(TierDelay::SHORTEST),
-                });
-            }
+            Record::Finished(outcome) => Err(match self.pipeline.outcome_claims.try_claim(self.in_hand.identity()) {
+                Some(claim) => Resolution::AlreadyFinished(outcome, Some(claim)).into(),
+                // Another task is publishing it.
+                None => AttemptExit::Delay(TierDelay::SHORTEST),
+            }),
             // Its owner publishes the outcome; this copy returns for it.
-            Record::InProgress => return Err(AttemptExit::Delay(TierDelay::SHORTEST)),
-            Record::Orphaned => return Ok(self.orphaned()),
-            Record::Waiting { uncertain: true } => self.in_hand.state.mark_uncertain(),
-            Record::Waiting { uncertain: false } => {}
-            // An earlier delivery may have been posted without a record.
-            Record::Unknown if self.in_hand.delivery.redelivered && !journal.is_complete() => {
-                if journal.is_enabled() && self.on_uncertain == OnUncertain::Park {
-                    return Ok(self.orphaned());
-                }
-                self.in_hand.state.mark_uncertain();
+            Record::InProgress => Err(AttemptExit::Delay(TierDelay::SHORTEST)),
+            Record::Orphaned { counted } => {
+                self.in_hand.state.restore_attempts(counted);
+                Ok(self.orphaned())
             }
-            Record::Unknown => {}
+            Record::Waiting(history) => {
+                self.in_hand.state.restore_attempts(history.counted);
+                Ok(if history.uncertain { self.claim_uncertain() } else { ClaimResult::Granted })
+            }
+            Record::Unknown if self.is_in_doubt(is_first_receiver) => Ok(self.claim_uncertain()),
+            Record::Unknown => Ok(ClaimResult::Granted),
         }
-        Ok(ClaimResult::Granted)
+    }
+
+    /// Whether an earlier delivery of this command without a record may have been posted.
+    fn is_in_doubt(&self, is_first_receiver: bool) -> bool {
+        let proves_nothing = || match self.pipeline.ports.journal().doubt() {
+            Doubt::None => false,
+            Doubt::SoleOwner => !is_first_receiver,
+            Doubt::SharedQueue => true,
+        };
+        self.in_hand.delivery.redelivered && (self.in_hand.has_generated_id || proves_nothing())
+    }
+
+    /// An earlier attempt may have reached the API: with `park` there is no other. Without a journal nothing can be
+    /// parked, as every redelivered command would be.
+    fn claim_uncertain(&mut self) -> ClaimResult {
+        if self.pipeline.ports.journal().is_enabled() && self.on_uncertain == OnUncertain::Park {
+            return self.orphaned();
+        }
+        self.in_hand.state.mark_uncertain();
+        ClaimResult::Granted
+    }
+
+    /// Records that an earlier delivery may have been posted, before the broker may deliver the command to anybody else.
+    pub(super) async fn record_doubt(&self) -> Result<(), AttemptExit> {
+        let journal = self.pipeline.ports.journal();
+        while journal.record_doubt(&self.send_key).await.is_err() {
+            self.pipeline.journal_available().await?;
+        }
+        self.pipeline.doubt_tracker.doubt_recorded(journal);
+        Ok(())
     }
 
     fn orphaned(&mut self) -> ClaimResult {
@@ -70,7 +100,7 @@ impl<P: Ports> AttemptContext<'_, P> {
 
     /// Records that the results of all attempts so far are known, and more may follow.
     pub(super) async fn finish_attempt(&self) {
-        let uncertain = self.in_hand.state.is_uncertain();
-        self.pipeline.record(&self.send_key, &JournalUpdate::AttemptFinished { uncertain }).await;
+        let history = self.in_hand.state.history();
+        self.pipeline.record(&self.send_key, &JournalUpdate::AttemptFinished(history)).await;
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::fake_ports::FakePorts;
 use crate::{
-    domain::journal::{Record, RecordedOutcome, SendKey},
+    domain::journal::{AttemptHistory, Doubt, Record, RecordedOutcome, SendKey},
     gate::GateHold,
     ports::{Journal, JournalResult, JournalUnavailable},
 };
@@ -13,12 +13,18 @@ use crate::{
 #[derive(Default)]
 pub(super) struct FakeJournal {
     records: HashMap<SendKey, Record>,
-    uncertain: HashMap<SendKey, bool>,
+    /// The attempts of the sends with one in progress.
+    histories: HashMap<SendKey, AttemptHistory>,
     /// Present while the disk is full; keeps the gate closed.
     disk_full: Option<GateHold>,
     /// The names of the writes so far.
     writes: Vec<&'static str>,
+    /// Records of former processes may be missing.
     pub(super) incomplete: bool,
+    /// Other processes attempt commands without a record here.
+    pub(super) is_shared: bool,
+    /// As a journal that other daemons do not read.
+    pub(super) ignores_unposted: bool,
 }
 
 impl FakePorts {
@@ -28,8 +34,11 @@ impl FakePorts {
 
     /// Orphans the attempts in progress, as the crash of their owner does.
     pub(super) fn orphan_attempts(&self) {
-        for record in self.journal_state().records.values_mut().filter(|record| **record == Record::InProgress) {
-            *record = Record::Orphaned;
+        let mut journal = self.journal_state();
+        let FakeJournal { records, histories, .. } = &mut *journal;
+        for (key, record) in records.iter_mut().filter(|(_, record)| **record == Record::InProgress) {
+            let counted = histories.get(key).map_or(0, |history| history.counted);
+            *record = Record::Orphaned { counted };
         }
     }
 
@@ -66,18 +75,21 @@ impl Journal for FakePorts {
         Ok(before)
     }
 
-    async fn finish_attempt(&self, key: &SendKey, uncertain: bool) -> JournalResult<()> {
+    async fn finish_attempt(&self, key: &SendKey, history: AttemptHistory) -> JournalResult<()> {
         self.write("finish_attempt", |journal| {
-            let sticky = journal.uncertain.entry(key.clone()).or_default();
-            *sticky |= uncertain;
-            let uncertain = *sticky;
-            journal.records.insert(key.clone(), Record::Waiting { uncertain });
+            let before = journal.histories.entry(key.clone()).or_default();
+            *before = AttemptHistory { uncertain: before.uncertain || history.uncertain, ..history };
+            let record = Record::Waiting(*before);
+            journal.records.insert(key.clone(), record);
         })
         .await
     }
 
     async fn record_unposted(&self, key: &SendKey) -> JournalResult<()> {
-        let waiting = Record::Waiting { uncertain: false };
+        if self.journal_state().ignores_unposted {
+            return Ok(());
+        }
+        let waiting = Record::Waiting(AttemptHistory::default());
         self.write("unposted", |journal| {
             journal.records.entry(key.clone()).or_insert(waiting);
         })
@@ -98,7 +110,35 @@ impl Journal for FakePorts {
         .await
     }
 
+    async fn record_told(&self, key: &SendKey) -> JournalResult<()> {
+        if let Some(Record::Finished(outcome)) = self.journal_state().records.get_mut(key) {
+            outcome.told = true;
+        }
+        Ok(())
+    }
+
+    async fn record_doubt(&self, key: &SendKey) -> JournalResult<()> {
+        self.write("record_doubt", |journal| {
+            let doubtful = AttemptHistory { uncertain: true, ..AttemptHistory::default() };
+            journal.records.entry(key.clone()).or_insert(Record::Waiting(doubtful));
+        })
+        .await
+    }
+
     fn is_complete(&self) -> bool {
-        !self.journal_state().incomplete
+        self.doubt() == Doubt::None
+    }
+
+    fn doubt(&self) -> Doubt {
+        let journal = self.journal_state();
+        match (journal.is_shared, journal.incomplete) {
+            (true, _) => Doubt::SharedQueue,
+            (false, true) => Doubt::SoleOwner,
+            (false, false) => Doubt::None,
+        }
+    }
+
+    fn end_former_doubt(&self) {
+        self.journal_state().incomplete = false;
     }
 }

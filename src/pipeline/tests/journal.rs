@@ -172,14 +172,65 @@ async fn journal_keeps_uncertain_attempt_of_delayed_command() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn redelivery_without_record_is_doubtful_if_incomplete() {
-    for (incomplete, may) in [(false, false), (true, true)] {
+async fn redelivery_without_record_is_first_if_complete() {
+    let mut daemon = TestDaemon::start();
+    daemon.deliver_raw(body(""), |delivery| delivery.redelivered = true);
+    daemon.advance(SOON).await;
+    assert_eq!(daemon.fakes.events()[0]["possibleDuplicate"], false);
+}
+
+/// Commands finished and events repeated, as counted by this daemon.
+fn counted(daemon: &TestDaemon) -> (u64, u64) {
+    (daemon.counter("courier_commands_finished_total"), daemon.counter("courier_repeats_total"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcome_untold_at_crash_is_told_and_counted_once() {
+    for (evidence, letters) in [(vec![], 0), (vec![status(400)], 1)] {
         let mut daemon = TestDaemon::start();
-        daemon.fakes.journal_state().incomplete = incomplete;
-        daemon.deliver_raw(body(""), |delivery| delivery.redelivered = true);
+        daemon.fakes.script_evidence(evidence);
+        daemon.fakes.fail_publishes(std::iter::repeat_n(PublishError::Refused, 100));
+        daemon.deliver_raw(body(""), |_| {});
         daemon.advance(SOON).await;
-        assert_eq!(daemon.fakes.events()[0]["possibleDuplicate"], may);
+        assert_eq!(counted(&daemon), (0, 0));
+        let mut daemon = daemon.crash_and_restart().await;
+        daemon.fakes.clear_failures();
+        daemon.advance(LATER).await;
+        assert_eq!(counted(&daemon), (1, 0), "the first telling");
+        assert_eq!((daemon.fakes.posts(), daemon.fakes.dead_letters().len()), (1, letters));
+        daemon.deliver_raw(body(""), |_| {});
+        daemon.advance(SOON).await;
+        let repeated: Vec<_> = daemon.fakes.events().iter().map(|event| event["repeated"] == true).collect();
+        assert_eq!((repeated, counted(&daemon)), (vec![false, true], (1, 1)));
+        assert_eq!(daemon.fakes.dead_letters().len(), letters);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcome_told_before_crash_is_repeated() {
+    let mut daemon = TestDaemon::start();
+    daemon.deliver_raw(body(""), |_| {});
+    daemon.fakes.lose_session();
+    daemon.deliver_raw(body(""), |_| {});
+    daemon.advance(SOON).await;
+    let daemon = daemon.crash_and_restart().await;
+    daemon.advance(LATER).await;
+    assert!(daemon.fakes.events().iter().skip(1).all(|event| event["repeated"] == true));
+    assert_eq!((daemon.fakes.posts(), counted(&daemon).0), (1, 0), "counted before the crash");
+}
+
+#[tokio::test(start_paused = true)]
+async fn success_in_progress_is_not_republished_by_redelivery() {
+    let mut daemon = TestDaemon::start();
+    daemon.fakes.withhold_confirms(true);
+    daemon.deliver_raw(body(""), |_| {});
+    daemon.advance(SOON).await;
+    daemon.deliver_raw(body(""), |delivery| delivery.redelivered = true);
+    daemon.advance(SOON).await;
+    daemon.fakes.withhold_confirms(false);
+    daemon.advance(LATER).await;
+    let repeated: Vec<_> = daemon.fakes.events().iter().map(|event| event["repeated"] == true).collect();
+    assert_eq!((repeated, counted(&daemon)), (vec![false, true], (1, 1)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Tests of the pipeline with fake ports on a paused clock.
 
+mod doubt;
 mod fake_journal;
 mod fake_ports;
 mod journal;

@@ -17,7 +17,7 @@ use super::fake_ports::{status, success};
 use crate::{
     domain::{
         evidence::{Evidence, NoAnswer, NotSent},
-        journal::{Record, RecordedOutcome, SendKey},
+        journal::{AttemptHistory, Record, RecordedOutcome, SendKey},
         message::{Message, Target},
         properties::Properties,
         reason::Reason,
@@ -111,7 +111,14 @@ impl SimulatedPorts {
             state.last_tag += 1;
             let tag = DeliveryTag { generation: 0, number: state.last_tag };
             let source = "edna.commands/send".to_owned();
-            state.queue.push_back(Delivery { tag, body, properties, redelivered: false, source });
+            state.queue.push_back(Delivery {
+                tag,
+                body,
+                properties,
+                redelivered: false,
+                is_sole_consumer: false,
+                source,
+            });
         }
         self.inbox_changed.notify_one();
     }
@@ -223,7 +230,7 @@ impl Journal for SimulatedPorts {
         Ok(Record::Unknown)
     }
 
-    async fn finish_attempt(&self, _: &SendKey, _: bool) -> JournalResult<()> {
+    async fn finish_attempt(&self, _: &SendKey, _: AttemptHistory) -> JournalResult<()> {
         Ok(())
     }
 
@@ -232,6 +239,14 @@ impl Journal for SimulatedPorts {
     }
 
     async fn record_letter_stored(&self, _: &SendKey) -> JournalResult<()> {
+        Ok(())
+    }
+
+    async fn record_told(&self, _: &SendKey) -> JournalResult<()> {
+        Ok(())
+    }
+
+    async fn record_doubt(&self, _: &SendKey) -> JournalResult<()> {
         Ok(())
     }
 

@@ -161,6 +161,13 @@ impl TestDaemon {
         self.telemetry.snapshot().in_hand
     }
 
+    /// The sum of a counter over its labels.
+    pub(super) fn counter(&self, name: &str) -> u64 {
+        let metrics = self.telemetry.scrape().unwrap();
+        let lines = metrics.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
     pub(super) fn gate_is_open(&self) -> bool {
         GateState::is_open(&self.gate.state())
     }

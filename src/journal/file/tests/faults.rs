@@ -5,7 +5,7 @@ use std::{fs, thread};
 use super::{faulty_disk::DiskFault, fixture::FileJournalFixture, temp_dir::JournalTempDir};
 use crate::{
     domain::journal::Record,
-    journal::tests::contract::{WAITING, key, outcome},
+    journal::tests::contract::{CERTAIN, ORPHANED, WAITING, key, outcome, told},
     ports::Journal,
 };
 
@@ -39,7 +39,7 @@ async fn reply_never_precedes_its_sync() {
         let key = key(&format!("id-{number}"));
         journal.start_attempt(&key).await.expect("available");
         assert!(!fixture.disk.is_dirty());
-        journal.finish_attempt(&key, false).await.expect("available");
+        journal.finish_attempt(&key, CERTAIN).await.expect("available");
         assert!(!fixture.disk.is_dirty());
         journal.record_outcome(&key, outcome("{}")).await.expect("available");
         assert!(!fixture.disk.is_dirty());
@@ -53,7 +53,7 @@ async fn failed_batch_is_rolled_back() {
         let journal = fixture.open();
         journal.start_attempt(&key("in-progress")).await.expect("available");
         journal.start_attempt(&key("waiting")).await.expect("available");
-        journal.finish_attempt(&key("waiting"), false).await.expect("available");
+        journal.finish_attempt(&key("waiting"), CERTAIN).await.expect("available");
         fixture.disk.set(fault);
         let error = journal.start_attempt(&key("new")).await.expect_err("the disk fails");
         assert!(error.to_string().contains(&fixture.log(1).display().to_string()), "{error}");
@@ -69,7 +69,7 @@ async fn failed_batch_is_rolled_back() {
         assert_eq!(journal.record_outcome(&key("in-progress"), outcome("{}")).await, Ok(()));
 
         let journal = crashed.open();
-        for (id, record) in [("new", Record::Unknown), ("waiting", WAITING), ("in-progress", Record::Orphaned)] {
+        for (id, record) in [("new", Record::Unknown), ("waiting", WAITING), ("in-progress", ORPHANED)] {
             assert_eq!(journal.lookup(&key(id)).await, Ok(record), "{id}, {fault:?}, after a crash");
         }
     }
@@ -168,4 +168,35 @@ async fn closed_journal_fails_calls_and_dropped_one_unlocks() {
     while fixture.try_open().is_err() {
         thread::yield_now();
     }
+}
+
+#[tokio::test]
+async fn told_survives_a_failed_batch() {
+    for fault in [DiskFault::Full, DiskFault::SyncFails] {
+        let fixture = FileJournalFixture::new().with_one_segment();
+        let journal = fixture.open();
+        journal.record_outcome(&key("a"), outcome("{}")).await.expect("available");
+        fixture.disk.set(fault);
+        journal.record_told(&key("a")).await.expect("nobody waits for the disk");
+        journal.start_attempt(&key("b")).await.expect_err("the disk fails");
+        fixture.disk.set(DiskFault::None);
+        fixture.wait_for_event("Available");
+        journal.start_attempt(&key("b")).await.expect("available");
+        let successor = fixture.crash();
+        let journal = successor.open();
+        assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(told(outcome("{}")))), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn told_alone_becomes_durable_with_maintenance() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
+    journal.record_outcome(&key("a"), outcome("{}")).await.expect("available");
+    fixture.take_events();
+    journal.record_told(&key("a")).await.expect("available");
+    fixture.wait_for_event("Committed");
+    let successor = fixture.crash();
+    let journal = successor.open();
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(told(outcome("{}")))));
 }

@@ -13,9 +13,12 @@ use std::{
 use jiff::Timestamp;
 
 use super::{faulty_disk::FaultyDisk, temp_dir::JournalTempDir};
-use crate::journal::{
-    JournalEvent,
-    file::{FileJournal, FileJournalSettings, OpenError, directory, settings::FileJournalTuning},
+use crate::{
+    journal::{
+        JournalEvent,
+        file::{FileJournal, FileJournalSettings, OpenError, directory, settings::FileJournalTuning},
+    },
+    ports::Journal,
 };
 
 /// The wall clock's first value.
@@ -80,6 +83,12 @@ impl FileJournalFixture {
 
     pub(super) fn open(&self) -> FileJournal {
         self.try_open().expect("a journal")
+    }
+
+    /// Ends the doubt of an open journal, as the daemon does when every earlier delivery is on record.
+    pub(super) fn end_doubt(&self, journal: &FileJournal) {
+        journal.end_former_doubt();
+        self.wait_for_event("DoubtEnded");
     }
 
     /// Advances both clocks.

@@ -9,7 +9,7 @@ use crate::{
     domain::journal::Record,
     journal::{
         inspect_record, inspect_stats,
-        tests::contract::{key, outcome, replay},
+        tests::contract::{CERTAIN, ORPHANED, WAITING_UNCERTAIN, key, outcome, replay},
     },
     ports::Journal,
 };
@@ -34,10 +34,10 @@ async fn record_is_readable_during_and_after_a_session() {
     journal.close().await;
     let journal = fixture.open();
     let inspected = inspect_record(dir, &key("a")).expect("a journal").expect("on record");
-    assert_eq!((inspected.record, inspected.uncertain), (Record::Orphaned, true));
-    journal.finish_attempt(&key("a"), false).await.expect("available");
+    assert_eq!((inspected.record, inspected.uncertain), (ORPHANED, true));
+    journal.finish_attempt(&key("a"), CERTAIN).await.expect("available");
     let inspected = inspect_record(dir, &key("a")).expect("a journal").expect("on record");
-    assert_eq!(inspected.record, Record::Waiting { uncertain: true });
+    assert_eq!(inspected.record, WAITING_UNCERTAIN);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::{
     domain::journal::Record,
     journal::{
         FileJournal, FileJournalSettings,
-        tests::contract::{key, outcome},
+        tests::contract::{ORPHANED, key, outcome},
     },
     ports::Journal,
 };
@@ -77,7 +77,7 @@ async fn check(dir: &JournalTempDir, confirmed: &[String]) {
         let (step, id) = line.trim_start_matches("confirmed ").split_once(' ').expect("two words");
         let record = journal.lookup(&key(id)).await.expect("available");
         let is_finished = record == Record::Finished(outcome(id));
-        assert!(is_finished || (step == "started" && record == Record::Orphaned), "{line}: {record:?}");
+        assert!(is_finished || (step == "started" && record == ORPHANED), "{line}: {record:?}");
     }
     journal.close().await;
 }

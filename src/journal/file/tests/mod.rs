@@ -1,6 +1,8 @@
-//! Tests of the file journal: the contract, disk faults, damaged files, retention, inspection.
+//! Tests of the file journal: the contract, disk faults, damaged files, retention, inspection, doubt,
+//! other versions.
 
 mod contract;
+mod doubt;
 mod faults;
 mod faulty_disk;
 mod fixture;
@@ -10,3 +12,4 @@ mod model;
 mod opening;
 mod retention;
 mod temp_dir;
+mod versions;

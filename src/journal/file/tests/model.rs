@@ -9,7 +9,10 @@ use crate::{
     domain::journal::{Record, SendKey},
     journal::{
         file::FileJournal,
-        tests::contract::{ReferenceModel, Step, apply_step, key, outcome, steps},
+        tests::{
+            contract::{key, outcome},
+            model::{ReferenceModel, Step, apply_step, steps},
+        },
     },
     ports::Journal,
 };
@@ -60,7 +63,9 @@ async fn fail_step(fault: DiskFault, step: Step, fixture: &FileJournalFixture, j
         | Step::StartAttempt(id)
         | Step::FinishAttempt(id, _)
         | Step::RecordOutcome(id, _)
-        | Step::RecordLetterStored(id) => (send(id), send((id + 1) % 4)),
+        | Step::RecordLetterStored(id)
+        | Step::RecordTold(id)
+        | Step::RecordDoubt(id) => (send(id), send((id + 1) % 4)),
         Step::Crash => return,
     };
     // An outcome is always written, so every other change in its batch fails with it.

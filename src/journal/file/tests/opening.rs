@@ -13,7 +13,7 @@ use crate::{
     domain::journal::Record,
     journal::{
         file::OpenError,
-        tests::contract::{WAITING, key, outcome},
+        tests::contract::{CERTAIN, ORPHANED, WAITING, key, outcome},
     },
     ports::Journal,
 };
@@ -28,6 +28,7 @@ fn flip(path: &Path, offset: u64) {
 /// Returns the fixture with this number of finished sends, one batch each.
 async fn with_finished_sends(fixture: FileJournalFixture, sends: usize) -> FileJournalFixture {
     let journal = fixture.open();
+    fixture.end_doubt(&journal);
     for number in 0..sends {
         journal.record_outcome(&key(&format!("id-{number}")), outcome("{}")).await.expect("available");
     }
@@ -47,7 +48,7 @@ async fn second_daemon_is_refused() {
     assert!(error.contains(&fixture.dir.path().display().to_string()) && error.contains("journal.dir"), "{error}");
     assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Unknown), "the first daemon continues");
     journal.close().await;
-    assert_eq!(fixture.open().lookup(&key("a")).await, Ok(Record::Orphaned));
+    assert_eq!(fixture.open().lookup(&key("a")).await, Ok(ORPHANED));
 }
 
 #[tokio::test]
@@ -68,6 +69,7 @@ async fn journal_is_complete_when_neither_new_nor_shared() {
     let fixture = FileJournalFixture::new();
     let journal = fixture.open();
     assert!(!journal.is_complete(), "the journal is new");
+    fixture.end_doubt(&journal);
     journal.close().await;
     let journal = fixture.open();
     assert!(journal.is_complete());
@@ -194,14 +196,10 @@ async fn missing_or_damaged_header_is_refused() {
 }
 
 #[tokio::test]
-async fn missing_segment_is_reported_and_incomplete() {
+async fn missing_segment_loses_its_index() {
     let fixture = with_finished_sends(FileJournalFixture::new(), 17).await;
-    let untouched = fixture.crash();
-    assert!(untouched.open().is_complete());
     fs::remove_file(fixture.log(2)).expect("removed");
-    let journal = fixture.open();
-    assert!(fixture.take_events().contains(&"SegmentMissing { number: 2 }".to_owned()));
-    assert!(!journal.is_complete());
+    drop(fixture.open());
     assert!(!fixture.index(2).exists(), "an index without its log is removed");
 }
 
@@ -230,7 +228,7 @@ proptest! {
             let fixture = FileJournalFixture::new().with_one_segment();
             let journal = fixture.open();
             journal.start_attempt(&key("a")).await.expect("available");
-            journal.finish_attempt(&key("a"), false).await.expect("available");
+            journal.finish_attempt(&key("a"), CERTAIN).await.expect("available");
             journal.close().await;
             let mut log = fs::read(fixture.log(1)).expect("a log");
             log.extend(&tail);

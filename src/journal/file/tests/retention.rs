@@ -7,7 +7,7 @@ use crate::{
     domain::journal::Record,
     journal::{
         file::FileJournal,
-        tests::contract::{key, outcome},
+        tests::contract::{ORPHANED, UNCERTAIN, key, outcome},
     },
     ports::Journal,
 };
@@ -53,7 +53,7 @@ async fn attempt_in_progress_outlives_its_segment() {
     let journal = fixture.open();
     journal.start_attempt(&key("in-progress")).await.expect("available");
     journal.start_attempt(&key("finished")).await.expect("available");
-    journal.finish_attempt(&key("finished"), true).await.expect("available");
+    journal.finish_attempt(&key("finished"), UNCERTAIN).await.expect("available");
     finish_many(&journal, "other", 12).await;
     fixture.advance(Duration::from_hours(100));
     fixture.wait_until("the segment is removed", || !fixture.log(1).exists());
@@ -61,13 +61,14 @@ async fn attempt_in_progress_outlives_its_segment() {
     assert_eq!(journal.lookup(&key("finished")).await, Ok(Record::Unknown));
     let successor = fixture.crash();
     let journal = successor.open();
-    assert_eq!(journal.lookup(&key("in-progress")).await, Ok(Record::Orphaned), "after a crash");
+    assert_eq!(journal.lookup(&key("in-progress")).await, Ok(ORPHANED), "after a crash");
 }
 
 #[tokio::test]
 async fn oversized_journal_drops_early_and_reports_it() {
     let mut fixture = FileJournalFixture::new();
     let journal = fixture.open();
+    fixture.end_doubt(&journal);
     journal.close().await;
     fixture.settings.max_bytes = 60_000;
     let journal = fixture.open();
@@ -95,9 +96,8 @@ async fn clock_jump_expires_nothing() {
     (0..5).for_each(|_| drop(fixture.wait_for_event("Size")));
     assert!(matches!(journal.lookup(&key("old-0")).await, Ok(Record::Finished(_))));
     assert!(!journal.is_complete(), "the journal is new");
-    fixture.advance(Duration::from_hours(2));
+    fixture.advance(Duration::from_hours(73));
     assert!(journal.is_complete());
-    fixture.advance(Duration::from_hours(71));
     fixture.wait_until("the first segment is removed", || !fixture.log(1).exists());
     assert!(matches!(journal.lookup(&key("new-11")).await, Ok(Record::Finished(_))));
 }

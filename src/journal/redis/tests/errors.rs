@@ -5,7 +5,11 @@ use super::{
     fixture::{TestOwner, fast_timings, prefix, redis_url, wait_until},
     server::Redis,
 };
-use crate::{domain::journal::Record, journal::tests::contract::key, ports::Journal};
+use crate::{
+    domain::journal::Record,
+    journal::tests::contract::{UNCERTAIN, key},
+    ports::Journal,
+};
 
 /// Makes Redis refuse calls with one command and accept them again with another.
 async fn check_refusal(refuse: &[&str], words: &str, accept: &[&str]) {
@@ -63,7 +67,7 @@ async fn documented_permissions_suffice() {
     assert_eq!(redis.cli(&user), "OK");
     let owner = TestOwner::start(&format!("redis://courier:pass@{}/1", redis.address()), &prefix, fast_timings()).await;
     assert_eq!(owner.journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
-    assert_eq!(owner.journal.finish_attempt(&key("a"), true).await, Ok(()));
+    assert_eq!(owner.journal.finish_attempt(&key("a"), UNCERTAIN).await, Ok(()));
     owner.journal.close().await;
     let owner = TestOwner::spawn(redis_url(&format!("redis://courier:pass@{}", redis.address())), "x", fast_timings());
     owner.wait_for_event("forbids a command").await;

@@ -10,7 +10,7 @@ use crate::{
     domain::journal::Record,
     journal::{
         redis::script::{START_ATTEMPT, WITHDRAW_START},
-        tests::contract::{WAITING, key, outcome},
+        tests::contract::{CERTAIN, ORPHANED, WAITING, key, outcome},
     },
     ports::Journal,
 };
@@ -58,7 +58,7 @@ async fn start_executed_after_a_pause_is_withdrawn() {
     let owner = TestOwner::start(&redis.url(), &prefix, fast_timings()).await;
     let other = TestOwner::start(&redis.url(), &prefix, fast_timings()).await;
     assert_eq!(owner.journal.start_attempt(&key("waiting")).await, Ok(Record::Unknown));
-    assert_eq!(owner.journal.finish_attempt(&key("waiting"), false).await, Ok(()));
+    assert_eq!(owner.journal.finish_attempt(&key("waiting"), CERTAIN).await, Ok(()));
     redis.pause();
     let (a, waiting) = (key("a"), key("waiting"));
     let (one, two) = tokio::join!(owner.journal.start_attempt(&a), owner.journal.start_attempt(&waiting));
@@ -122,8 +122,8 @@ async fn takeover_without_reply_leaves_the_send_orphaned() {
     drop(claim);
     redis.cli(&["client", "kill", "type", "normal"]);
     let other = TestOwner::start(&redis.url(), &prefix, fast_timings()).await;
-    wait_until("the start is withdrawn", async || other.journal.lookup(&key("a")).await == Ok(Record::Orphaned)).await;
-    assert_eq!(other.journal.start_attempt(&key("a")).await, Ok(Record::Orphaned));
+    wait_until("the start is withdrawn", async || other.journal.lookup(&key("a")).await == Ok(ORPHANED)).await;
+    assert_eq!(other.journal.start_attempt(&key("a")).await, Ok(ORPHANED));
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn start_executed_after_its_withdrawal_is_rejected() {
         let send = key(&format!("{before:?}"));
         if before == WAITING {
             assert_eq!(owner.journal.start_attempt(&send).await, Ok(Record::Unknown));
-            assert_eq!(owner.journal.finish_attempt(&send, false).await, Ok(()));
+            assert_eq!(owner.journal.finish_attempt(&send, CERTAIN).await, Ok(()));
         }
         let record = state.record_key(&send);
         let me = state.owner.as_bytes();

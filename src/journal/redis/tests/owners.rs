@@ -9,7 +9,7 @@ use crate::{
     domain::journal::{Record, SendKey},
     journal::{
         redis::{RedisJournal, settings::RedisTimings},
-        tests::contract::{WAITING_UNCERTAIN, key, outcome, pending},
+        tests::contract::{CERTAIN, ORPHANED, UNCERTAIN, WAITING_UNCERTAIN, key, outcome, pending},
     },
     ports::{Journal, JournalResult},
 };
@@ -56,7 +56,7 @@ async fn concurrent_takeovers_grant_one() {
     let owners = owners(6, &prefix, fast_timings()).await;
     for key in &keys {
         let records = race(&owners, key).await;
-        assert_eq!((count(&records, &Record::Orphaned), count(&records, &Record::InProgress)), (1, 29), "{records:?}");
+        assert_eq!((count(&records, &ORPHANED), count(&records, &Record::InProgress)), (1, 29), "{records:?}");
     }
 }
 
@@ -67,7 +67,7 @@ async fn start_beside_a_live_owner_is_refused() {
     assert_eq!(owners[0].journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
     assert_eq!(owners[1].journal.start_attempt(&key("a")).await, Ok(Record::InProgress));
     assert_eq!(owners[1].journal.lookup(&key("a")).await, Ok(Record::InProgress));
-    assert_eq!(owners[0].journal.finish_attempt(&key("a"), true).await, Ok(()));
+    assert_eq!(owners[0].journal.finish_attempt(&key("a"), UNCERTAIN).await, Ok(()));
     assert_eq!(owners[1].journal.start_attempt(&key("a")).await, Ok(WAITING_UNCERTAIN));
     assert_eq!(owners[0].journal.start_attempt(&key("a")).await, Ok(Record::InProgress));
 }
@@ -81,8 +81,7 @@ async fn killed_owner_is_orphaned_when_its_lease_expires() {
     assert_eq!(crashed.journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
     crashed.kill();
     assert_eq!(owner.journal.start_attempt(&key("a")).await, Ok(Record::InProgress), "the owner may still be alive");
-    wait_until("the lease expires", async || owner.journal.start_attempt(&key("a")).await == Ok(Record::Orphaned))
-        .await;
+    wait_until("the lease expires", async || owner.journal.start_attempt(&key("a")).await == Ok(ORPHANED)).await;
 }
 
 #[tokio::test]
@@ -95,7 +94,7 @@ async fn owner_without_renewal_starts_no_attempt() {
     wait_until("the lease no longer allows a start", async || journal.start_attempt(&key("b")).await.is_err()).await;
     let lease_key = journal.state.owner_key(journal.state.owner.as_bytes());
     assert_ne!(shared_redis().cli(&["pttl", &lease_key]), "-2", "starts stop before others may take over");
-    assert_eq!(journal.finish_attempt(&key("a"), false).await, Ok(()), "a started attempt can still be finished");
+    assert_eq!(journal.finish_attempt(&key("a"), CERTAIN).await, Ok(()), "a started attempt can still be finished");
     tokio::spawn(journal.clone().run());
     wait_until("the lease is renewed", async || journal.start_attempt(&key("c")).await == Ok(Record::Unknown)).await;
 }
@@ -111,10 +110,7 @@ async fn takeover_waits_for_the_delay_after_connecting() {
             .await;
     assert_eq!(owner.journal.start_attempt(&key("a")).await, Ok(Record::InProgress));
     assert_eq!(owner.journal.lookup(&key("a")).await, Ok(Record::InProgress));
-    wait_until("the takeover is allowed", async || {
-        owner.journal.start_attempt(&key("a")).await == Ok(Record::Orphaned)
-    })
-    .await;
+    wait_until("the takeover is allowed", async || owner.journal.start_attempt(&key("a")).await == Ok(ORPHANED)).await;
 }
 
 /// Returns an owner whose lease expired while it was alive, and the one that took over its attempt.
@@ -123,17 +119,17 @@ async fn replaced_owner(prefix: &str) -> (RedisJournal, TestOwner) {
     assert_eq!(old.journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
     expire_lease(&old.journal).await;
     let new = TestOwner::start_shared(prefix, fast_timings()).await;
-    assert_eq!(new.journal.start_attempt(&key("a")).await, Ok(Record::Orphaned));
+    assert_eq!(new.journal.start_attempt(&key("a")).await, Ok(ORPHANED));
     (old.kill(), new)
 }
 
 #[tokio::test]
 async fn finish_by_replaced_owner_changes_nothing() {
     let (old, new) = replaced_owner(&prefix()).await;
-    assert_eq!(old.finish_attempt(&key("a"), false).await, Ok(()));
+    assert_eq!(old.finish_attempt(&key("a"), CERTAIN).await, Ok(()));
     assert_eq!(new.journal.lookup(&key("a")).await, Ok(Record::InProgress));
-    assert_eq!(new.journal.finish_attempt(&key("a"), false).await, Ok(()));
-    assert_eq!(old.finish_attempt(&key("a"), false).await, Ok(()), "repeated");
+    assert_eq!(new.journal.finish_attempt(&key("a"), CERTAIN).await, Ok(()));
+    assert_eq!(old.finish_attempt(&key("a"), CERTAIN).await, Ok(()), "repeated");
     assert_eq!(new.journal.lookup(&key("a")).await, Ok(WAITING_UNCERTAIN));
 }
 
@@ -152,7 +148,7 @@ async fn closed_owner_is_orphaned_at_once() {
     let owners = owners(2, &prefix, fast_timings()).await;
     assert_eq!(owners[0].journal.start_attempt(&key("a")).await, Ok(Record::Unknown));
     owners[0].journal.close().await;
-    assert_eq!(owners[1].journal.start_attempt(&key("a")).await, Ok(Record::Orphaned));
+    assert_eq!(owners[1].journal.start_attempt(&key("a")).await, Ok(ORPHANED));
     let error = owners[0].journal.start_attempt(&key("b")).await.expect_err("closed").to_string();
     assert!(error.contains("closed"), "{error}");
 }
@@ -165,7 +161,7 @@ async fn every_record_expires_with_the_retention() {
     for id in ["started", "finished", "outcome", "stored"] {
         assert_eq!(journal.start_attempt(&key(id)).await, Ok(Record::Unknown));
     }
-    assert_eq!(journal.finish_attempt(&key("finished"), false).await, Ok(()));
+    assert_eq!(journal.finish_attempt(&key("finished"), CERTAIN).await, Ok(()));
     assert_eq!(journal.record_outcome(&key("outcome"), outcome("{}")).await, Ok(()));
     assert_eq!(journal.record_outcome(&key("stored"), pending("{}")).await, Ok(()));
     assert_eq!(journal.record_letter_stored(&key("stored")).await, Ok(()));
