@@ -39,6 +39,8 @@ pub struct Delivery {
     /// This daemon was the only consumer of the queue: nobody else held deliveries that may still be returned. As the
     /// broker delivers what was returned before anything else, a first delivery then follows all redeliveries.
     pub is_sole_consumer: bool,
+    /// How often the broker took the message back since its publish: from sessions and daemons that ended.
+    pub returns: u32,
     /// `exchange/routing-key` of the message, for `courier-source`.
     pub source: String,
 }
@@ -54,6 +56,9 @@ pub trait Inbox: Send {
     /// Whether the broker delivers commands now: `false` without a subscription; deliveries of a cancelled one may still
     /// arrive while it is true.
     fn is_consuming(&self) -> bool;
+
+    /// The most unacked deliveries now: the prefetch, or fewer while bodies are large.
+    fn max_in_hand(&self) -> u16;
 
     /// Limits the unacked deliveries from now on. The change reaches the broker asynchronously.
     fn set_prefetch(&mut self, prefetch: u16);

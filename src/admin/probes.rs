@@ -55,8 +55,12 @@ impl ProbeReport {
         if problems.is_empty() && paused.is_empty() && !now.broker.consumer_active {
             problems.push("consume: connected, but the broker does not deliver commands yet".to_owned());
         }
+        let isolation = now.broker.isolation.map(|reason| format!("one command at a time: {}", reason.explanation()));
+        if !problems.is_empty() {
+            problems.extend(isolation.clone());
+        }
         Self::new(problems, || match paused.as_slice() {
-            [] => "consuming".to_owned(),
+            [] => ["consuming".to_owned()].into_iter().chain(isolation).collect::<Vec<_>>().join(", "),
             paused => format!("paused: {}", paused.iter().map(|c| c.reason.as_str()).collect::<Vec<_>>().join(", ")),
         })
     }

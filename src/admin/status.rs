@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::telemetry::{ConnectionStatus, GateClosure, Role, Snapshot, TelemetryLimits};
+use crate::telemetry::{ConnectionStatus, GateClosure, IsolationReason, Role, Snapshot, TelemetryLimits};
 
 /// The response body of `/status`; times are RFC 3339, durations whole seconds.
 #[derive(Debug, Serialize)]
@@ -17,6 +17,8 @@ pub(super) struct StatusBody {
     consumer_active: bool,
     /// Consumers of the command queue, including this daemon; 0 before the first count.
     consumers: u32,
+    /// Why commands are taken one at a time; `null` if they are not.
+    isolation: Option<&'static str>,
     /// What the topology lacks; `null` if nothing is known to be missing.
     topology_problem: Option<String>,
     /// Why a missing journal record proves nothing; `null` while the journal is complete, as far as is known.
@@ -67,6 +69,7 @@ impl StatusBody {
             links: ConnectionBodies { consume: connection(Role::Consume), publish: connection(Role::Publish) },
             consumer_active: snapshot.broker.consumer_active,
             consumers: snapshot.broker.consumers,
+            isolation: snapshot.broker.isolation.map(IsolationReason::as_str),
             topology_problem: snapshot.broker.topology_problem,
             journal_doubt: snapshot.journal_doubt,
             limits: snapshot.limits,

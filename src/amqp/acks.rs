@@ -52,6 +52,11 @@ impl AckTracker {
         self.unsettled.len()
     }
 
+    /// Number of deliveries after this tag that are not settled.
+    pub(super) fn unsettled_after(&self, number: u64) -> usize {
+        self.unsettled.range(number + 1..).count()
+    }
+
     /// Tag up to which every delivery has arrived.
     pub(super) const fn contiguous_to(&self) -> u64 {
         self.contiguous_to

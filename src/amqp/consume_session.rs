@@ -6,23 +6,26 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use lapin::{
     Channel, Connection,
-    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions},
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     acks::{Ack, AckTracker},
+    body_sizes::BodySizes,
     consumer::Consumer,
     consumer_count::{ConsumerCount, OtherConsumers},
     error::SessionError,
     properties,
     short_string::short_string,
-    subscription::{ActiveSubscription, DeliveryResult, Subscription, SubscriptionWindow, window_size},
+    slow_start::SlowStart,
+    subscription::{ActiveSubscription, DeliveryResult, Demand, Subscription, SubscriptionWindow, window_size},
     timeout::with_timeout,
     topology::TopologyProbe,
 };
 use crate::{
+    domain::properties::header,
     ports::{Delivery, DeliveryTag},
     telemetry::events::{ConsumerStarted, ConsumerStopped, ConsumersCounted},
 };
@@ -30,12 +33,22 @@ use crate::{
 /// How long the broker may take to process an acknowledgement that it has read.
 const ACK_PROCESSING_TIME: Duration = Duration::from_secs(1);
 
+/// The least time from one probe's delivery to the next probe's subscription.
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+
 /// The session of one generation, on one channel.
 pub(super) struct ConsumeSession {
     consumer: Arc<Consumer>,
     channel: Channel,
     generation: u64,
     subscription: Subscription,
+    /// The subscription takes one command, to probe whether the gate may open.
+    is_probe: bool,
+    next_probe: Instant,
+    /// The prefetch that the log shows last.
+    logged_prefetch: Option<u16>,
+    slow_start: SlowStart,
+    sizes: BodySizes,
     acks: AckTracker,
     /// The last delivery of the subscriptions before the present one.
     last_of_earlier: u64,
@@ -47,12 +60,18 @@ pub(super) struct ConsumeSession {
 }
 
 impl ConsumeSession {
-    pub(super) fn new(consumer: Arc<Consumer>, channel: Channel, generation: u64) -> Self {
+    pub(super) fn new(consumer: Arc<Consumer>, channel: Channel, generation: u64, slow_start: SlowStart) -> Self {
+        let sizes = BodySizes::new(consumer.max_bytes);
         Self {
             consumer,
             channel,
             generation,
             subscription: Subscription::None,
+            is_probe: false,
+            next_probe: Instant::now(),
+            logged_prefetch: None,
+            slow_start,
+            sizes,
             acks: AckTracker::default(),
             last_of_earlier: 0,
             zero_counts: 0,
@@ -69,8 +88,9 @@ impl ConsumeSession {
         Ok(())
     }
 
-    pub(super) const fn is_subscribed(&self) -> bool {
-        !matches!(self.subscription, Subscription::None)
+    /// Whether the broker delivers commands, and not only one to probe the gate.
+    pub(super) const fn is_consuming(&self) -> bool {
+        !matches!(self.subscription, Subscription::None) && !self.is_probe
     }
 
     /// Whether the broker could deliver and nothing is in hand.
@@ -83,8 +103,27 @@ impl ConsumeSession {
         self.channel.status().connected()
     }
 
-    pub(super) const fn is_narrow(&self) -> bool {
+    pub(super) fn is_narrow(&self) -> bool {
         self.subscription.is_narrow()
+    }
+
+    pub(super) const fn slow_start(&self) -> &SlowStart {
+        &self.slow_start
+    }
+
+    /// The most deliveries that may be in hand with this prefetch and the sizes of recent bodies.
+    pub(super) fn max_in_hand(&self, prefetch: u16) -> u16 {
+        prefetch.min(self.sizes.max_in_hand())
+    }
+
+    /// The largest subscription that may be opened now.
+    fn max_size(&self) -> u16 {
+        self.slow_start.max_size().min(self.sizes.max_in_hand())
+    }
+
+    /// Counts the deliveries that are proven by their time in hand; due at [`SlowStart::due`].
+    pub(super) fn advance_slow_start(&mut self) {
+        self.slow_start.advance(Instant::now());
     }
 
     /// When [`Self::flush_acks`] is due, if it is.
@@ -97,21 +136,12 @@ impl ConsumeSession {
         self.subscription.next().await
     }
 
-    /// Subscribes when the gate opens and cancels when it closes. Another prefetch needs another subscription: RabbitMQ
-    /// applies `basic.qos` to new consumers only.
-    pub(super) async fn update_subscription(&mut self, is_open: bool, prefetch: u16) -> Result<(), SessionError> {
-        let unsettled = u16::try_from(self.acks.unsettled_count()).unwrap_or(u16::MAX);
+    /// Subscribes and cancels as the gate demands. Another size needs another subscription: RabbitMQ applies `basic.qos`
+    /// to new consumers only.
+    pub(super) async fn update_subscription(&mut self, demand: Demand, prefetch: u16) -> Result<(), SessionError> {
         self.subscription = match std::mem::replace(&mut self.subscription, Subscription::None) {
-            Subscription::None if is_open => {
-                let size = window_size(prefetch, unsettled);
-                self.set_qos(size).await?;
-                self.last_of_earlier = self.acks.contiguous_to();
-                let consumer = self.subscribe().await?;
-                self.consumer.telemetry.record(ConsumerStarted { queue: &self.consumer.names.commands(), prefetch });
-                let window = SubscriptionWindow { opened_at: Instant::now(), prefetch, size };
-                Subscription::Active(ActiveSubscription { consumer, window })
-            }
-            Subscription::Active(active) if !is_open || active.window.is_outdated(prefetch, unsettled) => {
+            Subscription::None if self.is_due(demand) => self.open_subscription(demand, prefetch).await?,
+            Subscription::Active(active) if self.is_outdated(&active.window, demand, prefetch) => {
                 let cancel = self.channel.basic_cancel(active.consumer.tag(), BasicCancelOptions::default());
                 with_timeout("basic.cancel", cancel).await?;
                 Subscription::Cancelling(active.consumer)
@@ -119,6 +149,51 @@ impl ConsumeSession {
             unchanged => unchanged,
         };
         Ok(())
+    }
+
+    fn is_due(&self, demand: Demand) -> bool {
+        match demand {
+            Demand::Nothing => false,
+            Demand::Probe => self.next_probe <= Instant::now(),
+            Demand::Commands => true,
+        }
+    }
+
+    fn is_outdated(&self, window: &SubscriptionWindow, demand: Demand, prefetch: u16) -> bool {
+        let has_delivered = self.acks.contiguous_to() > self.last_of_earlier;
+        match demand {
+            Demand::Nothing => true,
+            Demand::Probe => !self.is_probe || has_delivered,
+            Demand::Commands => {
+                let (max_size, unsettled) = (self.max_size(), self.unsettled());
+                // In isolation, commands that wait in hand must not hold up the next one.
+                let is_used_up = !self.slow_start.is_over()
+                    && self.slow_start.is_proven()
+                    && unsettled < self.max_in_hand(prefetch)
+                    && self.acks.unsettled_after(self.last_of_earlier) >= usize::from(window.size);
+                self.is_probe || is_used_up || window.is_outdated(prefetch, max_size, unsettled)
+            }
+        }
+    }
+
+    async fn open_subscription(&mut self, demand: Demand, prefetch: u16) -> Result<Subscription, SessionError> {
+        self.is_probe = demand == Demand::Probe;
+        let max_size = if self.is_probe { 1 } else { self.max_size() };
+        let size = window_size(self.max_in_hand(prefetch), self.unsettled()).min(max_size);
+        self.set_qos(size).await?;
+        self.last_of_earlier = self.acks.contiguous_to();
+        let consumer = self.subscribe().await?;
+        let opened_at = Instant::now();
+        self.slow_start.record_subscription(opened_at);
+        if !self.is_probe && self.logged_prefetch.replace(prefetch) != Some(prefetch) {
+            self.consumer.telemetry.record(ConsumerStarted { queue: &self.consumer.names.commands(), prefetch });
+        }
+        let window = SubscriptionWindow { opened_at, prefetch, max_size, size };
+        Ok(Subscription::Active(ActiveSubscription { consumer, window }))
+    }
+
+    fn unsettled(&self) -> u16 {
+        u16::try_from(self.acks.unsettled_count()).unwrap_or(u16::MAX)
     }
 
     async fn set_qos(&self, prefetch: u16) -> Result<(), SessionError> {
@@ -139,7 +214,8 @@ impl ConsumeSession {
             None if matches!(self.subscription, Subscription::Cancelling(_)) => {
                 self.subscription = Subscription::None;
                 // With an open gate a new subscription follows at once.
-                if !self.consumer.gate.state().is_open() {
+                if !self.is_probe && !self.consumer.gate.state().is_open() {
+                    self.logged_prefetch = None;
                     self.consumer.telemetry.record(ConsumerStopped { why: "the gate is closed" });
                 }
                 Ok(None)
@@ -148,20 +224,23 @@ impl ConsumeSession {
         }
     }
 
-    /// Fetches one command without a subscription, to probe while the gate is closed.
-    pub(super) async fn fetch(&mut self) -> Result<Option<Delivery>, SessionError> {
-        let get = self.channel.basic_get(short_string(self.consumer.names.commands()), BasicGetOptions::default());
-        let fetched = with_timeout("basic.get", get).await?;
-        Ok(fetched.map(|message| self.accept(message.delivery)))
-    }
-
     fn accept(&mut self, delivery: lapin::message::Delivery) -> Delivery {
-        self.acks.record_delivery(delivery.delivery_tag);
+        let (number, now) = (delivery.delivery_tag, Instant::now());
+        let (properties, returns) = (properties::read(&delivery.properties), properties::returns(&delivery.properties));
+        // A copy made because of many returns is as much in doubt as they were.
+        let redelivered = delivery.redelivered || properties.headers.contains_key(header::RETURNS);
+        self.acks.record_delivery(number);
+        self.slow_start.record_delivery(number, returns, now);
+        self.sizes.record(delivery.data.len());
         self.zero_counts = 0;
+        if self.is_probe {
+            self.next_probe = now + PROBE_INTERVAL;
+        }
         Delivery {
-            tag: DeliveryTag { generation: self.generation, number: delivery.delivery_tag },
-            properties: properties::read(&delivery.properties),
-            redelivered: delivery.redelivered,
+            tag: DeliveryTag { generation: self.generation, number },
+            properties,
+            returns,
+            redelivered,
             is_sole_consumer: self.is_sole_consumer,
             source: [delivery.exchange.as_str(), "/", delivery.routing_key.as_str()].concat(),
             body: Bytes::from(delivery.data),
@@ -198,6 +277,7 @@ impl ConsumeSession {
     pub(super) fn settle(&mut self, tag: DeliveryTag) {
         if tag.generation == self.generation {
             self.acks.settle(tag.number);
+            self.slow_start.settle(tag.number);
         }
     }
 

@@ -14,8 +14,10 @@ pub struct Consumer {
     pub tiers: Tiers,
     /// Declared before consuming; `None` only verifies that the topology exists.
     pub declare: Option<Topology>,
-    /// Limit of unsettled deliveries, which bounds all memory, until the inbox sets another.
+    /// Limit of unsettled deliveries, until the inbox sets another.
     pub prefetch: u16,
+    /// Bound of the bodies of unsettled deliveries, in bytes: while bodies are large, fewer are in hand.
+    pub max_bytes: u32,
     /// Called whenever the broker has reported the number of consumers.
     pub on_other_consumers: OnOtherConsumers,
     /// Deliveries are consumed only while it is open.

@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -25,7 +25,8 @@ use super::{
     consumer_count::{ConsumerCountPoller, OtherConsumers},
     error::SessionError,
     inbox::{AmqpInbox, AmqpSettler},
-    subscription::DeliveryResult,
+    isolation::EndedSessions,
+    subscription::{DeliveryResult, Demand},
     supervise::{SessionTask, Supervisor},
     timeout::{sleep_until, with_timeout},
     topology::{Topology, channel_refusal},
@@ -39,8 +40,8 @@ use crate::{
     },
 };
 
-/// Interval of `basic.get` while a probe is requested (the queue may be empty), and of checks for a wider subscription. Short,
-/// as a good command may wait behind many wrong ones.
+/// Interval of checks for another subscription: for a probe, or a wider one. Short, as a good command may wait behind many
+/// wrong ones.
 const TICK: Duration = Duration::from_millis(200);
 
 impl Consumer {
@@ -58,6 +59,7 @@ impl Consumer {
         let (tags, settled) = mpsc::unbounded_channel();
         let generation = Arc::new(AtomicU64::new(0));
         let is_consuming = Arc::new(AtomicBool::new(false));
+        let max_in_hand = Arc::new(AtomicU16::new(self.prefetch));
         let prefetch = watch::Sender::new(self.prefetch);
         let has_other_nodes = broker.has_several();
         let supervisor =
@@ -69,15 +71,17 @@ impl Consumer {
             settled,
             generation: generation.clone(),
             is_consuming: is_consuming.clone(),
+            max_in_hand: max_in_hand.clone(),
             prefetch: prefetch.subscribe(),
             has_other_nodes,
             is_declared: false,
             other_consumers: OtherConsumers::default(),
             stop,
             acks_flushed: true,
+            ended_sessions: EndedSessions::default(),
         };
         let serving = async move { supervisor.run(task).await };
-        (AmqpInbox { deliveries, prefetch, is_consuming }, AmqpSettler { tags, generation }, serving)
+        (AmqpInbox { deliveries, prefetch, is_consuming, max_in_hand }, AmqpSettler { tags, generation }, serving)
     }
 }
 
@@ -90,6 +94,8 @@ struct ConsumerTask {
     generation: Arc<AtomicU64>,
     /// Whether there is a subscription.
     is_consuming: Arc<AtomicBool>,
+    /// The most deliveries in hand.
+    max_in_hand: Arc<AtomicU16>,
     gate: watch::Receiver<GateState>,
     prefetch: watch::Receiver<u16>,
     /// Whether the broker has several addresses.
@@ -100,6 +106,7 @@ struct ConsumerTask {
     stop: CancellationToken,
     /// `false` while the broker may not have received the last acknowledgements.
     acks_flushed: bool,
+    ended_sessions: EndedSessions,
 }
 
 impl SessionTask for ConsumerTask {
@@ -110,18 +117,28 @@ impl SessionTask for ConsumerTask {
         self.consumer.telemetry.record(Connected { role: Role::Consume });
         let poller = ConsumerCountPoller::new(connection, self.consumer.names.commands(), self.has_other_nodes);
         self.other_consumers.start_session(Duration::from_secs(connection.configuration().heartbeat().into()));
-        let mut session = ConsumeSession::new(self.consumer.clone(), channel, generation);
+        let slow_start = self.ended_sessions.slow_start();
+        let mut session = ConsumeSession::new(self.consumer.clone(), channel, generation, slow_start);
         session.check_other_consumers(connection).await?;
         let mut events = pin!(connection.events_listener());
         let result = self.consume_until_stopped(&mut session, &mut events, poller).await;
+        let result = result.map_err(|error| error.or_connection_error(events));
         self.is_consuming.store(false, Ordering::Relaxed);
         self.other_consumers.end_session();
         // From here on the deliveries of this session must not be worked on or settled.
         self.generation.store(generation + 1, Ordering::Release);
-        if session.is_subscribed() {
+        if session.is_consuming() {
             self.consumer.telemetry.record(ConsumerStopped { why: "the session ended" });
         }
-        result.map_err(|error| error.or_connection_error(events))
+        if let Some(error) = result.as_ref().err().filter(|_| session.slow_start().has_subscribed()) {
+            let Consumer { names, telemetry, .. } = &*self.consumer;
+            self.ended_sessions.record_end(error, names, telemetry);
+        }
+        result
+    }
+
+    fn reconnects_at_once(&self) -> bool {
+        self.ended_sessions.reconnects_at_once()
     }
 
     fn is_flushed(&mut self) -> bool {
@@ -157,20 +174,19 @@ impl ConsumerTask {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let (gate, prefetch) = (*self.gate.borrow_and_update(), *self.prefetch.borrow_and_update());
-            session.update_subscription(gate.is_open(), prefetch).await?;
-            self.is_consuming.store(session.is_subscribed(), Ordering::Relaxed);
+            self.observe_slow_start(session);
+            session.update_subscription(demand(gate), prefetch).await?;
+            self.is_consuming.store(session.is_consuming(), Ordering::Relaxed);
+            self.max_in_hand.store(session.max_in_hand(prefetch), Ordering::Relaxed);
             tokio::select! {
                 biased;
                 () = sleep_until(session.ack_due()) => session.flush_acks(false).await?,
+                () = sleep_until(session.slow_start().due()) => session.advance_slow_start(),
                 Some(tag) = self.settled.recv() => self.settle(session, tag),
                 delivery = session.next() => self.forward(session, delivery)?,
                 Ok(()) = self.gate.changed() => {}
                 Ok(()) = self.prefetch.changed() => {}
-                _ = ticks.tick(), if gate.probe_requested() || session.is_narrow() => {
-                    if gate.probe_requested() && let Some(delivery) = session.fetch().await? {
-                        drop(self.deliveries.send(delivery));
-                    }
-                },
+                _ = ticks.tick(), if gate.probe_requested() || session.is_narrow() => {}
                 event = events.next() => match event {
                     // The refusal of a poll, which closed the poll's channel only.
                     Some(Event::Error(error)) if session.is_open() && channel_refusal(&error).is_some() => {}
@@ -189,6 +205,11 @@ impl ConsumerTask {
                 () = self.stop.cancelled() => return self.finish(session).await,
             }
         }
+    }
+
+    fn observe_slow_start(&mut self, session: &ConsumeSession) {
+        let Consumer { names, telemetry, .. } = &*self.consumer;
+        self.ended_sessions.observe(session.slow_start(), names, telemetry);
     }
 
     /// Forwards all deliveries that are ready: a turn of the loop costs more than a delivery.
@@ -220,5 +241,15 @@ impl ConsumerTask {
         session.drain_acks(self.consumer.prefetch).await?;
         self.acks_flushed = true;
         session.close().await
+    }
+}
+
+fn demand(gate: GateState) -> Demand {
+    if gate.is_open() {
+        Demand::Commands
+    } else if gate.probe_requested() {
+        Demand::Probe
+    } else {
+        Demand::Nothing
     }
 }

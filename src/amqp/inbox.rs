@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
 };
 
 use tokio::sync::{mpsc, watch};
@@ -14,6 +14,7 @@ pub struct AmqpInbox {
     pub(super) deliveries: mpsc::UnboundedReceiver<Delivery>,
     pub(super) prefetch: watch::Sender<u16>,
     pub(super) is_consuming: Arc<AtomicBool>,
+    pub(super) max_in_hand: Arc<AtomicU16>,
 }
 
 impl Inbox for AmqpInbox {
@@ -27,6 +28,10 @@ impl Inbox for AmqpInbox {
 
     fn is_consuming(&self) -> bool {
         self.is_consuming.load(Ordering::Relaxed)
+    }
+
+    fn max_in_hand(&self) -> u16 {
+        self.max_in_hand.load(Ordering::Relaxed)
     }
 
     fn set_prefetch(&mut self, prefetch: u16) {

@@ -5,6 +5,7 @@
 //! the whole session, and a new one with a new generation replaces it.
 
 mod acks;
+mod body_sizes;
 mod connect;
 mod consume_session;
 mod consumer;
@@ -12,12 +13,14 @@ mod consumer_count;
 mod consumer_task;
 mod error;
 mod inbox;
+mod isolation;
 mod pending_confirms;
 mod properties;
 mod publish;
 mod publisher;
 mod returns;
 mod short_string;
+mod slow_start;
 mod subscription;
 mod supervise;
 mod timeout;

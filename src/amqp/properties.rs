@@ -34,6 +34,14 @@ pub(super) fn read(from: &BasicProperties) -> Properties {
     }
 }
 
+/// How often the broker has taken the message back since its publish: RabbitMQ's `x-delivery-count`, absent on a first
+/// delivery (0 before RabbitMQ 3.12) and in classic queues.
+pub(super) fn returns(from: &BasicProperties) -> u32 {
+    let count = from.headers().as_ref().and_then(|headers| headers.inner().get("x-delivery-count"));
+    let count = count.and_then(read_value).and_then(|value| value.to_int());
+    count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
+}
+
 /// Reads the allowed headers, in the order of [`rank`]; skips those that exceed a limit.
 fn read_headers(from: &FieldTable) -> Headers {
     let allowed = from.inner().iter().filter(|(name, _)| Properties::allows_header(name.as_str()));

@@ -37,6 +37,11 @@ pub(super) trait SessionTask: Send {
     /// Runs one session on a new connection; returns `Ok` only after a requested stop.
     fn run_session(&mut self, connection: &Connection) -> impl Future<Output = Result<(), SessionError>> + Send;
 
+    /// Whether the last session ended in a way that asks for the next without backoff.
+    fn reconnects_at_once(&self) -> bool {
+        false
+    }
+
     /// Whether no work is left that needs a session.
     fn is_flushed(&mut self) -> bool;
 }
@@ -53,7 +58,8 @@ impl<R: Random> Supervisor<R> {
             // roles that fail together would always meet the same one of two addresses.
             address += 1;
             failures = if started_at.elapsed() > STABLE_AFTER { 1 } else { failures + 1 };
-            let retry_in = retry::backoff(failures, self.random.random_unit());
+            let at_once = was_connected && task.reconnects_at_once();
+            let retry_in = retry::backoff(failures, if at_once { 0.0 } else { self.random.random_unit() });
             self.record_failure(was_connected, &error, retry_in);
             tokio::select! {
                 () = tokio::time::sleep(retry_in) => {}

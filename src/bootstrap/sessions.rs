@@ -13,7 +13,7 @@ use crate::{
     },
     config::{BrokerSettings, Config},
     gate::Gate,
-    pipeline::{Drained, first_prefetch},
+    pipeline::Drained,
     telemetry::Telemetry,
 };
 
@@ -51,7 +51,8 @@ impl BrokerHandles {
             declare: declare.then(|| Topology::new(&names, &config.delivery.tiers, config.events.default_queue)),
             names,
             tiers: config.delivery.tiers.clone(),
-            prefetch: first_prefetch(config.limits.prefetch()),
+            prefetch: config.limits.prefetch(),
+            max_bytes: config.limits.max_bytes,
             on_other_consumers,
             gate: gate.clone(),
             telemetry: telemetry.clone(),

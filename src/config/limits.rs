@@ -10,6 +10,7 @@ use crate::{
 
 /// With HTTP/1.1 each attempt has a connection, and a machine has some 28,000 ports for those to one address.
 const MAX_IN_FLIGHT: u16 = 10_000;
+const MIB: u32 = 1 << 20;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// How many attempts may run at once, and how fast they may start.
@@ -19,6 +20,8 @@ pub struct LimitsSettings {
     pub concurrency: Concurrency,
     /// The channel types with a rate of their own. Their order is the order of the classes in `rates`.
     pub channels: Vec<String>,
+    /// Bound of the bodies in hand, in bytes.
+    pub max_bytes: u32,
     /// Attempts per second.
     pub rates: Rates,
 }
@@ -39,6 +42,7 @@ impl LimitsSettings {
             ConcurrencyMode::Fixed => Concurrency::Fixed(max),
             ConcurrencyMode::Adaptive => Concurrency::Adaptive(min.min(max), max),
         };
+        let max_bytes = reader.whole("limits.max_bytes_in_hand", MIB..=1_024 * MIB);
         let channels = reader.list("limits.channel_per_second", channel_rate);
         let (channels, classes): (Vec<_>, Vec<_>) = channels.into_iter().unzip();
         if let Some(twice) = channels.iter().find(|one| channels.iter().filter(|other| other == one).count() > 1) {
@@ -55,7 +59,7 @@ impl LimitsSettings {
                 "needs delivery.order = \"device\"; set that, or remove the interval",
             );
         }
-        Self { concurrency, channels, rates }
+        Self { concurrency, channels, max_bytes, rates }
     }
 
     /// Reads this section alone, for a daemon that reloads its rates.

@@ -278,6 +278,13 @@ const SETTINGS: &[Setting] = &[
          256. The consumer's prefetch is one and a half times this number.",
     ),
     plain(
+        "limits.max_bytes_in_hand",
+        "whole number from 1048576 to 1073741824",
+        Some("67108864"),
+        "Bound of the bodies in hand, in bytes, each counted twice: once for the copy that is published when it becomes a \
+         dead letter. While bodies are large, fewer commands are in hand than the prefetch allows, at least one.",
+    ),
+    plain(
         "limits.per_second",
         "rate from 0.001 to 100000",
         None,

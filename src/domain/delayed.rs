@@ -27,6 +27,8 @@ pub struct DelayedCommand {
     pub source: String,
     /// The replay count.
     pub replay: u32,
+    /// How often the command was copied because of its returns.
+    pub returns: u32,
 }
 
 impl DelayedCommand {
@@ -43,6 +45,7 @@ impl DelayedCommand {
     fn headers(&self) -> impl Iterator<Item = (&'static str, HeaderValue)> {
         let not_before = self.not_before_ms.map(|ms| (header::NOT_BEFORE, HeaderValue::Int(ms)));
         let reason = self.uncertain.then(|| (header::REASON, Reason::Uncertain.as_str().into()));
+        let returns = (self.returns > 0).then(|| (header::RETURNS, self.returns.into()));
         let always = [
             (header::ATTEMPT, self.attempts.into()),
             (header::FIRST_SEEN, HeaderValue::Int(self.first_seen_ms)),
@@ -50,7 +53,7 @@ impl DelayedCommand {
             (header::REPLAY, self.replay.into()),
             (header::VERSION, header::VERSION_VALUE.into()),
         ];
-        always.into_iter().chain(not_before).chain(reason)
+        always.into_iter().chain(not_before).chain(reason).chain(returns)
     }
 }
 
@@ -68,6 +71,7 @@ mod tests {
             uncertain: true,
             source: "edna.commands/send".to_owned(),
             replay: 1,
+            returns: 2,
         }
     }
 
@@ -91,7 +95,8 @@ mod tests {
         assert_eq!(message.properties.text(header::REASON), Some("uncertain"));
         assert_eq!(message.properties.text(header::SOURCE), Some("edna.commands/send"));
         assert_eq!(message.properties.text(header::TRACEPARENT), Some("00-1"));
-        assert_eq!(message.properties.headers.len(), 8, "unexpected headers: {:?}", message.properties.headers);
+        assert_eq!(message.properties.int(header::RETURNS), Some(2));
+        assert_eq!(message.properties.headers.len(), 9, "unexpected headers: {:?}", message.properties.headers);
     }
 
     #[test]

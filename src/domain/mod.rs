@@ -19,6 +19,7 @@ pub mod rate;
 pub mod reason;
 pub mod request;
 pub mod retry;
+pub mod returns;
 #[cfg(test)]
 mod samples;
 pub mod schedule;

@@ -26,6 +26,8 @@ pub mod header {
     pub const SOURCE: &str = "courier-source";
     /// The replay count: 0, 1, …
     pub const REPLAY: &str = "courier-replay";
+    /// How often the command was copied to a tier because ended sessions had returned it many times.
+    pub const RETURNS: &str = "courier-returns";
     /// The version of the daemon.
     pub const VERSION: &str = "courier-version";
     /// The prefix of all headers of the daemon.
@@ -59,6 +61,16 @@ impl HeaderValue {
         match self {
             Self::Text(text) => 5 + text.len(),
             Self::Int(_) | Self::Bool(_) => 9,
+        }
+    }
+
+    /// Returns the value of an integer, which may also be written as text.
+    #[must_use]
+    pub fn to_int(&self) -> Option<i64> {
+        match self {
+            Self::Int(int) => Some(*int),
+            Self::Text(text) => text.parse().ok(),
+            Self::Bool(_) => None,
         }
     }
 
@@ -152,10 +164,6 @@ impl Properties {
     /// Returns the value of an integer header, which may also be written as text.
     #[must_use]
     pub fn int(&self, name: &str) -> Option<i64> {
-        match self.headers.get(name)? {
-            HeaderValue::Int(int) => Some(*int),
-            HeaderValue::Text(text) => text.parse().ok(),
-            HeaderValue::Bool(_) => None,
-        }
+        self.headers.get(name)?.to_int()
     }
 }

@@ -44,7 +44,8 @@ pub enum Reason {
     Uncertain,
     /// The deadline passed.
     Expired,
-    /// The queue's delivery limit was exceeded; set by the broker, never by the daemon.
+    /// Sessions that ended returned the command too often: beyond the queue's delivery limit, set by the broker, or beyond
+    /// the daemon's own, see [`super::returns`].
     Poison,
 }
 

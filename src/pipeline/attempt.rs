@@ -14,6 +14,7 @@ use super::{
     api_health::AttemptResult,
     command_in_hand::CommandInHand,
     context::PipelineContext,
+    delivery_state::DeliveryState,
     resolution::{AttemptExit, Resolution, TierDelay},
     schedule_handle::{AttemptPermit, ScheduleGrant, ScheduleHandle},
 };
@@ -70,6 +71,7 @@ impl<P: Ports> AttemptContext<'_, P> {
         if self.in_hand.needs_doubt_record {
             Box::pin(self.record_doubt()).await?;
         }
+        self.check_returns()?;
         if let Some(not_before) = self.in_hand.state.not_before {
             Box::pin(self.wait_until(not_before)).await?;
         }
@@ -191,14 +193,15 @@ impl<P: Ports> AttemptContext<'_, P> {
         loop {
             exit = match exit {
                 AttemptExit::Resolved(resolution) => return resolution,
-                AttemptExit::DeadlinePassed => self.expire().await,
+                AttemptExit::DeadlinePassed => self.end_unattempted(result::expired).await,
+                AttemptExit::Poisoned => self.end_unattempted(result::poisoned).await,
                 AttemptExit::Delay(delay) => self.request_delay(delay).await.into(),
             }
         }
     }
 
-    /// Ends as `expired`, unless the journal holds an outcome, or an orphaned attempt whose policy is `park`.
-    async fn expire(&mut self) -> AttemptExit {
+    /// Ends with this result, unless the journal holds an outcome, or an orphaned attempt whose policy is `park`.
+    async fn end_unattempted(&mut self, result: fn(&DeliveryState) -> CommandResult) -> AttemptExit {
         loop {
             match self.claim().await {
                 Err(exit) => return exit,
@@ -213,7 +216,7 @@ impl<P: Ports> AttemptContext<'_, P> {
                     return Resolution::Finished(result::failed(Reason::Uncertain, &evidence, attempts)).into();
                 }
                 Ok(ClaimResult::Granted | ClaimResult::Orphaned) => {
-                    return Resolution::Finished(result::expired(&self.in_hand.state)).into();
+                    return Resolution::Finished(result(&self.in_hand.state)).into();
                 }
             }
         }

@@ -14,6 +14,7 @@ use crate::{
         message::Message,
         properties::header,
         reason::Reason,
+        returns::{self, ReturnsDecision},
         verdict::Verdict,
     },
     ports::Delivery,
@@ -33,6 +34,10 @@ pub(super) struct DeliveryState {
     pub(super) attempts: u32,
     /// How often an operator replayed the command.
     pub(super) replay: u32,
+    /// How often the broker took the command back since its publish.
+    returns: u32,
+    /// How often the command was copied because of that.
+    renewals: u32,
     /// `exchange/key` of the first delivery; `None` if this is the first.
     source: Option<String>,
     /// No attempt before this time.
@@ -60,6 +65,8 @@ impl DeliveryState {
             produced_at: produced_at.and_then(|seconds| Timestamp::from_second(seconds).ok()),
             attempts: count(header::ATTEMPT),
             replay: count(header::REPLAY),
+            returns: delivery.returns,
+            renewals: count(header::RETURNS),
             source: properties.text(header::SOURCE).map(str::to_owned),
             not_before: time(header::NOT_BEFORE),
             received,
@@ -68,6 +75,16 @@ impl DeliveryState {
             waited: None,
             api: Duration::ZERO,
         }
+    }
+
+    /// What the number of returns asks for.
+    pub(super) const fn returns_decision(&self) -> ReturnsDecision {
+        returns::decide(self.returns, self.renewals, self.attempts)
+    }
+
+    /// Counts the copy that starts the broker's count of returns anew.
+    pub(super) fn renew(&mut self) {
+        self.renewals = self.renewals.saturating_add(1);
     }
 
     /// Until when the command may wait in memory.
@@ -149,6 +166,7 @@ impl DeliveryState {
             uncertain: self.uncertain,
             source: self.source(delivery),
             replay: self.replay,
+            returns: self.renewals,
         }
     }
 

@@ -166,10 +166,10 @@ impl<P: Ports> Dispatcher<P> {
 
     fn dispatch(&mut self, inbox: &mut impl Inbox) {
         self.scheduler.set_consuming(inbox.is_consuming());
+        self.scheduler.set_max_held(inbox.max_in_hand());
         self.scheduler.dispatch();
         if let Some(prefetch) = self.prefetch.adjust(self.scheduler.target_concurrency(), self.scheduler.now()) {
             inbox.set_prefetch(prefetch);
-            self.scheduler.set_max_held(prefetch);
         }
     }
 
@@ -184,7 +184,6 @@ impl<P: Ports> Dispatcher<P> {
     }
 
     fn receive(&mut self, delivery: Delivery) {
-        self.prefetch.measure(delivery.body.len());
         self.scheduler.session_started(delivery.tag.generation);
         let has_generated_id = Cell::new(false);
         match self.decode(&delivery, &has_generated_id) {

@@ -27,6 +27,5 @@ mod tests;
 
 pub use self::{
     dispatcher::{Drained, Pipeline},
-    prefetch::first_prefetch,
     settings::{Concurrency, Order, PipelineSettings},
 };

@@ -38,6 +38,8 @@ pub(super) enum AttemptExit {
     Resolved(Resolution),
     /// The deadline passed, or would pass before the next attempt.
     DeadlinePassed,
+    /// Ended sessions returned the command too often.
+    Poisoned,
     /// The command must wait in a tier, and so must those behind it in the order.
     Delay(TierDelay),
 }

@@ -104,8 +104,8 @@ impl<P: Ports> CommandScheduler<P> {
         self.schedule.set_consuming(consuming, self.now());
     }
 
-    pub(super) fn set_max_held(&mut self, prefetch: u16) {
-        self.schedule.set_max_held(settings::max_held(prefetch.into()));
+    pub(super) fn set_max_held(&mut self, max_in_hand: u16) {
+        self.schedule.set_max_held(settings::max_held(max_in_hand.into()));
     }
 
     pub(super) fn update_rates(&mut self) {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::prefetch::first_prefetch;
 use crate::domain::{
     command::{Command, OnUncertain},
     decode::DecodeLimits,
@@ -94,9 +93,9 @@ impl Concurrency {
     }
 }
 
-/// How many commands may wait in hand behind delayed ones, for this prefetch.
-pub(super) const fn max_held(prefetch: usize) -> usize {
-    prefetch / 4
+/// How many commands may wait in hand behind delayed ones, of this many in hand.
+pub(super) const fn max_held(max_in_hand: usize) -> usize {
+    max_in_hand / 4
 }
 
 impl PipelineSettings {
@@ -105,7 +104,7 @@ impl PipelineSettings {
         let prefetch = usize::from(self.prefetch);
         ScheduleSettings {
             lane_capacity: (prefetch / 8).max(8).min(prefetch / 2).max(1),
-            max_held: max_held(first_prefetch(self.prefetch).into()),
+            max_held: max_held(self.prefetch.into()),
             max_remembered: MAX_DELAYED_POSITIONS,
             return_grace: RETURN_GRACE,
             tiers: self.tiers.iter().map(|tier| tier.length).collect(),

@@ -25,6 +25,38 @@ impl Role {
     }
 }
 
+/// Why commands are taken one at a time: a message may end each session that receives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IsolationReason {
+    /// Sessions in a row ended before their deliveries were proven harmless.
+    SessionsEnded,
+    /// The broker has taken the next commands back several times, from sessions or daemons that ended.
+    Returned,
+}
+
+impl IsolationReason {
+    /// Both reasons, for closed label sets.
+    pub const ALL: [Self; 2] = [Self::SessionsEnded, Self::Returned];
+
+    /// The label in metrics, logs and `/status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SessionsEnded => "sessions_ended",
+            Self::Returned => "returned",
+        }
+    }
+
+    /// The explanation in logs and `/readyz`.
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::SessionsEnded => "consume sessions in a row ended soon after they had begun",
+            Self::Returned => "the broker has taken the next commands back from several sessions that ended",
+        }
+    }
+}
+
 /// The state of one connection to the broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionStatus {
@@ -63,6 +95,8 @@ pub struct BrokerStatus {
     pub consumer_active: bool,
     /// Consumers of the command queue, including this daemon, at the last count; 0 before the first count.
     pub consumers: u32,
+    /// Why commands are taken one at a time; `None` if they are not.
+    pub isolation: Option<IsolationReason>,
     /// What the topology lacks; `None` if nothing is known to be missing.
     pub topology_problem: Option<String>,
 }

@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::broker_status::{BrokerStatus, Role};
+use super::broker_status::{BrokerStatus, IsolationReason, Role};
 use crate::{gate::GateReason, sync::lock};
 
 /// A reason that keeps the gate closed.
@@ -98,6 +98,10 @@ impl Health {
 
     pub(crate) fn set_consumer_active(&self, active: bool) {
         lock(&self.broker).consumer_active = active;
+    }
+
+    pub(crate) fn set_isolation(&self, reason: Option<IsolationReason>) {
+        lock(&self.broker).isolation = reason;
     }
 
     pub(crate) fn set_consumers(&self, consumers: u32) {

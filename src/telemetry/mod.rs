@@ -18,7 +18,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 pub use self::{
-    broker_status::{BrokerStatus, ConnectionStatus, Role},
+    broker_status::{BrokerStatus, ConnectionStatus, IsolationReason, Role},
     events::TelemetryEvent,
     gauge_guard::GaugeGuard,
     health::GateClosure,

@@ -7,8 +7,8 @@ use tokio::time::advance;
 use super::{
     events::{
         AttemptMade, CommandFinished, CommandReceived, ConnectFailed, Connected, ConnectionLost, ConsumerStarted,
-        ConsumerStopped, ConsumersCounted, CredentialRefresh, GateClosed, GateOpened, JournalDoubtEnded,
-        JournalInDoubt, PublishConfirmed, PublishFailed, TopologyMissing, TopologyVerified,
+        ConsumerStopped, ConsumersCounted, CredentialRefresh, GateClosed, GateOpened, IsolationEnded, IsolationStarted,
+        JournalDoubtEnded, JournalInDoubt, PublishConfirmed, PublishFailed, TopologyMissing, TopologyVerified,
     },
     logging::{LogStyle, subscriber},
     *,
@@ -197,6 +197,23 @@ fn connection_events_count_reconnects() {
     assert_eq!(telemetry.snapshot().broker.topology_problem.as_deref(), Some("no queue x"));
     check(&telemetry, TopologyVerified, "DEBUG", &[], &["complete"]);
     assert_eq!(telemetry.snapshot().broker.topology_problem, None);
+}
+
+#[test]
+fn isolation_events_log_and_set_the_gauge() {
+    let telemetry = telemetry();
+    for reason in IsolationReason::ALL {
+        let gauge = format!("isolation{{reason=\"{}\"}}", reason.as_str());
+        let started = IsolationStarted { reason, queue: "q", sessions: 2 };
+        check(&telemetry, started, "WARN", &[&gauge], &["one at a time", reason.explanation(), "\"sessions\":2"]);
+        let over = IsolationEnded { queue: "q", dead: "d", sessions: 0, since: None, problem: "" };
+        check(&telemetry, over, "INFO", &[&gauge], &["full speed again"]);
+    }
+    telemetry.record(IsolationStarted { reason: IsolationReason::SessionsEnded, queue: "q", sessions: 2 });
+    let since = Some("2026-11-22T12:00:00Z".parse().unwrap());
+    let ended = IsolationEnded { queue: "q", dead: "d", sessions: 21, since, problem: "parse error" };
+    let parts = ["21 consume sessions", "2026-11-22T12:00:00.000Z", "parse error", "x-first-death-reason"];
+    check(&telemetry, ended, "ERROR", &["isolation{reason=\"sessions_ended\"}"], &parts);
 }
 
 #[test]

@@ -7,8 +7,11 @@ use crate::{
     domain::tier::Tiers,
     gate::Gate,
     telemetry::{
-        Telemetry, TelemetryLimits,
-        events::{ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, TopologyMissing},
+        IsolationReason, Telemetry, TelemetryLimits,
+        events::{
+            ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, IsolationEnded,
+            IsolationStarted, TopologyMissing,
+        },
     },
 };
 
@@ -43,6 +46,21 @@ fn check_not_ready(telemetry: &Telemetry, parts: &[&str]) {
 #[test]
 fn ready_while_consuming_is_ok() {
     assert_eq!(ready(&consuming().1), (true, "consuming".to_owned()));
+}
+
+#[test]
+fn ready_tells_that_commands_are_taken_one_at_a_time() {
+    let telemetry = consuming().1;
+    let reason = IsolationReason::SessionsEnded;
+    telemetry.record(IsolationStarted { reason, queue: "edna.commands", sessions: 2 });
+    assert_eq!(ready(&telemetry), (true, format!("consuming, one command at a time: {}", reason.explanation())));
+    telemetry.record(ConnectionLost { role: Role::Consume, problem: "reset" });
+    check_not_ready(&telemetry, &["reset", "one command at a time: "]);
+    telemetry.record(Connected { role: Role::Consume });
+    telemetry.record(ConsumerStarted { queue: "edna.commands", prefetch: 80 });
+    let ended = IsolationEnded { queue: "edna.commands", dead: "edna.dead", sessions: 0, since: None, problem: "" };
+    telemetry.record(ended);
+    assert_eq!(ready(&telemetry), (true, "consuming".to_owned()));
 }
 
 #[test]

@@ -8,11 +8,10 @@ use super::names::TopologyNames;
 use crate::domain::{
     delayed::COMMAND_KEY,
     reason::Reason,
+    returns::DELIVERY_LIMIT,
     tier::{Tier, Tiers},
 };
 
-/// After this many redeliveries the broker dead-letters a command with the key `poison`.
-const COMMAND_DELIVERY_LIMIT: i64 = 20;
 /// High enough never to be reached, see [`inspected_by_operators`].
 const OPERATOR_DELIVERY_LIMIT: i64 = 1_000_000;
 /// The default events queue is a convenience; without a consumer it keeps the newest events.
@@ -146,7 +145,7 @@ fn exchanges(names: &TopologyNames, tiers: &Tiers) -> Vec<Exchange> {
 fn commands_queue(names: &TopologyNames, name: String, key: &str) -> Queue {
     let mut arguments = dead_lettering_to(&names.dead());
     arguments.insert("x-dead-letter-routing-key", Reason::Poison.as_str().into());
-    arguments.insert("x-delivery-limit", ArgumentValue::Number(COMMAND_DELIVERY_LIMIT));
+    arguments.insert("x-delivery-limit", ArgumentValue::Number(DELIVERY_LIMIT.into()));
     Queue { name, arguments, bindings: bindings(&names.commands(), [key]) }
 }
 

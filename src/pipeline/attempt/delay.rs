@@ -6,7 +6,10 @@ use jiff::Timestamp;
 
 use super::context::AttemptContext;
 use crate::{
-    domain::retry::{self, Delay},
+    domain::{
+        retry::{self, Delay},
+        returns::ReturnsDecision,
+    },
     pipeline::{
         resolution::{AttemptExit, Resolution, TierDelay},
         schedule_handle::ScheduleGrant,
@@ -18,6 +21,21 @@ use crate::{
 const MAX_EARLY: Duration = Duration::from_secs(1);
 
 impl<P: Ports> AttemptContext<'_, P> {
+    /// Copies a command that was returned often, before the queue's delivery limit makes it poison. One that would expire
+    /// in the tier proceeds.
+    pub(super) fn check_returns(&mut self) -> Result<(), AttemptExit> {
+        match self.in_hand.state.returns_decision() {
+            ReturnsDecision::Proceed => Ok(()),
+            ReturnsDecision::Poison => Err(AttemptExit::Poisoned),
+            ReturnsDecision::Renew if self.expires_in_tier(TierDelay::SHORTEST.tier) => Ok(()),
+            ReturnsDecision::Renew => {
+                self.in_hand.state.renew();
+                let not_before = self.in_hand.state.not_before;
+                Err(AttemptExit::Delay(TierDelay { not_before, ..TierDelay::SHORTEST }))
+            }
+        }
+    }
+
     /// Delays a command that returned from a tier too early, uncounted.
     pub(super) async fn wait_until(&self, not_before: Timestamp) -> Result<(), AttemptExit> {
         let early = Duration::try_from(not_before.duration_since(self.pipeline.now())).unwrap_or_default();

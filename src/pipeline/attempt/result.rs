@@ -28,6 +28,11 @@ pub(super) fn expired(state: &DeliveryState) -> CommandResult {
     CommandResult::Failed(Failure { reason: Reason::Expired, http_status: None, detail: detail.into() })
 }
 
+pub(super) fn poisoned(_: &DeliveryState) -> CommandResult {
+    let detail = "sessions with the broker that ended returned the command again and again".into();
+    CommandResult::Failed(Failure { reason: Reason::Poison, http_status: None, detail })
+}
+
 pub(super) fn failed(reason: Reason, evidence: &Evidence, attempts: u32) -> CommandResult {
     let detail = match reason {
         Reason::Exhausted => format!("{attempts} attempts, the last: {evidence}"),

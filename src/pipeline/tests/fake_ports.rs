@@ -121,7 +121,8 @@ impl FakePorts {
             DeliveryTag { generation: state.generation, number: state.deliveries }
         };
         let source = "edna.commands/send".to_owned();
-        let mut delivery = Delivery { tag, body, properties, redelivered: false, is_sole_consumer: false, source };
+        let mut delivery =
+            Delivery { tag, body, properties, redelivered: false, returns: 0, is_sole_consumer: false, source };
         change(&mut delivery);
         self.state().delivered.push(delivery.clone());
         self.enqueue(delivery);

@@ -116,6 +116,7 @@ impl SimulatedPorts {
                 body,
                 properties,
                 redelivered: false,
+                returns: 0,
                 is_sole_consumer: false,
                 source,
             });
@@ -162,6 +163,10 @@ impl Inbox for SimulatedPorts {
 
     fn is_consuming(&self) -> bool {
         self.gate.state().is_open()
+    }
+
+    fn max_in_hand(&self) -> u16 {
+        u16::try_from(self.state().prefetch).unwrap()
     }
 
     fn set_prefetch(&mut self, prefetch: u16) {

@@ -35,6 +35,10 @@ impl Inbox for FakeInbox {
         *self.is_consuming.borrow()
     }
 
+    fn max_in_hand(&self) -> u16 {
+        80
+    }
+
     fn set_prefetch(&mut self, _: u16) {}
 }
 

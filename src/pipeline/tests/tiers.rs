@@ -75,6 +75,40 @@ async fn early_return_is_delayed_again_uncounted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn often_returned_command_is_copied_before_its_attempt() {
+    let mut daemon = TestDaemon::start();
+    let hold = daemon.close_gate(GateReason::Auth);
+    daemon.deliver_raw(BODY.to_vec(), |delivery| delivery.returns = 9);
+    daemon.advance(Duration::from_secs(1)).await;
+    assert_eq!(daemon.fakes.delayed_tiers(), Vec::<String>::new(), "below half of the limit");
+    daemon.deliver_raw(BODY.to_vec(), |delivery| delivery.returns = 10);
+    daemon.advance(Duration::from_secs(1)).await;
+    assert_eq!((daemon.fakes.delayed_tiers(), daemon.fakes.acked()), (vec!["5s".to_owned()], vec![2]));
+    drop(hold);
+    daemon.advance(Duration::from_secs(10)).await;
+    assert_eq!((daemon.fakes.posts(), &daemon.fakes.events()[0]["attempts"]), (1, &json!(1)), "uncounted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempted_command_that_returns_for_ever_is_poison() {
+    for (attempts, posts, outcome) in [(1, 0, "failed"), (0, 1, "succeeded")] {
+        let mut daemon = TestDaemon::start();
+        daemon.deliver_raw(BODY.to_vec(), |delivery| {
+            delivery.returns = 10;
+            for (name, count) in [(header::RETURNS, 10), (header::ATTEMPT, attempts)] {
+                delivery.properties.headers.insert(name.into(), HeaderValue::Int(count));
+            }
+        });
+        daemon.advance(Duration::from_secs(10)).await;
+        let event = &daemon.fakes.events()[0];
+        assert_eq!((&event["outcome"], daemon.fakes.posts()), (&json!(outcome), posts), "{event}");
+        let letters = daemon.fakes.dead_letters();
+        assert_eq!(letters.len(), 1 - posts, "a dead letter");
+        assert!(letters.iter().all(|letter| letter.properties.text(header::REASON) == Some("poison")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn command_waits_in_memory_at_most_five_minutes() {
     let mut daemon = TestDaemon::start();
     let hold = daemon.close_gate(GateReason::Blocked);

@@ -9,6 +9,7 @@ mod broker;
 mod command;
 mod event;
 mod gate;
+mod isolation;
 mod journal;
 mod order;
 mod publish;
@@ -23,6 +24,7 @@ pub use self::{
     command::{CommandDelayed, CommandFinished, CommandReceived, CommandRepeated},
     event::TelemetryEvent,
     gate::{GateClosed, GateOpened, remedy},
+    isolation::{IsolationEnded, IsolationStarted},
     journal::{JournalDegraded, JournalDoubtEnded, JournalInDoubt, JournalSize, JournalWritten},
     order::OrderEvents,
     publish::{PublishConfirmed, PublishFailed},

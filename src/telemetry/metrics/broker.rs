@@ -8,7 +8,10 @@ use super::family::{Children, Families};
 use crate::{
     domain::message::Target,
     ports::PublishError,
-    telemetry::{broker_status::Role, health::Health},
+    telemetry::{
+        broker_status::{IsolationReason, Role},
+        health::Health,
+    },
 };
 
 /// A quorum queue confirms in milliseconds; the publisher drops the session after 30 s without a confirm.
@@ -35,6 +38,7 @@ pub(crate) struct BrokerMetrics {
     reconnects: Children<Role, IntCounter>,
     consumer_active: IntGauge,
     consumers: IntGauge,
+    isolation: Children<IsolationReason, IntGauge>,
     pub(crate) unconfirmed: IntGauge,
 }
 
@@ -71,6 +75,11 @@ impl BrokerMetrics {
                 "consumers",
                 "Consumers of the command queue, this daemon included. 0 before the broker's first count.",
             ))?,
+            isolation: families.gauges(
+                ("isolation", "1 while commands are taken one at a time, to isolate a message that ends sessions."),
+                ["reason"],
+                IsolationReason::ALL.map(|reason| (reason, [reason.as_str()])),
+            )?,
             unconfirmed: families.gauge(("unconfirmed", "Publishes that await the broker's confirm."))?,
         })
     }
@@ -95,5 +104,8 @@ impl BrokerMetrics {
         }
         self.consumer_active.set(i64::from(broker.consumer_active));
         self.consumers.set(i64::from(broker.consumers));
+        for reason in IsolationReason::ALL {
+            self.isolation.set(reason, broker.isolation == Some(reason));
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::support::{
     collector::{Duplicates, ExpectedOutcome, OutcomeCollector},
     daemon::{Daemon, DaemonBuilder},
     eventually::{eventually, poll},
-    fixture::{Fixture, command},
+    fixture::{Fixture, command, is_consuming},
 };
 
 /// Limit of the time from the end of a fault until the daemon consumes again.
@@ -51,13 +51,7 @@ fn builder(fixture: &Fixture) -> DaemonBuilder {
 
 /// Waits until the daemon consumes again after the end of a fault.
 async fn wait_recovered(daemon: &Daemon) {
-    let ready = (200, "consuming\n".to_owned());
-    eventually!(
-        RECOVERY_TIMEOUT,
-        daemon.get("/readyz").await,
-        |response| *response == ready,
-        "readiness after the fault"
-    );
+    eventually!(RECOVERY_TIMEOUT, daemon.get("/readyz").await, is_consuming, "readiness after the fault");
 }
 
 /// Waits until the gate is closed for this reason, among others.

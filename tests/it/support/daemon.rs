@@ -140,6 +140,11 @@ impl Daemon {
             .expect("an exit code or a signal")
     }
 
+    /// Whether the process has not exited.
+    pub(crate) fn is_running(&self) -> bool {
+        self.exit_status().is_none()
+    }
+
     fn exit_status(&self) -> Option<ExitStatus> {
         self.child.lock().expect("not poisoned").try_wait().expect("a child of this process")
     }
@@ -165,8 +170,17 @@ impl Daemon {
 
     /// Resident memory, in bytes.
     pub(crate) fn rss_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The largest resident memory so far, in bytes.
+    pub(crate) fn peak_rss_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("the daemon runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect(field);
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 

@@ -105,10 +105,14 @@ pub(crate) async fn start_ready(builder: &DaemonBuilder) -> Daemon {
     daemon
 }
 
-/// Waits until `/readyz` reports that the daemon consumes.
+/// Waits until `/readyz` reports that the daemon consumes, if only one command at a time.
 pub(crate) async fn wait_ready(daemon: &Daemon) {
-    let ready = (200, "consuming\n".to_owned());
-    eventually!(TIMEOUT, daemon.get("/readyz").await, |response| *response == ready, "readiness");
+    eventually!(TIMEOUT, daemon.get("/readyz").await, is_consuming, "readiness");
+}
+
+/// Whether this response of `/readyz` reports that the daemon consumes.
+pub(crate) fn is_consuming((status, body): &(u16, String)) -> bool {
+    *status == 200 && body.starts_with("consuming")
 }
 
 /// Waits until `/readyz` answers 503 with a body that contains all these parts.

@@ -14,6 +14,7 @@ pub(crate) mod ordered;
 pub(crate) mod proxy;
 pub(crate) mod proxy_server;
 pub(crate) mod queues;
+pub(crate) mod raw_amqp;
 pub(crate) mod redis;
 pub(crate) mod samples;
 pub(crate) mod tls;
