@@ -29,8 +29,8 @@ const MAX_BREAKER_INTERVAL: Duration = Duration::from_secs(65);
 /// The same for `auth`. A login has its own least interval.
 const MAX_AUTH_INTERVAL: Duration = Duration::from_secs(10);
 /// The interval for `brake` while each probe is a command that has not failed yet: a rejection costs nothing, and good
-/// commands may wait behind many wrong ones.
-const FRESH_BRAKE_INTERVAL: Duration = Duration::from_millis(200);
+/// commands may wait behind many wrong ones. Long enough for the next one to arrive from the queue.
+const FRESH_BRAKE_INTERVAL: Duration = Duration::from_millis(300);
 /// From then on it doubles from 1 s up to this.
 const MAX_BRAKE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long before a probe is due a better candidate is requested from the queue.

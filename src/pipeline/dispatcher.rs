@@ -109,6 +109,10 @@ impl<P: Ports> Dispatcher<P> {
         tokio::pin!(credential);
         loop {
             self.dispatch(inbox);
+            if context.gate.state().is_closed_by(GateReason::Brake) {
+                // At once: the next probe follows shortly, and should be a command that has not failed yet.
+                self.request_probe();
+            }
             tokio::select! {
                 biased;
                 () = context.drain.cancelled() => return false,
