@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::domain::{
     evidence::Evidence,
     journal::{AttemptHistory, Doubt, Record, RecordedOutcome, SendKey},
-    message::Message,
+    message::{Message, Target},
     properties::Properties,
 };
 
@@ -80,8 +80,8 @@ pub enum PublishError {
     /// `basic.return`: no queue is bound for the message, so the topology is incomplete.
     #[error("the broker returned the message: no queue is bound for it")]
     Returned,
-    /// `basic.nack`: the queue is full or unavailable.
-    #[error("the broker refused the message: its queue is full or unavailable")]
+    /// `basic.nack`: a bound queue is full or unavailable; other bound queues may have stored the message.
+    #[error("the broker refused the message: a bound queue is full or unavailable")]
     Refused,
     /// No confirm arrived: the session broke or stalled.
     #[error("the broker did not confirm the message")]
@@ -92,6 +92,9 @@ pub enum PublishError {
 pub trait Outbox: Clone + Send + Sync + 'static {
     /// Resolves with `Ok` once the broker has confirmed that at least one queue stored the message.
     fn publish(&self, message: Arc<Message>) -> impl Future<Output = Result<(), PublishError>> + Send;
+
+    /// The destination of a target by its name on the broker, for operators.
+    fn destination(&self, target: &Target) -> String;
 }
 
 /// The client of the API.

@@ -10,8 +10,8 @@ use axum::{
 use crate::{
     gate::GateReason,
     telemetry::{
-        GateClosure, Role, Snapshot,
-        events::{TOPOLOGY_REMEDY, remedy},
+        GateClosure, Role, Snapshot, StuckTier,
+        events::{STUCK_TIER_REMEDY, TOPOLOGY_REMEDY, remedy},
     },
 };
 
@@ -52,6 +52,9 @@ impl ProbeReport {
         if let Some(problem) = &now.broker.topology_problem {
             problems.push(format!("topology: {problem}; {TOPOLOGY_REMEDY}"));
         }
+        problems.extend(now.stuck_tiers.iter().map(|StuckTier { tier, messages }| {
+            format!("tier: queue retry.{tier} does not return its {messages} messages; {STUCK_TIER_REMEDY}")
+        }));
         if problems.is_empty() && paused.is_empty() && !now.broker.consumer_active {
             problems.push("consume: connected, but the broker does not deliver commands yet".to_owned());
         }

@@ -23,6 +23,8 @@ pub(super) struct StatusBody {
     topology_problem: Option<String>,
     /// Why a missing journal record proves nothing; `null` while the journal is complete, as far as is known.
     journal_doubt: Option<String>,
+    /// The tiers whose queues do not return their messages.
+    stuck_tiers: Vec<String>,
     limits: TelemetryLimits,
     in_hand: i64,
     in_flight: i64,
@@ -72,6 +74,7 @@ impl StatusBody {
             isolation: snapshot.broker.isolation.map(IsolationReason::as_str),
             topology_problem: snapshot.broker.topology_problem,
             journal_doubt: snapshot.journal_doubt,
+            stuck_tiers: snapshot.stuck_tiers.into_iter().map(|stuck| stuck.tier).collect(),
             limits: snapshot.limits,
             in_hand: snapshot.in_hand,
             in_flight: snapshot.in_flight,

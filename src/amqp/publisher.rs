@@ -17,13 +17,13 @@ use super::{
     connect::BrokerAddresses,
     error::SessionError,
     pending_confirms::{CONFIRM_TIMEOUT, PendingConfirms},
-    publish::{PublishFuture, PublishRequest, publish},
+    publish::{PublishFuture, PublishRequest, publish, route},
     supervise::{SessionTask, Supervisor},
     timeout::{OPERATION_TIMEOUT, sleep_until, with_timeout},
     topology::{TopologyNames, TopologyProbe, channel_refusal},
 };
 use crate::{
-    domain::message::Message,
+    domain::message::{Message, Target},
     gate::{Gate, GateHold, GateReason},
     ports::{Outbox, PublishError, Random},
     telemetry::{
@@ -40,6 +40,7 @@ const MAX_UNWRITTEN: usize = 64;
 #[derive(Clone)]
 pub struct Publisher {
     requests: mpsc::UnboundedSender<PublishRequest>,
+    names: TopologyNames,
     telemetry: Telemetry,
 }
 
@@ -52,9 +53,20 @@ impl Outbox for Publisher {
         drop(unconfirmed);
         match result {
             Ok(()) => self.telemetry.record(PublishConfirmed { target, took: started_at.elapsed() }),
-            Err(error) => self.telemetry.record(PublishFailed { target, error }),
+            Err(error) => {
+                let destination = &self.destination(target);
+                self.telemetry.record(PublishFailed { target, destination, error });
+            }
         }
         result
+    }
+
+    fn destination(&self, target: &Target) -> String {
+        match target {
+            // Its name is the producer's.
+            Target::Reply(_) => "the queue in reply_to".to_owned(),
+            _ => route(&self.names, target).to_string(),
+        }
     }
 }
 
@@ -79,9 +91,17 @@ impl Publisher {
         let supervisor =
             Supervisor { broker, role: Role::Publish, telemetry: telemetry.clone(), random, stop: stop.clone() };
         let hold = Some(gate.close_unreported(GateReason::Blocked));
-        let task = PublisherTask { names, gate, telemetry: telemetry.clone(), stop, requests, hold, is_blocked: false };
+        let task = PublisherTask {
+            names: names.clone(),
+            gate,
+            telemetry: telemetry.clone(),
+            stop,
+            requests,
+            hold,
+            is_blocked: false,
+        };
         let serving = async move { supervisor.run(task).await };
-        (Self { requests: sender, telemetry }, serving)
+        (Self { requests: sender, names, telemetry }, serving)
     }
 
     async fn request(&self, message: Arc<Message>) -> Result<(), PublishError> {
@@ -218,7 +238,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::domain::{message::Target, properties::Properties};
+    use crate::domain::properties::Properties;
 
     #[tokio::test]
     async fn next_request_without_permit_waits_for_a_write() {

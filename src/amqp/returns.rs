@@ -8,13 +8,19 @@
 //! - a confirm is resolved only when no return can be attached to another publish: all confirms that are ready are
 //!   collected first, and if one carries a return, nothing is resolved or published until no confirm is outstanding.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt};
 
 /// Exchange and routing key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Route {
     pub(super) exchange: String,
     pub(super) key: String,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exchange {:?} with the routing key {:?}", self.exchange, self.key)
+    }
 }
 
 /// A confirm that arrived.

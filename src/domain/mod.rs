@@ -24,5 +24,6 @@ pub mod returns;
 mod samples;
 pub mod schedule;
 pub mod tier;
+pub mod tier_watch;
 pub mod verdict;
 pub mod window;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// The delays in memory: short enough to bridge a hiccup without a round trip through the broker.
 const IN_PROCESS_DELAYS_MS: [u64; 2] = [200, 1_000];
+/// The waits between probes of a full queue: each probe may cost other queues a copy.
+const PROBE_WAITS_MS: std::ops::RangeInclusive<u64> = 200..=10_000;
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF_JITTER_MS: u64 = 5_000;
 
@@ -35,6 +37,15 @@ pub fn backoff(failures: u32, random_unit: f64) -> Duration {
     MIN_BACKOFF + Duration::from_millis(bound_ms).mul_f64(random_unit.clamp(0.0, 1.0))
 }
 
+/// Returns the wait before a publish probes whether the broker accepts messages again, after this many failures since its
+/// last confirm: none, then 0.2 s, doubled up to 10 s. `random_unit` spreads it over 80-120 %.
+#[must_use]
+pub fn publish_probe_wait(failures: u32, random_unit: f64) -> Duration {
+    let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
+    let wait_ms = PROBE_WAITS_MS.start().saturating_mul(1 << doublings.min(10)).min(*PROBE_WAITS_MS.end());
+    Duration::from_millis(wait_ms).mul_f64(0.8 + 0.4 * random_unit.clamp(0.0, 1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +57,13 @@ mod tests {
         assert_eq!(delay_after(2, 1.0), Delay::InProcess(Duration::from_millis(1_200)));
         for (attempts, turn) in [(3, 0), (4, 1), (8, 5), (u32::MAX, 4_294_967_292)] {
             assert_eq!(delay_after(attempts, 0.5), Delay::InTier(turn), "{attempts}");
+        }
+    }
+
+    #[test]
+    fn publish_probe_wait_doubles_from_0_2_s_to_15_s() {
+        for (failures, wait_ms) in [(0, 0), (1, 200), (2, 400), (6, 6_400), (7, 10_000), (u32::MAX, 10_000)] {
+            assert_eq!(publish_probe_wait(failures, 0.5), Duration::from_millis(wait_ms), "{failures}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use crate::domain::tier::Tiers;
+
 /// The purpose of a broker connection; two connections, so that a blocked publisher cannot block acks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -55,6 +57,50 @@ impl IsolationReason {
             Self::Returned => "the broker has taken the next commands back from several sessions that ended",
         }
     }
+}
+
+/// A queue whose messages are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WatchedQueue {
+    /// `<p>.commands`
+    Commands,
+    /// `<p>.events`, if it exists.
+    Events,
+    /// `<p>.dead`
+    Dead,
+    /// `<p>.unroutable`
+    Unroutable,
+    /// `<p>.retry.<tier>`, by the tier's index among the configured tiers.
+    Tier(usize),
+}
+
+impl WatchedQueue {
+    /// All queues, for closed label sets.
+    pub fn all(tiers: &Tiers) -> impl Iterator<Item = Self> {
+        let tiers = tiers.iter().enumerate().map(|(index, _)| Self::Tier(index));
+        [Self::Commands, Self::Events, Self::Dead, Self::Unroutable].into_iter().chain(tiers)
+    }
+
+    /// The queue's name without the prefix.
+    #[must_use]
+    pub fn label(self, tiers: &Tiers) -> String {
+        match self {
+            Self::Commands => "commands".to_owned(),
+            Self::Events => "events".to_owned(),
+            Self::Dead => "dead".to_owned(),
+            Self::Unroutable => "unroutable".to_owned(),
+            Self::Tier(index) => ["retry.", tiers.get(index).map_or("", |tier| &tier.name)].concat(),
+        }
+    }
+}
+
+/// A delay queue that does not return its messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StuckTier {
+    /// The tier's name.
+    pub tier: String,
+    /// The messages in the queue.
+    pub messages: u64,
 }
 
 /// The state of one connection to the broker.

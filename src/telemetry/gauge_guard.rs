@@ -8,7 +8,7 @@ use prometheus::IntGauge;
 pub struct GaugeGuard(IntGauge);
 
 impl GaugeGuard {
-    pub(super) fn new(gauge: &IntGauge) -> Self {
+    pub(in crate::telemetry) fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

@@ -12,8 +12,15 @@ use std::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::broker_status::{BrokerStatus, IsolationReason, Role};
-use crate::{gate::GateReason, sync::lock};
+use super::broker_status::{BrokerStatus, IsolationReason, Role, StuckTier};
+use crate::{
+    domain::{
+        tier::{Tier, Tiers},
+        tier_watch::TierWatch,
+    },
+    gate::GateReason,
+    sync::lock,
+};
 
 /// A reason that keeps the gate closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +43,13 @@ pub(crate) struct Health {
     last_success_ms: AtomicI64,
     broker: Mutex<BrokerStatus>,
     journal_doubt: Mutex<Option<String>>,
+    tiers: Mutex<Vec<(Tier, TierWatch)>>,
     closures: Mutex<[Option<GateClosure>; GateReason::ALL.len()]>,
 }
 
 impl Health {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(tiers: &Tiers) -> Self {
+        let tiers = tiers.iter().map(|tier| (tier.clone(), TierWatch::default())).collect();
         Self {
             started: Instant::now(),
             heartbeat_ms: AtomicU64::new(0),
@@ -48,6 +57,7 @@ impl Health {
             last_success_ms: AtomicI64::new(0),
             broker: Mutex::default(),
             journal_doubt: Mutex::default(),
+            tiers: Mutex::new(tiers),
             closures: Mutex::default(),
         }
     }
@@ -110,6 +120,32 @@ impl Health {
 
     pub(crate) fn set_topology_problem(&self, problem: Option<&str>) {
         lock(&self.broker).topology_problem = problem.map(str::to_owned);
+    }
+
+    /// Records that a command was sent to the tier of this index.
+    pub(crate) fn record_delay(&self, tier: usize) {
+        if let Some((_, watch)) = lock(&self.tiers).get_mut(tier) {
+            watch.record_sent(self.uptime());
+        }
+    }
+
+    /// Records a count of the messages in a tier; returns whether it is stuck if that has changed.
+    pub(crate) fn observe_tier(&self, tier: usize, messages: u64) -> Option<bool> {
+        let mut tiers = lock(&self.tiers);
+        let (tier, watch) = tiers.get_mut(tier)?;
+        watch.observe(messages, tier.length, self.uptime())
+    }
+
+    pub(crate) fn tier_name(&self, tier: usize) -> String {
+        lock(&self.tiers).get(tier).map(|(tier, _)| tier.name.clone()).unwrap_or_default()
+    }
+
+    /// The stuck ones of all tiers, by index.
+    pub(crate) fn stuck_tiers(&self) -> Vec<Option<StuckTier>> {
+        let stuck = |(tier, watch): &(Tier, TierWatch)| {
+            watch.stuck_messages().map(|messages| StuckTier { tier: tier.name.clone(), messages })
+        };
+        lock(&self.tiers).iter().map(stuck).collect()
     }
 
     pub(crate) fn broker(&self) -> BrokerStatus {

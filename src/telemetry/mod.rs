@@ -18,7 +18,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 pub use self::{
-    broker_status::{BrokerStatus, ConnectionStatus, IsolationReason, Role},
+    broker_status::{BrokerStatus, ConnectionStatus, IsolationReason, Role, StuckTier, WatchedQueue},
     events::TelemetryEvent,
     gauge_guard::GaugeGuard,
     health::GateClosure,
@@ -26,11 +26,11 @@ pub use self::{
     state::TelemetryLimits,
 };
 use self::{
-    events::{GateClosed, GateOpened},
+    events::{GateClosed, GateOpened, TierWatched},
     state::TelemetryState,
 };
 use crate::{
-    domain::tier::Tiers,
+    domain::{message::Target, tier::Tiers},
     gate::{GateObserver, GateReason},
 };
 
@@ -70,6 +70,22 @@ impl Telemetry {
     /// Counts an unconfirmed publish until the guard is dropped.
     pub fn unconfirmed(&self) -> GaugeGuard {
         GaugeGuard::new(&self.state.metrics.broker.unconfirmed)
+    }
+
+    /// Counts a publish that the broker does not accept until the guard is dropped.
+    pub fn blocked_publish(&self, target: &Target) -> Option<GaugeGuard> {
+        self.state.metrics.broker.blocked_publishes.guard(target.index())
+    }
+
+    /// Records a count of the messages in a queue, as the broker reported it. For a tier, the count should include the
+    /// messages that the broker is dead-lettering.
+    pub fn observe_queue(&self, queue: WatchedQueue, messages: u64) {
+        self.state.metrics.broker.set_queue_messages(queue, messages);
+        let WatchedQueue::Tier(index) = queue else { return };
+        if let Some(is_stuck) = self.state.health.observe_tier(index, messages) {
+            let tier = &self.state.health.tier_name(index);
+            self.record(TierWatched { tier, messages, is_stuck });
+        }
     }
 
     /// Sets the current limit of concurrent attempts.

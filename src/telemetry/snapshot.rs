@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    broker_status::BrokerStatus,
+    broker_status::{BrokerStatus, StuckTier},
     health::GateClosure,
     state::{TelemetryLimits, TelemetryState},
 };
@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub broker: BrokerStatus,
     /// Why the journal is in doubt; `None` while it is complete, as far as is known.
     pub journal_doubt: Option<String>,
+    /// The delay queues that do not return their messages.
+    pub stuck_tiers: Vec<StuckTier>,
     /// The configured limits.
     pub limits: TelemetryLimits,
     /// Commands received and not yet settled.
@@ -45,6 +47,7 @@ impl Snapshot {
             closed_by: health.gate_closures(),
             broker: health.broker(),
             journal_doubt: health.journal_doubt(),
+            stuck_tiers: health.stuck_tiers().into_iter().flatten().collect(),
             limits: *limits,
             in_hand: metrics.commands.in_hand.get(),
             in_flight: metrics.api.in_flight.get(),

@@ -24,7 +24,7 @@ impl TelemetryState {
     pub(super) fn new(limits: TelemetryLimits, tiers: &Tiers) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(tiers)?;
         metrics.api.concurrency_limit.set(i64::from(limits.max_in_flight));
-        Ok(Self { metrics, health: Health::new(), limits })
+        Ok(Self { metrics, health: Health::new(tiers), limits })
     }
 
     /// A heartbeat also counts as progress while commands wait for an external cause: otherwise the liveness probe

@@ -92,6 +92,24 @@ fn check(telemetry: &Telemetry, event: impl TelemetryEvent, level: &str, changed
     assert_eq!(found.collect::<Vec<_>>(), changed);
 }
 
+#[tokio::test(start_paused = true)]
+async fn stuck_tier_is_logged_at_each_change() {
+    let telemetry = telemetry();
+    let sample = |name: &str| samples(&telemetry).into_iter().find(|(found, _)| found == name).unwrap().1;
+    let stuck_in = |messages| {
+        let lines = logged(|| telemetry.observe_queue(WatchedQueue::Tier(0), messages));
+        (lines, sample("tier_stuck{tier=\"5s\"}"), sample("queue_messages{queue=\"retry.5s\"}"))
+    };
+    assert_eq!(stuck_in(3), (String::new(), 0.0, 3.0));
+    tokio::time::advance(SECOND * 26).await;
+    let (line, stuck, _) = stuck_in(3);
+    assert!(line.contains("\"level\":\"ERROR\"") && line.contains("does not return its 3 messages"), "{line}");
+    assert_eq!((stuck, stuck_in(3).0), (1.0, String::new()), "logged once");
+    let (line, stuck, _) = stuck_in(0);
+    assert!(line.contains("returns its messages again"), "{line}");
+    assert_eq!(stuck, 0.0);
+}
+
 #[test]
 fn command_events_log_and_count() {
     let telemetry = telemetry();
@@ -174,7 +192,14 @@ fn publish_events_log_and_count() {
             (PublishError::Unconfirmed, "unconfirmed", "DEBUG"),
         ] {
             let failed = format!("publishes_total{{result=\"{result}\",target=\"{word}\"}}");
-            check(&telemetry, PublishFailed { target, error }, level, &[&failed], &[word, &error.to_string()]);
+            let (destination, error_text) = (word, &error.to_string());
+            check(
+                &telemetry,
+                PublishFailed { target, destination, error },
+                level,
+                &[&failed],
+                &[destination, error_text],
+            );
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     domain::tier::Tiers,
     gate::Gate,
     telemetry::{
-        IsolationReason, Telemetry, TelemetryLimits,
+        IsolationReason, Telemetry, TelemetryLimits, WatchedQueue,
         events::{
             ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, IsolationEnded,
             IsolationStarted, TopologyMissing,
@@ -117,6 +117,19 @@ fn ready_with_an_incomplete_topology_fails() {
     let telemetry = consuming().1;
     telemetry.record(TopologyMissing { problem: "no queue edna.dead" });
     check_not_ready(&telemetry, &["no queue edna.dead", "broker.declare"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ready_with_a_stuck_tier_fails() {
+    let telemetry = consuming().1;
+    for (seconds, is_ready) in [(0, true), (25, true), (1, false)] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        telemetry.observe_queue(WatchedQueue::Tier(0), 3);
+        assert_eq!(ready(&telemetry).0, is_ready);
+    }
+    check_not_ready(&telemetry, &["tier: queue retry.5s does not return its 3 messages", "topology verify"]);
+    telemetry.observe_queue(WatchedQueue::Tier(0), 2);
+    assert!(ready(&telemetry).0);
 }
 
 /// Checks `/livez` for a snapshot with these ages.

@@ -48,7 +48,10 @@ pub(super) struct FakeState {
     pub(super) answers: Option<AnswerByText>,
     posts: Vec<String>,
     publish_errors: VecDeque<PublishError>,
-    refuses_events: bool,
+    /// How many more events the broker accepts; `None` is any number.
+    pub(super) room_for_events: Option<usize>,
+    /// The failed ones included.
+    pub(super) publishes: usize,
     stored: Vec<Message>,
     pub(super) deliveries: u64,
     acked: Vec<u64>,
@@ -168,7 +171,7 @@ impl FakePorts {
 
     /// Makes the broker refuse events, or accept them again.
     pub(super) fn set_events_refused(&self, refused: bool) {
-        self.state().refuses_events = refused;
+        self.state().room_for_events = refused.then_some(0);
     }
 
     /// Clears all scripted failures.
@@ -289,12 +292,19 @@ impl Outbox for FakePorts {
         self.pass_latency().await;
         result
     }
+
+    fn destination(&self, target: &Target) -> String {
+        format!("exchange {:?}", Target::LABELS[target.index()])
+    }
 }
 
 impl FakePorts {
     fn store(&self, message: Message) -> Result<(), PublishError> {
         let mut state = self.state();
-        let refused = state.refuses_events && matches!(message.target, Target::Event { .. });
+        state.publishes += 1;
+        let is_event = matches!(message.target, Target::Event { .. });
+        let refused = is_event && state.room_for_events == Some(0);
+        state.room_for_events = state.room_for_events.map(|room| room.saturating_sub(usize::from(is_event)));
         match state.publish_errors.pop_front().or_else(|| refused.then_some(PublishError::Refused)) {
             Some(error) => Err(error),
             None => {

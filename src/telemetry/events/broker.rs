@@ -154,6 +154,40 @@ impl TelemetryEvent for TopologyMissing<'_> {
     }
 }
 
+/// What an operator does about a stuck tier, for logs and `/readyz`.
+pub const STUCK_TIER_REMEDY: &str = "run `edna-courier topology verify`; check that the exchange and the queue of commands \
+    exist, and the broker's log for errors of dead-lettering; restarting the node of the queue's leader starts it anew";
+
+/// A delay queue does not return its messages, or does so again.
+#[derive(Clone, Copy, Debug)]
+pub struct TierWatched<'a> {
+    /// The tier's name.
+    pub tier: &'a str,
+    /// The messages in the queue.
+    pub messages: u64,
+    /// Whether it does not return them.
+    pub is_stuck: bool,
+}
+
+impl TelemetryEvent for TierWatched<'_> {
+    /// The count that led to this event has set the state.
+    fn count(&self, _: &TelemetryState) {}
+
+    fn log(&self) {
+        let Self { tier, messages, is_stuck } = *self;
+        if is_stuck {
+            error!(
+                tier,
+                messages,
+                "queue retry.{tier} does not return its {messages} messages, although nothing was sent to it for longer than \
+                 {tier}; {STUCK_TIER_REMEDY}"
+            );
+        } else {
+            info!(tier, messages, "queue retry.{tier} returns its messages again");
+        }
+    }
+}
+
 /// The topology is complete.
 #[derive(Clone, Copy, Debug)]
 pub struct TopologyVerified;

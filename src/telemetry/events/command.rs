@@ -72,6 +72,7 @@ pub struct CommandDelayed<'a> {
 impl TelemetryEvent for CommandDelayed<'_> {
     fn count(&self, state: &TelemetryState) {
         state.metrics.commands.count_delayed(self.tier_index);
+        state.health.record_delay(self.tier_index);
         state.health.record_progress();
     }
 

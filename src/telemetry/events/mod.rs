@@ -18,8 +18,8 @@ pub use self::{
     api::CredentialRefresh,
     attempt::{AnswerUnread, AttemptMade, AttemptOrphaned, RateWaited},
     broker::{
-        ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, ConsumersCounted, TOPOLOGY_REMEDY,
-        TopologyMissing, TopologyVerified,
+        ConnectFailed, Connected, ConnectionLost, ConsumerStarted, ConsumerStopped, ConsumersCounted,
+        STUCK_TIER_REMEDY, TOPOLOGY_REMEDY, TierWatched, TopologyMissing, TopologyVerified,
     },
     command::{CommandDelayed, CommandFinished, CommandReceived, CommandRepeated},
     event::TelemetryEvent,

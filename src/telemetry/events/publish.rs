@@ -33,6 +33,8 @@ impl TelemetryEvent for PublishConfirmed<'_> {
 pub struct PublishFailed<'a> {
     /// The message's target.
     pub target: &'a Target,
+    /// Exchange and routing key.
+    pub destination: &'a str,
     /// The cause.
     pub error: PublishError,
 }
@@ -44,13 +46,13 @@ impl TelemetryEvent for PublishFailed<'_> {
 
     /// A missing confirm is `debug`: [`super::ConnectionLost`] logs its cause once for all messages.
     fn log(&self) {
-        let (publish_target, error) = (label(self.target), self.error);
+        let (publish_target, destination, error) = (label(self.target), self.destination, self.error);
         match error {
             PublishError::Returned | PublishError::Refused => {
-                warn!(publish_target, "publish failed ({publish_target}): {error}; publishing again");
+                warn!(publish_target, "publish to {destination} failed: {error}; publishing again");
             }
             PublishError::Unconfirmed => {
-                debug!(publish_target, "publish failed ({publish_target}): {error}; publishing again");
+                debug!(publish_target, "publish to {destination} failed: {error}; publishing again");
             }
         }
     }

@@ -6,10 +6,10 @@ use prometheus::{Error, Histogram, IntCounter, IntGauge};
 
 use super::family::{Children, Families};
 use crate::{
-    domain::message::Target,
+    domain::{message::Target, tier::Tiers},
     ports::PublishError,
     telemetry::{
-        broker_status::{IsolationReason, Role},
+        broker_status::{IsolationReason, Role, WatchedQueue},
         health::Health,
     },
 };
@@ -34,6 +34,11 @@ pub(crate) struct BrokerMetrics {
     publishes: Children<(usize, PublishResult), IntCounter>,
     /// By [`Target::index`].
     confirm_seconds: Children<usize, Histogram>,
+    /// By [`Target::index`].
+    pub(crate) blocked_publishes: Children<usize, IntGauge>,
+    queue_messages: Children<WatchedQueue, IntGauge>,
+    /// By the tier's index among the configured tiers.
+    tier_stuck: Children<usize, IntGauge>,
     connected: Children<Role, IntGauge>,
     reconnects: Children<Role, IntCounter>,
     consumer_active: IntGauge,
@@ -43,7 +48,8 @@ pub(crate) struct BrokerMetrics {
 }
 
 impl BrokerMetrics {
-    pub(super) fn register(families: &Families<'_>) -> Result<Self, Error> {
+    pub(super) fn register(families: &Families<'_>, tiers: &Tiers) -> Result<Self, Error> {
+        let queues: Vec<_> = WatchedQueue::all(tiers).map(|queue| (queue, queue.label(tiers))).collect();
         let targets = || Target::LABELS.into_iter().enumerate();
         let publishes =
             targets().flat_map(|(index, target)| RESULTS.map(|(result, label)| ((index, result), [target, label])));
@@ -59,6 +65,21 @@ impl BrokerMetrics {
                 &CONFIRM_BOUNDS_S,
                 ["target"],
                 targets().map(|(index, target)| (index, [target])),
+            )?,
+            blocked_publishes: families.gauges(
+                ("blocked_publishes", "Messages that wait because the broker does not accept publishes, by target."),
+                ["target"],
+                targets().map(|(index, target)| (index, [target])),
+            )?,
+            queue_messages: families.gauges(
+                ("queue_messages", "Messages in the queue that wait to be consumed or to expire, at the last count."),
+                ["queue"],
+                queues.iter().map(|(queue, label)| (*queue, [label.as_str()])),
+            )?,
+            tier_stuck: families.gauges(
+                ("tier_stuck", "1 while this delay queue does not return its messages."),
+                ["tier"],
+                tiers.iter().enumerate().map(|(index, tier)| (index, [tier.name.as_str()])),
             )?,
             connected: families.gauges(
                 ("connected", "1 while this connection to the broker is up."),
@@ -92,6 +113,10 @@ impl BrokerMetrics {
         }
     }
 
+    pub(crate) fn set_queue_messages(&self, queue: WatchedQueue, messages: u64) {
+        self.queue_messages.set_to(queue, i64::try_from(messages).unwrap_or(i64::MAX));
+    }
+
     pub(crate) fn count_reconnect(&self, role: Role) {
         self.reconnects.inc(role);
     }
@@ -101,6 +126,9 @@ impl BrokerMetrics {
         let broker = health.broker();
         for role in Role::ALL {
             self.connected.set(role, broker.connection(role).is_connected());
+        }
+        for (index, is_stuck) in health.stuck_tiers().into_iter().enumerate() {
+            self.tier_stuck.set(index, is_stuck.is_some());
         }
         self.consumer_active.set(i64::from(broker.consumer_active));
         self.consumers.set(i64::from(broker.consumers));

@@ -8,6 +8,8 @@ use prometheus::{
     Registry, core::Collector,
 };
 
+use crate::telemetry::gauge_guard::GaugeGuard;
+
 /// The prefix of every metric name.
 const NAMESPACE: &str = "courier";
 
@@ -40,6 +42,17 @@ impl<K: Copy + PartialEq> Children<K, IntGauge> {
         if let Some(gauge) = self.get(key) {
             gauge.set(i64::from(value));
         }
+    }
+
+    pub(super) fn set_to(&self, key: K, value: i64) {
+        if let Some(gauge) = self.get(key) {
+            gauge.set(value);
+        }
+    }
+
+    /// Increments the gauge until the guard is dropped.
+    pub(crate) fn guard(&self, key: K) -> Option<GaugeGuard> {
+        self.get(key).map(GaugeGuard::new)
     }
 }
 
@@ -89,11 +102,11 @@ impl Families<'_> {
         children(keys, |values| family.get_metric_with_label_values(values))
     }
 
-    pub(super) fn gauges<K, const N: usize>(
+    pub(super) fn gauges<'k, K, const N: usize>(
         &self,
         name: NameAndHelp,
         labels: [&str; N],
-        keys: impl IntoIterator<Item = (K, [&'static str; N])>,
+        keys: impl IntoIterator<Item = (K, [&'k str; N])>,
     ) -> Result<Children<K, IntGauge>, Error> {
         let family = self.register(IntGaugeVec::new(opts(name), &labels)?)?;
         children(keys, |values| family.get_metric_with_label_values(values))

@@ -47,7 +47,7 @@ impl Metrics {
             )?,
             commands: CommandMetrics::register(&families, tiers)?,
             api: ApiMetrics::register(&families)?,
-            broker: BrokerMetrics::register(&families)?,
+            broker: BrokerMetrics::register(&families, tiers)?,
             journal: JournalMetrics::register(&families)?,
             registry,
         })
