@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    api_health::ApiHealth, doubt_tracker::DoubtTracker, outcome_claims::OutcomeClaims, resolution::Resolution,
+    api_health::ApiHealth, doubt_tracker::DoubtTracker, outcome_claims::OutcomeClaims, publish_turns::PublishTurns,
+    resolution::Resolution,
     settings::PipelineSettings,
 };
 use crate::{
@@ -26,6 +27,7 @@ pub(super) struct PipelineContext<P: Ports> {
     pub(super) api_health: Arc<ApiHealth>,
     pub(super) outcome_claims: OutcomeClaims,
     pub(super) doubt_tracker: DoubtTracker,
+    pub(super) publish_turns: PublishTurns,
     /// Cancelled at shutdown: no attempt starts from then on.
     pub(super) drain: CancellationToken,
 }
@@ -40,7 +42,8 @@ impl<P: Ports> PipelineContext<P> {
     ) -> Self {
         let api_health = Arc::new(ApiHealth::new(gate.clone(), settings.api_timeout, ports.clock().monotonic()));
         let (outcome_claims, doubt_tracker) = (OutcomeClaims::default(), DoubtTracker::default());
-        Self { settings, ports, gate, telemetry, api_health, outcome_claims, doubt_tracker, drain }
+        let publish_turns = PublishTurns::default();
+        Self { settings, ports, gate, telemetry, api_health, outcome_claims, doubt_tracker, publish_turns, drain }
     }
 
     /// Wall-clock time.

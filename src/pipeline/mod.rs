@@ -16,6 +16,7 @@ mod outcome_claims;
 mod prefetch;
 mod probe_choice;
 mod publish;
+mod publish_turns;
 mod resolution;
 mod schedule_handle;
 mod scheduler;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{
     command_in_hand::CommandInHand, context::PipelineContext, delivery_state::DeliveryState,
-    journal_update::JournalUpdate, resolution::TierDelay,
+    journal_update::JournalUpdate, publish::Unpublished, resolution::TierDelay,
 };
 use crate::{
     domain::{
@@ -50,8 +50,12 @@ impl<P: Ports> PipelineContext<P> {
             let CommandInHand { delivery, command, state, .. } = &*in_hand;
             // Before the publish: after a crash in between, the command must not reach another outcome.
             self.record(&send_key, &update).await;
-            self.publish_outcome(delivery, state, Some(message), failure.as_ref(), Some(&send_key)).await;
+            let outcome = (Some(message), failure.as_ref());
+            let published = self.publish_outcome(delivery, state, outcome, Some(&command.id), Some(&send_key)).await;
             drop(claim);
+            if published.is_err() {
+                return;
+            }
             self.ports.settler().ack(delivery.tag);
             let reason = failure.as_ref().map(|failure| failure.reason);
             self.record_finished(Some(&command.id), state, failure.as_ref(), state.possible_duplicate(reason));
@@ -71,7 +75,10 @@ impl<P: Ports> PipelineContext<P> {
         let CommandInHand { delivery, command, state, .. } = &*in_hand;
         let failure = event.failure.clone().filter(|_| outcome.letter_pending);
         let message = self.event_message(delivery, state, &event, event.to_json());
-        self.publish_outcome(delivery, state, Some(message), failure.as_ref(), Some(&send_key)).await;
+        let to_publish = (Some(message), failure.as_ref());
+        if self.publish_outcome(delivery, state, to_publish, Some(&command.id), Some(&send_key)).await.is_err() {
+            return;
+        }
         self.ports.settler().ack(delivery.tag);
         if outcome.told && !outcome.letter_pending {
             self.telemetry.record(CommandRepeated { command_id: &command.id, outcome: event.outcome });
@@ -92,7 +99,9 @@ impl<P: Ports> PipelineContext<P> {
         let key = delivery.source.rsplit('/').next().unwrap_or_default();
         let copy = state.delayed_command(delay.not_before, delivery);
         let copy = copy.to_message(tier, key, delivery.body.clone(), &delivery.properties);
-        self.publish(Some(Arc::new(copy))).await;
+        if self.publish(Some(Arc::new(copy)), Some(&command.id)).await.is_err() {
+            return false;
+        }
         self.ports.settler().ack(delivery.tag);
         let (command_id, attempts) = (&command.id, state.attempts);
         self.telemetry.record(CommandDelayed { command_id, tier: &tier.name, tier_index: delay.tier, attempts });
@@ -104,7 +113,10 @@ impl<P: Ports> PipelineContext<P> {
         let event = Event::of_malformed(malformed, &state.event_context(self.now(), Some(Reason::Malformed)));
         let failure = Failure { reason: Reason::Malformed, http_status: None, detail: malformed.detail() };
         let message = event.as_ref().map(|event| self.event_message(delivery, state, event, event.to_json()));
-        self.publish_outcome(delivery, state, message, Some(&failure), None).await;
+        let outcome = (message, Some(&failure));
+        if self.publish_outcome(delivery, state, outcome, malformed.id.as_ref(), None).await.is_err() {
+            return;
+        }
         self.ports.settler().ack(delivery.tag);
         self.record_finished(malformed.id.as_ref(), state, Some(&failure), false);
     }
@@ -115,27 +127,31 @@ impl<P: Ports> PipelineContext<P> {
 
     /// Returns once the event and the dead letter are stored and the journal has recorded the letter (if the send has a
     /// record); only then may the delivery be acked. A reply is published once: its consumer may be gone.
+    ///
+    /// # Errors
+    /// A shutdown began while the broker rejects one of them: the delivery stays with the broker.
     async fn publish_outcome(
         &self,
         delivery: &Delivery,
         state: &DeliveryState,
-        event: Option<Arc<Message>>,
-        failure: Option<&Failure>,
+        (event, failure): (Option<Arc<Message>>, Option<&Failure>),
+        command_id: Option<&CommandId>,
         send_key: Option<&SendKey>,
-    ) {
+    ) -> Result<(), Unpublished> {
         let reply_to = delivery.properties.reply_to.as_ref().filter(|_| self.settings.replies);
         let reply = event.as_ref().zip(reply_to);
         let reply = reply.map(|(event, queue)| Arc::new(event.to_target(Target::Reply(queue.clone()))));
         let letter = failure.map(|failure| Arc::new(state.dead_letter(failure, delivery)));
         if reply.is_none() && letter.is_none() {
-            return self.publish_event(event, send_key).await;
+            return self.publish_event(event, command_id, send_key).await;
         }
         let letter = async {
-            self.publish(letter).await;
+            self.publish(letter, command_id).await?;
             // At once: a delivery that returns before its event is stored must not publish the letter again.
             if let Some(send_key) = send_key.filter(|_| failure.is_some()) {
                 self.record(send_key, &JournalUpdate::LetterStored).await;
             }
+            Ok(())
         };
         let reply = async {
             if let Some(reply) = reply {
@@ -143,17 +159,25 @@ impl<P: Ports> PipelineContext<P> {
             }
         };
         // Boxed: most commands succeed without a reply, and keep a small future.
-        Box::pin(async { tokio::join!(self.publish_event(event, send_key), letter, reply) }).await;
+        let event = self.publish_event(event, command_id, send_key);
+        let published = Box::pin(async { tokio::join!(event, letter, reply) }).await;
+        published.0.and(published.1)
     }
 
     /// Returns once the event is stored. The journal may lose the note of it in a crash; the event is then published as if
     /// for the first time.
-    async fn publish_event(&self, event: Option<Arc<Message>>, send_key: Option<&SendKey>) {
-        self.publish(event).await;
+    async fn publish_event(
+        &self,
+        event: Option<Arc<Message>>,
+        command_id: Option<&CommandId>,
+        send_key: Option<&SendKey>,
+    ) -> Result<(), Unpublished> {
+        self.publish(event, command_id).await?;
         if let Some(send_key) = send_key {
             // If it fails, the same as after a crash.
             let _ = self.ports.journal().record_told(send_key).await;
         }
+        Ok(())
     }
 
     fn record_finished(

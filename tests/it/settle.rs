@@ -128,7 +128,9 @@ async fn returned_dead_letter_closes_gate_until_queue_exists() {
     let fixture = without_dead_queue("dead-gone").await;
     expect_blocked(&fixture, "returned").await;
     let problem = &fixture.daemon.status().await["gate"]["problems"]["blocked"];
-    assert_eq!(*problem, "the broker returned the message: no queue is bound for it");
+    let destination = format!("exchange {:?} with the routing key \"rejected\"", fixture.queues.name("dead"));
+    let cause = "the broker returned the message: no queue is bound for it";
+    assert_eq!(*problem, format!("the publish for command \"bad\" to {destination} failed: {cause}"));
     let client = fixture.queues.client();
     // In this order: with only `unroutable` bound, the dead letter would go there.
     client.declare_queue(&fixture.queues.name("dead"), "rejected", []).await;
@@ -149,7 +151,9 @@ async fn refused_dead_letter_closes_gate_until_queue_has_room() {
 
     expect_blocked(&fixture, "refused").await;
     let problem = &fixture.daemon.status().await["gate"]["problems"]["blocked"];
-    assert_eq!(*problem, "the broker refused the message: its queue is full or unavailable");
+    let destination = format!("exchange {:?} with the routing key \"rejected\"", fixture.queues.name("dead"));
+    let cause = "the broker refused the message: a bound queue is full or unavailable";
+    assert_eq!(*problem, format!("the publish for command \"bad\" to {destination} failed: {cause}"));
     let fillers = u16::try_from(client.depth(&dead).await).expect("a few");
     let read = fixture.queues.dead_letters(fillers).await;
     assert!(read.iter().all(|message| message.body == b"filler"), "the dead letter is not stored");

@@ -10,6 +10,7 @@ mod outages;
 mod outcomes;
 mod probes;
 mod property;
+mod publishing;
 mod shutdown;
 mod simulated_ports;
 mod test_daemon;

@@ -212,6 +212,10 @@ impl Outbox for SimulatedPorts {
         }
         Ok(())
     }
+
+    fn destination(&self, _: &Target) -> String {
+        String::new()
+    }
 }
 
 impl Settler for SimulatedPorts {

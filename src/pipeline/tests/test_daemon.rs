@@ -1,6 +1,6 @@
 //! A pipeline that runs on fake ports.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -93,8 +93,8 @@ impl TestDaemon {
         change(&mut settings);
         let (queue, deliveries) = mpsc::unbounded_channel();
         *fakes.queue.lock().unwrap() = queue;
-        let (gate, drain) = (Gate::default(), CancellationToken::new());
         let telemetry = Telemetry::new(TelemetryLimits { max_in_flight: 4, prefetch: 5 }, &Tiers::default()).unwrap();
+        let (gate, drain) = (Gate::observed_by(Arc::new(telemetry.clone())), CancellationToken::new());
         let pipeline = Pipeline::new(settings, fakes.clone(), gate.clone(), telemetry.clone(), drain.clone());
         let is_consuming = watch::Sender::new(true);
         let inbox = FakeInbox { deliveries, is_consuming: is_consuming.subscribe() };
@@ -170,6 +170,18 @@ impl TestDaemon {
         let metrics = self.telemetry.scrape().unwrap();
         let lines = metrics.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
+    /// The reported problems that keep the gate closed.
+    pub(super) fn gate_problems(&self) -> Vec<String> {
+        self.telemetry.snapshot().closed_by.into_iter().filter_map(|closure| closure.problem).collect()
+    }
+
+    /// The sum of `courier_blocked_publishes`.
+    pub(super) fn blocked_publishes(&self) -> usize {
+        let scrape = self.telemetry.scrape().unwrap();
+        let lines = scrape.lines().filter(|line| line.starts_with("courier_blocked_publishes{"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
     }
 
     pub(super) fn gate_is_open(&self) -> bool {

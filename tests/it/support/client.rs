@@ -182,6 +182,13 @@ impl Client {
         close(&channel).await;
     }
 
+    /// Binds a queue to an exchange of another name.
+    pub(crate) async fn bind_to(&self, exchange: &str, queue: &str, key: &str) {
+        let channel = self.channel().await;
+        bind(&channel, queue, exchange, key).await;
+        close(&channel).await;
+    }
+
     /// Binds the queue `name` to the exchange `name`.
     pub(crate) async fn bind(&self, name: &str, key: &str) {
         let channel = self.channel().await;
