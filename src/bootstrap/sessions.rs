@@ -42,7 +42,7 @@ impl BrokerHandles {
         telemetry: &Telemetry,
         on_other_consumers: OnOtherConsumers,
     ) -> Self {
-        let BrokerSettings { uris, tls, prefix, declare } = config.broker.clone();
+        let BrokerSettings { uris, tls, prefix, declare, .. } = config.broker.clone();
         let (broker, names, stop) =
             (Arc::new(BrokerAddresses::new(uris, tls)), TopologyNames::new(&prefix), CancellationToken::new());
         let (publisher, publishing) =

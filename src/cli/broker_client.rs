@@ -49,7 +49,8 @@ mod tests {
         let addresses = [closed_port(), closed_port()];
         let uris = addresses.map(|address| format!("amqp://{address}").parse().unwrap()).to_vec();
         let tls = lapin::tcp::OwnedTLSConfig::default();
-        let settings = BrokerSettings { uris, tls, prefix: "edna-demo-test".to_owned(), declare: false };
+        let prefix = "edna-demo-test".to_owned();
+        let settings = BrokerSettings { uris, tls, prefix, declare: false, management_url: None };
         let error = BrokerClient::new(&settings, "test").connect().await.err().unwrap();
         assert!(addresses.iter().all(|address| error.contains(&address.to_string())), "{error}");
     }

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use super::{pem, reader::Reader};
 use lapin::{
     tcp::{OwnedIdentity, OwnedTLSConfig},
     uri::AMQPUri,
 };
+
+use super::{pem, reader::Reader};
+use crate::amqp::{ManagementApi, ManagementError, ManagementUrl};
 
 const MAX_PREFIX_BYTES: usize = 64;
 
@@ -21,6 +23,8 @@ pub struct BrokerSettings {
     pub prefix: String,
     /// Whether `run` declares the topology.
     pub declare: bool,
+    /// The management API, with credentials.
+    pub management_url: Option<ManagementUrl>,
 }
 
 impl fmt::Debug for BrokerSettings {
@@ -31,9 +35,21 @@ impl fmt::Debug for BrokerSettings {
 }
 
 impl BrokerSettings {
+    /// The client of the management API; `None` without `broker.management_url`.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be built.
+    pub fn management_api(&self) -> Result<Option<ManagementApi>, ManagementError> {
+        let Some(url) = &self.management_url else { return Ok(None) };
+        let vhost = self.uris.first().map_or("/", |uri| uri.vhost.as_str());
+        ManagementApi::new(url, vhost, self.tls.cert_chain.as_deref()).map(Some)
+    }
+
     pub(super) fn read(reader: &mut Reader) -> Self {
+        let uris = uris(reader);
         Self {
-            uris: uris(reader),
+            management_url: management_url(reader, uris.first()),
+            uris,
             tls: tls(reader),
             prefix: read_prefix(reader),
             declare: reader.flag("broker.declare"),
@@ -69,6 +85,19 @@ fn uri(text: &str) -> Result<AMQPUri, String> {
         return Err("ends in a slash, which names a vhost with an empty name; remove it, or write /%2f".to_owned());
     }
     Ok(uri)
+}
+
+/// With the credentials of the broker's first address unless it holds its own.
+fn management_url(reader: &mut Reader, broker: Option<&AMQPUri>) -> Option<ManagementUrl> {
+    if !["broker.management_url", "broker.management_url_file"].iter().any(|path| reader.is_set(path)) {
+        return None;
+    }
+    let parse = |text: &str| ManagementUrl::parse(text).map_err(str::to_owned);
+    let url = reader.secret_value("broker.management_url", parse)?;
+    Some(match broker {
+        Some(broker) => url.or_credentials_of(broker),
+        None => url,
+    })
 }
 
 pub(super) fn read_prefix(reader: &mut Reader) -> String {

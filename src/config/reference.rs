@@ -100,7 +100,20 @@ const SETTINGS: &[Setting] = &[
         "Whether `run` declares exchanges, queues and bindings. If `false`, they must exist (`edna-courier topology \
          apply`), and the daemon needs no permission to configure.",
     ),
-    plain("broker.ca_file", "PEM file", None, "Certificates to trust in addition to the system's, for `amqps`."),
+    secret(
+        "broker.management_url",
+        "URL",
+        None,
+        "Address of RabbitMQ's management API, as in `http://host:15672`, with the credentials of `broker.url` unless it \
+         holds its own; the user needs the tag `monitoring`. Optional: AMQP shows neither policies nor messages that the \
+         broker cannot dead-letter, so without it `topology verify` judges by arguments alone.",
+    ),
+    plain(
+        "broker.ca_file",
+        "PEM file",
+        None,
+        "Certificates to trust in addition to the system's, for `amqps` and the management API.",
+    ),
     plain(
         "broker.cert_file",
         "PEM file",

@@ -28,3 +28,4 @@ mod support;
 mod support_selftest;
 mod tiers;
 mod topology;
+mod topology_policies;

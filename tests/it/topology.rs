@@ -130,17 +130,18 @@ async fn topology_other_arguments_are_reported_and_kept() {
     queues.client().publish(&commands, "send", b"kept", BasicProperties::default()).await;
     for (verb, others) in [("apply", "created"), ("verify", "there"), ("apply", "there")] {
         let (code, found) = found(verb, &queues).await;
-        assert_eq!(code, Some(0), "{verb}");
+        assert_eq!(code, Some(1), "{verb}");
         let differing = ["queue commands", "exchange commands"];
         expect_all(&found, others, &differing);
         for object in differing {
-            assert_eq!(state(&found, object), "differs");
-            assert!(
-                detail(&found, object).contains("declared with other arguments; policies may set them"),
-                "{found:?}"
-            );
+            assert_eq!(state(&found, object), "wrong_arguments");
         }
-        assert!(detail(&found, "exchange commands").contains("alternate-exchange"), "{found:?}");
+        let alternate = format!("alternate-exchange is unset instead of {}", queues.name("unroutable"));
+        assert_eq!(detail(&found, "exchange commands"), alternate);
+        for argument in ["dead-letter-exchange", "dead-letter-routing-key", "dead-letter-strategy", "overflow"] {
+            let difference = format!("{argument} is unset instead of ");
+            assert!(detail(&found, "queue commands").contains(&difference), "{found:?}");
+        }
     }
     assert_eq!(queues.client().read_one(&commands, TIMEOUT).await.body, b"kept");
 }
@@ -265,11 +266,15 @@ async fn exported_definitions_serve_daemon_without_configure() {
 
     let policies = policies(&broker).await;
     assert_eq!(policies.len(), 9, "{policies:?}");
-    assert!(policies.iter().all(|(queue, policy)| queue == policy), "each queue has its own policy: {policies:?}");
+    let with_policy: Vec<_> = policies.iter().filter(|(_, policy)| *policy != "").collect();
+    assert_eq!(with_policy.len(), 4, "commands, events, dead and unroutable: {policies:?}");
+    assert!(with_policy.iter().all(|(queue, policy)| queue == policy), "each has its own policy: {policies:?}");
     let (code, found) = findings("verify", broker.url(), prefix).await;
     assert_eq!(code, Some(0));
-    assert_eq!((state(&found, "queue commands"), state(&found, "exchange commands")), ("differs", "differs"));
-    assert_eq!(state(&found, "exchange retry.5s"), "there");
+    let by_policy = ["queue commands", "queue events", "queue dead", "queue unroutable"];
+    expect_all(&found, "there", &by_policy);
+    assert!(by_policy.iter().all(|queue| state(&found, queue) == "differs"), "{found:?}");
+    assert_eq!(detail(&found, "queue commands"), "delivery-limit is unset instead of 20");
     let (code, found) = findings("verify", &courier, prefix).await;
     assert_eq!(code, Some(0));
     expect_all(&found, "there", &[]);

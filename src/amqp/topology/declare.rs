@@ -14,14 +14,14 @@ use crate::amqp::error::SessionError;
 
 impl Topology {
     /// Declares missing objects, adds all bindings and returns the state of each afterwards. Existing objects stay
-    /// unchanged, even if they differ: policies may set the same values. A refusal does not stop it.
+    /// unchanged, even if they differ. A refusal does not stop it.
     ///
     /// # Errors
     /// The broker does not answer.
     pub async fn apply(&self, connection: &Connection) -> Result<Vec<Finding>, SessionError> {
         let (mut probe, mut findings) = (TopologyProbe::new(connection), Vec::new());
         for object in self.objects() {
-            findings.push(create_missing(&mut probe, object).await?);
+            findings.push(create_missing(&mut probe, &self.names, object).await?);
         }
         for queue in &self.queues {
             for binding in &queue.bindings {
@@ -48,10 +48,10 @@ impl Topology {
             match state {
                 FindingState::Created | FindingState::There => {}
                 FindingState::WrongType if is_required(kind, &name) => wrong.push(format!("{kind} {name}")),
-                FindingState::Differs | FindingState::WrongType => {
+                FindingState::Differs | FindingState::WrongArguments | FindingState::WrongType => {
                     warn!(name, "{kind} {name} exists, differs from the declaration and stays unchanged: {detail}");
                 }
-                FindingState::Missing | FindingState::Refused | FindingState::CannotVerify => {
+                FindingState::Disabled | FindingState::Missing | FindingState::Refused | FindingState::CannotVerify => {
                     return Err(SessionError::DeclareRefused(format!("{kind} {name}: {detail}")));
                 }
             }
@@ -60,12 +60,16 @@ impl Topology {
     }
 }
 
-async fn create_missing(probe: &mut TopologyProbe<'_>, object: TopologyObject<'_>) -> Result<Finding, SessionError> {
-    let finding = inspect(probe, object).await?;
+async fn create_missing(
+    probe: &mut TopologyProbe<'_>,
+    names: &TopologyNames,
+    object: TopologyObject<'_>,
+) -> Result<Finding, SessionError> {
+    let finding = inspect(probe, names, object).await?;
     if !matches!(finding.state, FindingState::Missing | FindingState::CannotVerify) {
         return Ok(finding);
     }
-    let (state, detail) = state_after(probe.declare(object).await?, FindingState::Created);
+    let (state, detail) = state_after(probe.declare(object, object.arguments()).await?, FindingState::Created);
     Ok(Finding { state, detail, ..finding })
 }
 

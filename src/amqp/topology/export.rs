@@ -1,17 +1,19 @@
 //! Exports the table as RabbitMQ definitions, for `rabbitmqctl import_definitions` and the management UI.
 //!
-//! Only what no policy can set is an argument of a queue; everything else is a policy, which can be changed later. At
-//! most one policy applies to an object, so each pattern matches the names of one kind of object only.
+//! All that a guarantee rests on is an argument. At most one policy applies to a queue, and one of the broker's owner may
+//! win, so policies only hold what may change later: delivery limits and lengths. Each pattern matches one queue and its
+//! partitions.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::model::{ArgumentValue, DeclareArguments, ExchangeType, Queue, Topology};
+use super::{
+    guarantee::{is_adjustable, policy_key},
+    model::{ArgumentValue, DeclareArguments, ExchangeType, Queue, Topology},
+};
 use crate::domain::tier::Tier;
 
-/// Arguments that no policy can set.
-const NO_POLICY: [&str; 2] = ["x-queue-type", "x-single-active-consumer"];
 /// Matches no name: none is empty.
 const NOTHING: &str = "^$";
 /// The daemon, the publisher of commands, the consumer of events.
@@ -104,7 +106,9 @@ impl Topology {
                 "The topology of edna-courier with the prefix {}, as edna-courier topology export prints it.",
                 self.names.prefix()
             ),
-            "Only the queue type is an argument, the rest are policies, which can be changed later.".to_owned(),
+            "Delivery limits and lengths are policies, which can be changed later; all else is an argument, which no policy \
+             can void."
+                .to_owned(),
             "Import: rabbitmqctl import_definitions definitions.json".to_owned(),
             format!(
                 "The users can't log in until each has a password: rabbitmqctl change_password {courier} \
@@ -141,7 +145,7 @@ impl Topology {
             durable: true,
             auto_delete: false,
             internal: false,
-            arguments: ArgumentsByName::new(),
+            arguments: exchange.arguments.iter().map(|(key, value)| (*key, value)).collect(),
         })
     }
 
@@ -154,7 +158,7 @@ impl Topology {
             arguments: queue
                 .arguments
                 .iter()
-                .filter(|(key, _)| NO_POLICY.contains(*key))
+                .filter(|(key, _)| !is_adjustable(key))
                 .map(|(key, value)| (*key, value))
                 .collect(),
         })
@@ -172,22 +176,9 @@ impl Topology {
         })
     }
 
-    /// One policy for all exchanges, which have the same arguments, and one for each queue.
+    /// One for each queue with an adjustable argument.
     fn policies<'a>(&'a self, vhost: &'a str) -> impl Iterator<Item = PolicyDefinition<'a>> {
-        let with_alternate: Vec<_> = self.exchanges.iter().filter(|exchange| !exchange.arguments.is_empty()).collect();
-        let names: Vec<_> = with_alternate.iter().map(|exchange| escaped(&exchange.name)).collect();
-        let exchanges = PolicyDefinition {
-            vhost,
-            name: format!("{}.exchanges", self.names.prefix()),
-            pattern: format!("^({})$", names.join("|")),
-            apply_to: "exchanges",
-            priority: 0,
-            definition: with_alternate
-                .first()
-                .map(|exchange| policy_arguments(&exchange.arguments))
-                .unwrap_or_default(),
-        };
-        let queue = move |queue: &'a Queue| PolicyDefinition {
+        let policy = move |queue: &'a Queue| PolicyDefinition {
             vhost,
             name: queue.name.clone(),
             pattern: if queue.name == self.names.commands() {
@@ -199,7 +190,7 @@ impl Topology {
             priority: 0,
             definition: policy_arguments(&queue.arguments),
         };
-        [exchanges].into_iter().chain(self.queues.iter().map(queue))
+        self.queues.iter().map(policy).filter(|policy| !policy.definition.is_empty())
     }
 }
 
@@ -209,8 +200,8 @@ const fn user(name: &'static str) -> UserDefinition {
 
 /// The arguments that a policy sets, by their names in policies.
 fn policy_arguments(arguments: &DeclareArguments) -> ArgumentsByName<'_> {
-    let arguments = arguments.iter().filter(|(key, _)| !NO_POLICY.contains(*key));
-    arguments.map(|(key, value)| (key.strip_prefix("x-").unwrap_or(key), value)).collect()
+    let arguments = arguments.iter().filter(|(key, _)| is_adjustable(key));
+    arguments.map(|(key, value)| (policy_key(key), value)).collect()
 }
 
 fn exact_pattern(name: &str) -> String {
@@ -262,25 +253,49 @@ mod tests {
             objects.map(|object| object["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names("queues"), ["a.b-c.commands", "a.b-c.retry.1500ms", "a.b-c.dead", "a.b-c.unroutable"]);
-        assert_eq!(exported["policies"][2]["definition"]["message-ttl"], 1_500);
+        assert_eq!(exported["queues"][1]["arguments"]["x-message-ttl"], 1_500);
         for section in ["permissions", "exchanges", "queues", "bindings", "policies"] {
             assert!(exported[section].as_array().unwrap().iter().all(|object| object["vhost"] == "shop"), "{section}");
         }
     }
 
-    /// Each value of the table is either an argument or in a policy.
+    /// Each value of the table is either an argument or in a policy, and only what may change later is in a policy.
     #[test]
     fn exported_policies_and_arguments_are_complete() {
         let (names, tiers) = (TopologyNames::new("edna"), Tiers::default());
         let (topology, exported) = (Topology::new(&names, &tiers, true), definitions("edna", &tiers, true, "/"));
+        let policies = exported["policies"].as_array().unwrap();
         for (index, queue) in topology.queues.iter().enumerate() {
-            let (defined, policy) = (&exported["queues"][index], &exported["policies"][index + 1]);
-            assert_eq!(defined["arguments"], json!({"x-queue-type": "quorum"}), "{}", queue.name);
-            assert_eq!((&defined["name"], &policy["name"]), (&json!(queue.name), &json!(queue.name)));
-            let mut all = defined["arguments"].as_object().unwrap().clone();
-            let set = policy["definition"].as_object().unwrap().iter();
-            all.extend(set.map(|(key, value)| (format!("x-{key}"), value.clone())));
+            let mut all = exported["queues"][index]["arguments"].as_object().unwrap().clone();
+            let policy = policies.iter().find(|policy| policy["name"] == queue.name);
+            for (key, value) in policy.iter().flat_map(|policy| policy["definition"].as_object().unwrap()) {
+                assert!(["delivery-limit", "max-length"].contains(&key.as_str()), "{}: {key}", queue.name);
+                assert!(all.insert(format!("x-{key}"), value.clone()).is_none(), "{}: {key}", queue.name);
+            }
             assert_eq!(Value::Object(all), json!(queue.arguments), "{}", queue.name);
+        }
+        for (index, exchange) in topology.exchanges.iter().enumerate() {
+            assert_eq!(exported["exchanges"][index]["arguments"], json!(exchange.arguments), "{}", exchange.name);
+        }
+    }
+
+    /// The arguments of quorum queues that RabbitMQ 3.10 to 4.3 know; later ones refuse others, such as
+    /// `x-max-priority` or `x-queue-mode`.
+    #[test]
+    fn exported_arguments_are_known_to_every_version() {
+        let known = [
+            "x-dead-letter-exchange",
+            "x-dead-letter-routing-key",
+            "x-dead-letter-strategy",
+            "x-delivery-limit",
+            "x-max-length",
+            "x-message-ttl",
+            "x-overflow",
+            "x-queue-type",
+        ];
+        let topology = Topology::new(&TopologyNames::new("edna"), &Tiers::default(), true);
+        for queue in &topology.queues {
+            assert!(queue.arguments.keys().all(|key| known.contains(key)), "{queue:?}");
         }
     }
 }

@@ -10,10 +10,14 @@ pub enum FindingState {
     Created,
     /// Exists and matches the contract, as far as it can be compared.
     There,
-    /// Exists with other arguments, possibly on purpose: policies can set the same.
+    /// Exists with other arguments that no guarantee rests on.
     Differs,
+    /// Exists with arguments that void a guarantee, unless a policy that was not read sets them.
+    WrongArguments,
     /// Exists with another type, which no policy can change.
     WrongType,
+    /// A feature flag of the broker is not enabled.
+    Disabled,
     /// Does not exist.
     Missing,
     /// The broker refuses the declaration.
@@ -26,7 +30,7 @@ impl FindingState {
     /// Whether the object violates the contract.
     #[must_use]
     pub const fn is_failure(self) -> bool {
-        matches!(self, Self::WrongType | Self::Missing | Self::Refused)
+        matches!(self, Self::WrongArguments | Self::WrongType | Self::Disabled | Self::Missing | Self::Refused)
     }
 
     /// The state as text, for tables and messages.
@@ -36,7 +40,9 @@ impl FindingState {
             Self::Created => "created",
             Self::There => "there",
             Self::Differs => "differs",
+            Self::WrongArguments => "wrong arguments",
             Self::WrongType => "wrong type",
+            Self::Disabled => "disabled",
             Self::Missing => "missing",
             Self::Refused => "refused",
             Self::CannotVerify => "cannot verify",
@@ -47,7 +53,7 @@ impl FindingState {
 /// One object and its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// `exchange`, `queue` or `binding`.
+    /// `exchange`, `queue`, `binding` or `feature flag`.
     pub kind: &'static str,
     /// The object's name.
     pub name: String,

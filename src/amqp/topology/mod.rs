@@ -4,8 +4,11 @@
 //! objects, `declare` creates missing ones, `export` writes the table as RabbitMQ definitions. Nothing here deletes.
 
 mod declare;
+mod difference;
+mod effective;
 mod export;
 mod finding;
+mod guarantee;
 mod model;
 mod names;
 mod probe;

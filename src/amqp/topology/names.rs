@@ -1,6 +1,6 @@
 //! The names of exchanges and queues.
 
-use crate::domain::tier::Tiers;
+use crate::{domain::tier::Tiers, telemetry::WatchedQueue};
 
 /// The names that share one prefix.
 #[derive(Clone, Debug)]
@@ -49,6 +49,12 @@ impl TopologyNames {
     #[must_use]
     pub fn retry(&self, tier: &str) -> String {
         format!("{}.retry.{tier}", self.prefix)
+    }
+
+    /// The name of a queue whose messages are counted.
+    #[must_use]
+    pub fn watched(&self, queue: WatchedQueue, tiers: &Tiers) -> String {
+        [&self.prefix, ".", &queue.label(tiers)].concat()
     }
 
     /// Every name of the contract; each is the name of an exchange and of a queue.

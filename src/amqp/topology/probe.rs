@@ -1,5 +1,7 @@
 //! Single requests to the broker. A refusal closes the channel, so the next request opens a new one.
 
+use std::collections::BTreeMap;
+
 use lapin::{
     BasicProperties, Channel, Connection, ErrorKind, ExchangeKind,
     options::{
@@ -9,7 +11,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::model::{ArgumentValue, Binding, DeclareArguments, Exchange, ExchangeType, Queue, Topology};
+use super::model::{ArgumentValue, Binding, Exchange, ExchangeType, Queue, Topology};
 use crate::amqp::{error::SessionError, short_string::short_string, timeout::with_timeout};
 
 const ACCESS_REFUSED: u16 = 403;
@@ -70,31 +72,36 @@ impl<'a> TopologyProbe<'a> {
 
     /// Checks that an object of this kind and name exists; neither changes nor compares it.
     pub(super) async fn check_exists(&mut self, object: TopologyObject<'_>) -> Result<BrokerReply, SessionError> {
-        self.request_declare(object, true).await
+        self.request_declare(object, FieldTable::default(), true).await
     }
 
-    /// Creates the object, or compares it with the existing one.
-    pub(super) async fn declare(&mut self, object: TopologyObject<'_>) -> Result<BrokerReply, SessionError> {
-        self.request_declare(object, false).await
+    /// Creates the object with these arguments, or compares it with the existing one.
+    pub(super) async fn declare<K: AsRef<str>>(
+        &mut self,
+        object: TopologyObject<'_>,
+        arguments: &BTreeMap<K, ArgumentValue>,
+    ) -> Result<BrokerReply, SessionError> {
+        self.request_declare(object, field_table(arguments), false).await
     }
 
     async fn request_declare(
         &mut self,
         object: TopologyObject<'_>,
+        arguments: FieldTable,
         passive: bool,
     ) -> Result<BrokerReply, SessionError> {
         let channel = self.channel().await?;
         let name = short_string(object.name());
         let result = match object {
-            TopologyObject::Exchange(Exchange { exchange_type, arguments, .. }) => {
+            TopologyObject::Exchange(Exchange { exchange_type, .. }) => {
                 let options = ExchangeDeclareOptions { passive, durable: true, ..ExchangeDeclareOptions::default() };
                 let kind = exchange_kind(*exchange_type);
-                let declare = channel.exchange_declare(name, kind, options, field_table(arguments));
+                let declare = channel.exchange_declare(name, kind, options, arguments);
                 with_timeout("exchange.declare", declare).await
             }
-            TopologyObject::Queue(queue) => {
+            TopologyObject::Queue(_) => {
                 let options = QueueDeclareOptions { passive, durable: true, ..QueueDeclareOptions::default() };
-                let declare = channel.queue_declare(name, options, field_table(&queue.arguments));
+                let declare = channel.queue_declare(name, options, arguments);
                 with_timeout("queue.declare", declare).await.map(drop)
             }
         };
@@ -134,6 +141,19 @@ impl<'a> TopologyProbe<'a> {
             BrokerReply::NotFound(_) => Err(SessionError::Missing(vec![format!("queue {queue}")])),
             reply => Ok(reply == BrokerReply::Ok),
         }
+    }
+
+    /// Returns the number of ready messages of the queue, or `None` if it does not exist or the user may not inspect it.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub(in crate::amqp) async fn message_count(&mut self, queue: &str) -> Result<Option<u32>, SessionError> {
+        let channel = self.channel().await?;
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declare = channel.queue_declare(short_string(queue), options, FieldTable::default());
+        let result = with_timeout("queue.declare", declare).await;
+        let messages = result.as_ref().map(lapin::Queue::message_count).ok();
+        self.reply(result.map(drop)).map(|_| messages)
     }
 
     /// Resolves once the broker accepts publishes on this connection.
@@ -208,14 +228,14 @@ const fn exchange_kind(exchange_type: ExchangeType) -> ExchangeKind {
     }
 }
 
-fn field_table(arguments: &DeclareArguments) -> FieldTable {
+fn field_table<K: AsRef<str>>(arguments: &BTreeMap<K, ArgumentValue>) -> FieldTable {
     let mut table = FieldTable::default();
     for (key, value) in arguments {
         let value = match value {
             ArgumentValue::Text(text) => AMQPValue::LongString(text.as_str().into()),
             ArgumentValue::Number(number) => AMQPValue::LongLongInt(*number),
         };
-        table.insert(short_string(*key), value);
+        table.insert(short_string(key.as_ref()), value);
     }
     table
 }

@@ -1,10 +1,13 @@
 //! Compares the table with the broker's objects.
 
+use std::collections::BTreeMap;
+
 use lapin::Connection;
 
 use super::{
+    difference::{Differences, Mismatch},
     finding::{Finding, FindingState},
-    model::{DeclareArguments, Queue, Topology},
+    model::{ArgumentValue, Topology},
     names::TopologyNames,
     probe::{BrokerReply, TopologyObject, TopologyProbe},
 };
@@ -25,7 +28,7 @@ impl Topology {
     pub async fn verify(&self, connection: &Connection) -> Result<Vec<Finding>, SessionError> {
         let (mut probe, mut findings) = (TopologyProbe::new(connection), Vec::new());
         for object in self.objects() {
-            findings.push(inspect(&mut probe, object).await?);
+            findings.push(inspect(&mut probe, &self.names, object).await?);
         }
         Ok(findings)
     }
@@ -59,10 +62,11 @@ pub(super) fn is_required(names: &TopologyNames, object: &TopologyObject<'_>) ->
 /// Returns the state of an object. Declares it only if an object of its name exists.
 pub(super) async fn inspect(
     probe: &mut TopologyProbe<'_>,
+    names: &TopologyNames,
     object: TopologyObject<'_>,
 ) -> Result<Finding, SessionError> {
     let (state, detail) = match probe.check_exists(object).await? {
-        BrokerReply::Ok => compare(probe, object).await?,
+        BrokerReply::Ok => compare(probe, names, object).await?,
         BrokerReply::NotFound(message) => (FindingState::Missing, Some(message)),
         BrokerReply::AccessRefused(message) => cannot_verify(&message),
         BrokerReply::Mismatch(message) => (FindingState::WrongType, Some(message)),
@@ -75,61 +79,46 @@ fn cannot_verify(message: &str) -> (FindingState, Option<String>) {
     (FindingState::CannotVerify, Some(format!("the user may not inspect it: {message}")))
 }
 
+/// Declares the object with the table's arguments, then with each value that the broker names as different, until the
+/// declaration fits.
 async fn compare(
     probe: &mut TopologyProbe<'_>,
+    names: &TopologyNames,
     object: TopologyObject<'_>,
 ) -> Result<(FindingState, Option<String>), SessionError> {
-    let message = match probe.declare(object).await? {
-        BrokerReply::Ok => return Ok((FindingState::There, None)),
-        BrokerReply::AccessRefused(_) | BrokerReply::NotFound(_) => {
-            let detail = "its arguments cannot be compared: the user may not declare it";
-            return Ok((FindingState::There, Some(detail.to_owned())));
-        }
-        BrokerReply::Mismatch(message) => message,
-    };
-    if names_fixed_property(&message) {
-        return Ok((FindingState::WrongType, Some(message)));
-    }
-    // The broker names only the first difference; a later one may be of the type.
-    if let TopologyObject::Queue(queue) = object {
-        let bare = Queue { arguments: fixed_arguments(queue), ..queue.clone() };
-        if let BrokerReply::Mismatch(message) = probe.declare(TopologyObject::Queue(&bare)).await?
-            && names_fixed_property(&message)
-        {
+    let mut arguments: BTreeMap<String, ArgumentValue> =
+        object.arguments().iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let mut differences = Differences::default();
+    loop {
+        let message = match probe.declare(object, &arguments).await? {
+            BrokerReply::Ok => break,
+            BrokerReply::AccessRefused(_) | BrokerReply::NotFound(_) => {
+                let detail = "its arguments cannot be compared: the user may not declare it";
+                return Ok((FindingState::There, Some(detail.to_owned())));
+            }
+            BrokerReply::Mismatch(message) => message,
+        };
+        let Some(mismatch) = Mismatch::parse(&message) else {
+            return Ok((FindingState::Differs, Some(message)));
+        };
+        if FIXED.contains(&mismatch.argument.as_str()) {
             return Ok((FindingState::WrongType, Some(message)));
         }
+        match &mismatch.actual {
+            Some(value) => drop(arguments.insert(mismatch.argument.clone(), value.clone())),
+            None => drop(arguments.remove(&mismatch.argument)),
+        }
+        let is_new = differences.push(object.expected(&mismatch.argument).cloned(), mismatch);
+        if !is_new {
+            break;
+        }
     }
-    Ok((FindingState::Differs, Some(format!("declared with other arguments; policies may set them: {message}"))))
-}
-
-fn fixed_arguments(queue: &Queue) -> DeclareArguments {
-    let fixed = queue.arguments.iter().filter(|(key, _)| FIXED.contains(*key));
-    fixed.map(|(key, value)| (*key, value.clone())).collect()
-}
-
-/// Whether the broker reports a property that no policy sets: `… inequivalent arg 'x-queue-type' for queue …`.
-fn names_fixed_property(message: &str) -> bool {
-    let property = message.split_once("inequivalent arg '").and_then(|(_, rest)| rest.split('\'').next());
-    property.is_some_and(|property| FIXED.contains(&property))
+    Ok(differences.judge(object.guarded(names)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fixed_property_in_broker_message_is_recognized() {
-        let message = |property: &str| {
-            format!("PRECONDITION_FAILED - inequivalent arg '{property}' for queue 'x-overflow' in vhost '/': received")
-        };
-        for property in FIXED {
-            assert!(names_fixed_property(&message(property)), "{property}");
-        }
-        for property in ["x-overflow", "alternate-exchange", "x-delivery-limit", ""] {
-            assert!(!names_fixed_property(&message(property)), "{property}");
-        }
-        assert!(!names_fixed_property("PRECONDITION_FAILED - anything else about 'type'"));
-    }
 
     #[test]
     fn refused_access_is_no_failure() {

@@ -52,8 +52,17 @@ fn errors(findings: &[Finding]) -> Vec<String> {
             "run `edna-courier topology apply`, or import the output of `edna-courier topology export`",
         ),
         (
+            FindingState::WrongArguments,
+            "delete it when it is empty and run `edna-courier topology apply`; if a policy sets the values, set \
+             broker.management_url so that policies are read",
+        ),
+        (
             FindingState::WrongType,
             "stop its users, move its messages to another queue, delete it, then run `edna-courier topology apply`",
+        ),
+        (
+            FindingState::Disabled,
+            "run `rabbitmqctl enable_feature_flag stream_queue`: without it RabbitMQ 3.10 and 3.11 dead-letter at most once",
         ),
         (FindingState::Refused, "use a user that may configure, write and read all names with this prefix"),
     ];
@@ -69,11 +78,13 @@ fn errors(findings: &[Finding]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const ALL: [FindingState; 7] = [
+    const ALL: [FindingState; 9] = [
         FindingState::Created,
         FindingState::There,
         FindingState::Differs,
+        FindingState::WrongArguments,
         FindingState::WrongType,
+        FindingState::Disabled,
         FindingState::Missing,
         FindingState::Refused,
         FindingState::CannotVerify,

@@ -31,16 +31,16 @@ enum TopologyCommand {
     Show(OutputArgs),
     /// Declares missing exchanges and queues, and binds all queues. Deletes and changes nothing.
     ///
-    /// Exits with 0 if everything exists afterwards, also with other arguments, which policies may set; with 1 if
-    /// something has another type or the broker refuses a declaration.
+    /// Exits with 0 if everything exists afterwards as `verify` wants it; with 1 if something differs in what a guarantee
+    /// rests on, or the broker refuses a declaration.
     Apply(OutputArgs),
     /// Reports which exchanges and queues exist, are missing or differ. Changes nothing.
     ///
-    /// Exits with 0 if everything exists, also with other arguments, which policies may set; with 1 if something is
-    /// missing or has another type.
+    /// Exits with 1 if something is missing, has another type, or differs in an argument that a guarantee rests on: TTL,
+    /// dead-letter target and strategy, overflow, alternate exchange. Policies are read only with `broker.management_url`.
     Verify(OutputArgs),
-    /// Prints definitions for `rabbitmqctl import_definitions`: the topology with policies, and users with the
-    /// permissions that they need. Does not connect.
+    /// Prints definitions for `rabbitmqctl import_definitions`: the topology, policies for delivery limits and lengths,
+    /// and users with the permissions that they need. Does not connect.
     Export,
 }
 
@@ -82,7 +82,12 @@ fn on_broker(
         };
         // The result stands, whether or not the connection closes cleanly.
         drop(tokio::time::timeout(CLOSE_TIMEOUT, connection.close(200, "done".into())).await);
-        findings.map_err(unreachable)
+        let mut findings = findings.map_err(unreachable)?;
+        if let Some(api) = settings.management_api().map_err(|error| Exit::Configuration.because(error))? {
+            let judged = topology.judge_effective(&api, &mut findings).await;
+            judged.map_err(|error| Exit::Unreachable.because(error))?;
+        }
+        Ok(findings)
     })?;
     findings::print(operation, &findings, args.json)
 }

@@ -30,6 +30,7 @@ const ADVICE: &str = "no RabbitMQ broker for the tests; do one of these:\n\
 #[derive(Clone, Debug)]
 pub(crate) struct Broker {
     url: String,
+    management_url: String,
     backend: Arc<Backend>,
 }
 
@@ -86,23 +87,29 @@ impl Broker {
     /// A running broker at this URL, without control over its node.
     pub(crate) async fn external(url: String, deadline: Duration) -> Result<Self, String> {
         wait_for_amqp(&url, deadline).await?;
-        Ok(Self { url, backend: Arc::new(Backend::External) })
+        let uri: AMQPUri = url.parse().expect("a URL that was connected to");
+        let management_url = format!("http://{}:15672", uri.authority.host);
+        Ok(Self { url, management_url, backend: Arc::new(Backend::External) })
     }
 
     async fn container() -> Result<Self, String> {
-        let (container, port) = blocking(|| Container::start(new_name(), START_TIMEOUT))
+        let (container, ports) = blocking(|| Container::start(new_name(), START_TIMEOUT))
             .await
             .map_err(|error| format!("container: {error}"))?;
-        Self::on_loopback(port, Backend::Container(container)).await
+        Self::on_loopback(ports, Backend::Container(container)).await
     }
 
     async fn process() -> Result<Self, String> {
         let node = blocking(|| Node::start(&new_name())).await.map_err(|error| format!("process: {error}"))?;
-        Self::on_loopback(node.port(), Backend::Process(node)).await.map_err(|error| format!("process: {error}"))
+        Self::on_loopback(node.ports(), Backend::Process(node)).await.map_err(|error| format!("process: {error}"))
     }
 
-    async fn on_loopback(port: u16, backend: Backend) -> Result<Self, String> {
-        let broker = Self { url: format!("amqp://guest:guest@127.0.0.1:{port}/%2f"), backend: Arc::new(backend) };
+    async fn on_loopback([amqp, management]: [u16; 2], backend: Backend) -> Result<Self, String> {
+        let broker = Self {
+            url: format!("amqp://guest:guest@127.0.0.1:{amqp}/%2f"),
+            management_url: format!("http://127.0.0.1:{management}"),
+            backend: Arc::new(backend),
+        };
         match (wait_for_amqp(&broker.url, START_TIMEOUT).await, &*broker.backend) {
             (Ok(()), _) => Ok(broker),
             (Err(error), Backend::Process(node)) => {
@@ -115,6 +122,11 @@ impl Broker {
     /// The AMQP URL, with credentials and virtual host.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL of the management API, without credentials.
+    pub(crate) fn management_url(&self) -> &str {
+        &self.management_url
     }
 
     /// The AMQP URL with the address of a proxy.

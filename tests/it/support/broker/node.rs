@@ -21,7 +21,8 @@ const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 pub(super) struct Node {
     dir: PathBuf,
     name: String,
-    port: u16,
+    /// AMQP and the management API.
+    ports: [u16; 2],
     env: Vec<(&'static str, String)>,
     _server: Child,
     _reaper: Reaper,
@@ -39,16 +40,16 @@ impl Node {
     }
 
     fn start_in(dir: &Path) -> io::Result<Self> {
-        let [port, distribution, epmd] = free_ports()?;
+        let [port, distribution, epmd, management] = free_ports()?;
         let name = format!("{}@localhost", unique_name("edna-courier-test"));
         let env = environment(dir, &name, [port, distribution, epmd]);
-        let mut server = launch(dir, &env)?;
+        let mut server = launch(dir, &env, management)?;
         let reaper = reap(&server, epmd, dir).inspect_err(|_| drop(server.kill()))?;
-        Ok(Self { dir: dir.to_owned(), name, port, env, _server: server, _reaper: reaper })
+        Ok(Self { dir: dir.to_owned(), name, ports: [port, management], env, _server: server, _reaper: reaper })
     }
 
-    pub(super) fn port(&self) -> u16 {
-        self.port
+    pub(super) fn ports(&self) -> [u16; 2] {
+        self.ports
     }
 
     pub(super) fn rabbitmqctl(&self) -> Command {
@@ -85,9 +86,10 @@ fn environment(dir: &Path, name: &str, [port, distribution, epmd]: [u16; 3]) -> 
     ]
 }
 
-fn launch(dir: &Path, env: &[(&'static str, String)]) -> io::Result<Child> {
-    fs::write(dir.join("rabbitmq.conf"), "")?;
-    fs::write(dir.join("enabled_plugins"), "[].\n")?;
+fn launch(dir: &Path, env: &[(&'static str, String)], management: u16) -> io::Result<Child> {
+    let conf = format!("management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\n");
+    fs::write(dir.join("rabbitmq.conf"), conf)?;
+    fs::write(dir.join("enabled_plugins"), "[rabbitmq_management].\n")?;
     let log = File::create(dir.join("console.log"))?;
     script("rabbitmq-server")
         .envs(env.iter().cloned())
@@ -112,10 +114,10 @@ fn script(name: &str) -> Command {
     Command::new(if direct.exists() { direct } else { name.into() })
 }
 
-/// Three different free ports: all are bound at the same time.
-fn free_ports() -> io::Result<[u16; 3]> {
-    let held =
-        [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-    let [a, b, c] = held.each_ref().map(TcpListener::local_addr);
-    Ok([a?.port(), b?.port(), c?.port()])
+/// Different free ports: all are bound at the same time.
+fn free_ports() -> io::Result<[u16; 4]> {
+    let bind = || TcpListener::bind("127.0.0.1:0");
+    let held = [bind()?, bind()?, bind()?, bind()?];
+    let [a, b, c, d] = held.each_ref().map(TcpListener::local_addr);
+    Ok([a?.port(), b?.port(), c?.port(), d?.port()])
 }
