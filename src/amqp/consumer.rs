@@ -18,6 +18,8 @@ pub struct Consumer {
     pub prefetch: u16,
     /// Bound of the bodies of unsettled deliveries, in bytes: while bodies are large, fewer are in hand.
     pub max_bytes: u32,
+    /// Whether to count the messages of the queues by AMQP, which does not show those that the broker is dead-lettering.
+    pub counts_messages: bool,
     /// Called whenever the broker has reported the number of consumers.
     pub on_other_consumers: OnOtherConsumers,
     /// Deliveries are consumed only while it is open.

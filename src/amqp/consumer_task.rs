@@ -26,6 +26,7 @@ use super::{
     error::SessionError,
     inbox::{AmqpInbox, AmqpSettler},
     isolation::EndedSessions,
+    queue_counts::QueueCounter,
     subscription::{DeliveryResult, Demand},
     supervise::{SessionTask, Supervisor},
     timeout::{sleep_until, with_timeout},
@@ -121,7 +122,11 @@ impl SessionTask for ConsumerTask {
         let mut session = ConsumeSession::new(self.consumer.clone(), channel, generation, slow_start);
         session.check_other_consumers(connection).await?;
         let mut events = pin!(connection.events_listener());
-        let result = self.consume_until_stopped(&mut session, &mut events, poller).await;
+        let counter = QueueCounter::new(connection, self.consumer.clone());
+        let result = tokio::select! {
+            result = self.consume_until_stopped(&mut session, &mut events, poller) => result,
+            never = counter.run() => match never {},
+        };
         let result = result.map_err(|error| error.or_connection_error(events));
         self.is_consuming.store(false, Ordering::Relaxed);
         self.other_consumers.end_session();

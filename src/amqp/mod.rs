@@ -19,6 +19,7 @@ mod pending_confirms;
 mod properties;
 mod publish;
 mod publisher;
+mod queue_counts;
 mod returns;
 mod short_string;
 mod slow_start;

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod journal;
+mod management;
 mod open_files;
 mod sessions;
 
@@ -11,9 +12,10 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::{adapters::Adapters, sessions::BrokerHandles};
+use self::{adapters::Adapters, management::ManagementPoller, sessions::BrokerHandles};
 use crate::{
     admin::AdminServer,
+    amqp::ManagementError,
     config::Config,
     domain::{decode, rate::Rates},
     edna::{self, ApiClient},
@@ -35,6 +37,9 @@ pub enum StartError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] OpenError),
+    /// The client of the management API cannot be built.
+    #[error(transparent)]
+    Management(#[from] ManagementError),
     /// The admin server cannot start.
     #[error(transparent)]
     Admin(#[from] io::Error),
@@ -48,6 +53,7 @@ pub struct App {
     client: ApiClient,
     journal: AnyJournal,
     admin: AdminServer,
+    management: Option<ManagementPoller>,
     rates: watch::Sender<Rates>,
 }
 
@@ -66,9 +72,10 @@ impl App {
         let gate = Gate::observed_by(Arc::new(telemetry.clone()));
         let client = api_client(&config, &telemetry)?;
         let admin = AdminServer::bind(config.admin.listen)?;
+        let management = ManagementPoller::new(&config.broker, &config.delivery.tiers, &telemetry)?;
         let journal = journal::open(&config.journal, &gate, &telemetry)?;
         let rates = watch::Sender::new(config.limits.rates.clone());
-        Ok(Self { config, gate, telemetry, client, journal, admin, rates })
+        Ok(Self { config, gate, telemetry, client, journal, admin, management, rates })
     }
 
     /// The address of the admin server.
@@ -89,7 +96,7 @@ impl App {
     /// # Errors
     /// If the thread of the admin server cannot be started.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, StartError> {
-        let Self { config, gate, telemetry, client, journal, admin, rates } = self;
+        let Self { config, gate, telemetry, client, journal, admin, management, rates } = self;
         let admin_address = admin.address().to_string();
         let stop_admin = CancellationToken::new();
         let stopped = stop_admin.clone().cancelled_owned();
@@ -98,6 +105,9 @@ impl App {
         let mut background = JoinSet::new();
         background.spawn(telemetry.clone().heartbeat());
         background.spawn(journal::run(journal.clone()));
+        if let Some(poller) = management {
+            background.spawn(async move { match poller.run().await {} });
+        }
 
         let drain = CancellationToken::new();
         let on_other_consumers = journal::on_other_consumers(&journal, &telemetry);

@@ -53,6 +53,7 @@ impl BrokerHandles {
             tiers: config.delivery.tiers.clone(),
             prefetch: config.limits.prefetch(),
             max_bytes: config.limits.max_bytes,
+            counts_messages: config.broker.management_url.is_none(),
             on_other_consumers,
             gate: gate.clone(),
             telemetry: telemetry.clone(),

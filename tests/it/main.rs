@@ -24,6 +24,7 @@ mod settle;
 mod shared_journal;
 mod shutdown;
 mod standby;
+mod stuck_tiers;
 mod support;
 mod support_selftest;
 mod tiers;

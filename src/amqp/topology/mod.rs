@@ -14,9 +14,12 @@ mod names;
 mod probe;
 mod verify;
 
-pub(super) use self::probe::{TopologyProbe, channel_refusal};
 pub use self::{
     finding::{Finding, FindingState},
     model::{ArgumentValue, Binding, DeclareArguments, Exchange, ExchangeType, Queue, Topology},
     names::TopologyNames,
+};
+pub(super) use self::{
+    probe::{TopologyProbe, channel_refusal},
+    verify::Inspection,
 };

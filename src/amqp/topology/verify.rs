@@ -17,6 +17,15 @@ use crate::{amqp::error::SessionError, domain::tier::Tiers};
 const FIXED: [&str; 7] =
     ["type", "durable", "auto_delete", "internal", "exclusive", "x-queue-type", "x-single-active-consumer"];
 
+/// Which of the required objects exist.
+#[derive(Debug, Default)]
+pub(in crate::amqp) struct Inspection {
+    /// By kind and name.
+    pub(in crate::amqp) missing: Vec<String>,
+    /// The user may not inspect some.
+    pub(in crate::amqp) is_refused: bool,
+}
+
 impl Topology {
     /// Returns the state of each exchange and queue. AMQP has no method to read bindings, so they are left out.
     ///
@@ -40,14 +49,26 @@ impl Topology {
     /// [`SessionError::Missing`] with all that do not exist; others when the broker does not answer. Refused access is
     /// no proof that an object is missing, and passes.
     pub async fn require(names: &TopologyNames, tiers: &Tiers, connection: &Connection) -> Result<(), SessionError> {
-        let topology = Self::new(names, tiers, false);
-        let (mut probe, mut missing) = (TopologyProbe::new(connection), Vec::new());
+        let mut probe = TopologyProbe::new(connection);
+        let Inspection { missing, .. } = Self::inspect_required(names, tiers, &mut probe).await?;
+        if missing.is_empty() { Ok(()) } else { Err(SessionError::Missing(missing)) }
+    }
+
+    /// Checks as [`Self::require`].
+    pub(in crate::amqp) async fn inspect_required(
+        names: &TopologyNames,
+        tiers: &Tiers,
+        probe: &mut TopologyProbe<'_>,
+    ) -> Result<Inspection, SessionError> {
+        let (topology, mut inspection) = (Self::new(names, tiers, false), Inspection::default());
         for object in topology.objects().filter(|object| is_required(names, object)) {
-            if let BrokerReply::NotFound(_) = probe.check_exists(object).await? {
-                missing.push(format!("{} {}", object.kind(), object.name()));
+            match probe.check_exists(object).await? {
+                BrokerReply::NotFound(_) => inspection.missing.push(format!("{} {}", object.kind(), object.name())),
+                BrokerReply::AccessRefused(_) => inspection.is_refused = true,
+                BrokerReply::Ok | BrokerReply::Mismatch(_) => {}
             }
         }
-        if missing.is_empty() { Ok(()) } else { Err(SessionError::Missing(missing)) }
+        Ok(inspection)
     }
 }
 
