@@ -8,8 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     api_health::ApiHealth, doubt_tracker::DoubtTracker, outcome_claims::OutcomeClaims, publish_turns::PublishTurns,
-    resolution::Resolution,
-    settings::PipelineSettings,
+    resolution::Resolution, settings::PipelineSettings,
 };
 use crate::{
     domain::retry,

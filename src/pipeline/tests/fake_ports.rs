@@ -50,7 +50,6 @@ pub(super) struct FakeState {
     publish_errors: VecDeque<PublishError>,
     /// How many more events the broker accepts; `None` is any number.
     pub(super) room_for_events: Option<usize>,
-    /// The failed ones included.
     pub(super) publishes: usize,
     stored: Vec<Message>,
     pub(super) deliveries: u64,
@@ -292,20 +291,17 @@ impl Outbox for FakePorts {
         self.pass_latency().await;
         result
     }
-
     fn destination(&self, target: &Target) -> String {
         format!("exchange {:?}", Target::LABELS[target.index()])
     }
 }
-
 impl FakePorts {
     fn store(&self, message: Message) -> Result<(), PublishError> {
         let mut state = self.state();
         state.publishes += 1;
-        let is_event = matches!(message.target, Target::Event { .. });
-        let refused = is_event && state.room_for_events == Some(0);
-        state.room_for_events = state.room_for_events.map(|room| room.saturating_sub(usize::from(is_event)));
-        match state.publish_errors.pop_front().or_else(|| refused.then_some(PublishError::Refused)) {
+        let room = state.room_for_events.filter(|_| matches!(message.target, Target::Event { .. }));
+        state.room_for_events = room.map(|room| room.saturating_sub(1)).or(state.room_for_events);
+        match state.publish_errors.pop_front().or_else(|| (room == Some(0)).then_some(PublishError::Refused)) {
             Some(error) => Err(error),
             None => {
                 if let Target::Tier { tier, .. } = &message.target {
