@@ -114,6 +114,12 @@ impl RateLimiter {
         self.key_interval
     }
 
+    /// The time per attempt at the class's own rate; `None` without one.
+    #[must_use]
+    pub fn class_token_time(&self, class: usize) -> Option<Duration> {
+        self.classes.get(class)?.as_ref().map(|bucket| bucket.token_time)
+    }
+
     /// Returns the time until an attempt of this class may start; zero when it may. An unknown class has no own rate.
     #[must_use]
     pub fn wait(&self, class: usize, now: Duration) -> Duration {

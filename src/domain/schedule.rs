@@ -34,7 +34,9 @@
 //! - A key with more traffic than its attempts can serve cycles through the shortest tier.
 //! - Lanes are identified by a 64-bit hash of the key; keys that collide share a lane.
 
+mod class;
 mod lane;
+mod pace;
 mod ready;
 #[cfg(test)]
 mod tests;
@@ -47,9 +49,10 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-pub use self::types::{Arrival, OrderCounters, ScheduleDecision, ScheduleSettings, Ticket};
+pub use self::types::{Arrival, HandBounds, OrderCounters, ScheduleDecision, ScheduleSettings, Ticket};
 use self::{
-    lane::{DelayCause, Lane, Position},
+    class::ClassBacklog,
+    lane::{DelayCause, Lane, LaneCounts, Position, Room},
     ready::ReadyQueue,
     types::LaneId,
 };
@@ -79,8 +82,11 @@ pub struct Schedule {
     lanes_with_delays: VecDeque<LaneId>,
     /// When a lane's key interval ends or its missing command is forgotten.
     timers: BTreeSet<(Duration, LaneId)>,
-    held: usize,
-    missing: usize,
+    /// By class; used for those with a rate of their own.
+    backlogs: Vec<ClassBacklog>,
+    totals: LaneCounts,
+    /// Other daemons consume the queue: a missing command may return to one of them, so there is no order.
+    is_shared: bool,
     /// Since when deliveries arrive. While none do, no missing command can return, so none is forgotten.
     consuming_since: Option<Duration>,
     last_ticket: u64,
@@ -92,18 +98,19 @@ impl Schedule {
     /// Creates an empty schedule that is consuming.
     #[must_use]
     pub fn new(mut settings: ScheduleSettings, rates: &Rates) -> Self {
-        settings.lane_capacity = settings.lane_capacity.max(1);
+        settings.min_lane_capacity = settings.min_lane_capacity.max(1);
         settings.classes = settings.classes.max(1);
         Self {
             ready: ReadyQueue::new(settings.classes),
+            backlogs: std::iter::repeat_with(ClassBacklog::default).take(settings.classes).collect(),
             rates: RateLimiter::new(rates),
             settings,
             in_hand: FxHashMap::default(),
             lanes: FxHashMap::default(),
             lanes_with_delays: VecDeque::new(),
             timers: BTreeSet::new(),
-            held: 0,
-            missing: 0,
+            totals: LaneCounts::default(),
+            is_shared: false,
             consuming_since: Some(Duration::ZERO),
             last_ticket: 0,
             wake_at: None,
@@ -115,17 +122,52 @@ impl Schedule {
     pub fn insert(&mut self, arrival: Arrival<'_>, now: Duration) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        let lane_id = LaneId::new(arrival.key, ticket);
+        let lane_id = LaneId::new(arrival.key.filter(|_| !self.is_shared), ticket);
+        let class = arrival.class.min(self.settings.classes - 1);
+        let room = Room {
+            may_hold: self.totals.held < self.settings.bounds.max_held,
+            is_crowded: self.waiting() >= self.settings.bounds.max_waiting,
+        };
+        let overflow = self.class_overflow(class, now);
         let lane = self.lanes.entry(lane_id).or_default();
         let in_hand = &self.in_hand;
         let is_duplicate = |other: &Ticket| in_hand.get(other).is_some_and(|other| other.id == arrival.id);
         let position = lane.position_after_duplicate(is_duplicate).unwrap_or_else(|| lane.take_position(arrival.id));
-        let may_hold = self.held < self.settings.max_held;
-        lane.insert(position, (ticket, arrival.id), may_hold, &self.settings, now);
-        let class = arrival.class.min(self.settings.classes - 1);
+        let command_time = command_time(lane, &self.rates, &self.settings, now);
+        // Those in hand behind it would keep their share and never get there.
+        let overflow = overflow.filter(|_| !lane.is_awaited(position));
+        lane.insert(position, (ticket, arrival.id), room, command_time, &self.settings, now);
         self.in_hand.insert(ticket, LaneCommand { lane: lane_id, position, id: arrival.id, class });
+        if let Some(backlog) = self.backlogs.get_mut(class) {
+            backlog.in_hand += 1;
+        }
+        if let Some(tier) = overflow {
+            self.delay_from(ticket, tier, DelayCause::Share);
+        }
         self.refresh(lane_id, now);
         ticket
+    }
+
+    /// The tier for a command of a class that has its share of waiting commands in hand.
+    fn class_overflow(&mut self, class: usize, now: Duration) -> Option<usize> {
+        let command_time = self.rates.class_token_time(class)?;
+        let backlog = self.backlogs.get_mut(class)?;
+        if backlog.in_hand < self.settings.useful_share(command_time) {
+            return None;
+        }
+        let wait = backlog.busy_for(command_time, now);
+        (wait >= self.settings.short_wait()).then(|| self.settings.longest_tier_within(wait))
+    }
+
+    /// The commands in hand that wait for anything but a free slot or the target's rate.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let rate_limited = self.backlogs.iter().enumerate().filter_map(|(class, backlog)| {
+            let command_time = self.rates.class_token_time(class)?;
+            let wait = command_time.saturating_mul(u32::try_from(backlog.in_hand).unwrap_or(u32::MAX));
+            (wait >= self.settings.short_wait()).then_some(backlog.in_hand)
+        });
+        self.totals.waiting + rate_limited.sum::<usize>()
     }
 
     /// Returns the next decision. Delays are decided first, and also when no attempt may start.
@@ -169,6 +211,14 @@ impl Schedule {
         self.wake_at
     }
 
+    /// The command waits in process until this time, before it requests another attempt.
+    pub fn rest(&mut self, ticket: Ticket, until: Duration, now: Duration) {
+        let Some(command) = self.in_hand.get(&ticket) else { return };
+        let lane_id = command.lane;
+        self.lanes.entry(lane_id).and_modify(|lane| lane.resting_until = until);
+        self.refresh(lane_id, now);
+    }
+
     /// Ends the command's attempt and queues another. Until this call, also during a delay in process, the command
     /// holds its lane.
     pub fn request_attempt(&mut self, ticket: Ticket, now: Duration) {
@@ -181,8 +231,11 @@ impl Schedule {
 
     /// Removes a command for good: it is finished.
     pub fn remove(&mut self, ticket: Ticket, now: Duration) {
-        let Some(command) = self.in_hand.remove(&ticket) else { return };
+        let Some(command) = self.take_from_hand(ticket) else { return };
         if let Some(lane) = self.lanes.get_mut(&command.lane) {
+            if lane.attempting == Some(ticket) {
+                lane.pace.finish_command();
+            }
             lane.remove(command.position, ticket);
         }
         self.refresh(command.lane, now);
@@ -191,7 +244,7 @@ impl Schedule {
     /// Removes a command that the broker redelivers, as its session is lost. It keeps its position unless another copy
     /// of it is in the lane.
     pub fn requeue(&mut self, ticket: Ticket, now: Duration) {
-        let Some(command) = self.in_hand.remove(&ticket) else { return };
+        let Some(command) = self.take_from_hand(ticket) else { return };
         let may_remember = self.may_remember(command.lane);
         if let Some(lane) = self.lanes.get_mut(&command.lane) {
             lane.remove(command.position, ticket);
@@ -211,9 +264,7 @@ impl Schedule {
         let Some(lane) = self.lanes.get_mut(&command.lane) else { return };
         if lane.is_waiting(command.position, ticket) {
             let tier = tier.min(self.settings.tiers.len().saturating_sub(1));
-            let in_hand = &self.in_hand;
-            let id_of = |ticket| in_hand.get(&ticket).map(|command| command.id).unwrap_or_default();
-            lane.delay_from(command.position, tier, id_of);
+            self.delay_from(ticket, tier, DelayCause::Requested);
         } else {
             lane.mark_requested(command.position, ticket);
         }
@@ -222,16 +273,20 @@ impl Schedule {
 
     /// Removes a command whose copy the broker has confirmed. It keeps its position until the copy arrives.
     pub fn confirm_delayed(&mut self, ticket: Ticket, now: Duration) {
-        let Some(command) = self.in_hand.remove(&ticket) else { return };
+        let Some(command) = self.take_from_hand(ticket) else { return };
         let may_remember = self.may_remember(command.lane);
         if let Some(lane) = self.lanes.get_mut(&command.lane)
             && let Some(pending) = lane.remove(command.position, ticket)
         {
             self.counters.behind += u64::from(pending.cause == DelayCause::Behind);
-            self.counters.overflowed += u64::from(pending.cause == DelayCause::Overflow);
+            let is_overflow = matches!(pending.cause, DelayCause::Overflow | DelayCause::Share);
+            self.counters.overflowed += u64::from(is_overflow);
+            let length = self.settings.tier_length(pending.tier);
             if may_remember {
-                let due = now.saturating_add(self.settings.tier_length(pending.tier));
-                lane.remember_delayed(command.position, pending, due);
+                lane.remember_delayed(command.position, pending, now.saturating_add(length));
+            }
+            if let Some(backlog) = self.backlogs.get_mut(command.class) {
+                backlog.add_delayed(pending.tier, length, now);
             }
         }
         self.refresh(command.lane, now);
@@ -243,13 +298,26 @@ impl Schedule {
             return;
         }
         self.consuming_since = is_consuming.then_some(now);
-        let lanes: Vec<_> = self.lanes.iter().filter(|(_, lane)| lane.counts().1 > 0).map(|(id, _)| *id).collect();
+        self.refresh_lanes_with_missing(now);
+    }
+
+    /// Reports whether other daemons consume the queue. While they do, nothing waits for a missing command, and commands
+    /// that arrive have no order.
+    pub fn set_shared(&mut self, is_shared: bool, now: Duration) {
+        if std::mem::replace(&mut self.is_shared, is_shared) == is_shared {
+            return;
+        }
+        self.refresh_lanes_with_missing(now);
+    }
+
+    fn refresh_lanes_with_missing(&mut self, now: Duration) {
+        let lanes: Vec<_> = self.lanes.iter().filter(|(_, lane)| lane.has_missing()).map(|(id, _)| *id).collect();
         lanes.into_iter().for_each(|id| self.refresh(id, now));
     }
 
-    /// Changes `max_held`: the commands that the held ones wait for need room in the prefetch, too.
-    pub fn set_max_held(&mut self, max_held: usize) {
-        self.settings.max_held = max_held;
+    /// Changes the bounds that follow the prefetch.
+    pub fn set_bounds(&mut self, bounds: HandBounds) {
+        self.settings.bounds = bounds;
     }
 
     /// Changes the rates.
@@ -303,18 +371,42 @@ impl Schedule {
 
     /// Whether the position of a command that leaves may be remembered; counts it as given up if there is no room.
     fn may_remember(&mut self, lane_id: LaneId) -> bool {
-        let has_room = self.missing < self.settings.max_remembered;
-        self.counters.given_up += u64::from(lane_id.has_key() && !has_room);
-        lane_id.has_key() && has_room
+        let has_room = self.totals.missing < self.settings.max_remembered;
+        let has_order = lane_id.has_key() && !self.is_shared;
+        self.counters.given_up += u64::from(has_order && !has_room);
+        has_order && has_room
+    }
+
+    fn take_from_hand(&mut self, ticket: Ticket) -> Option<LaneCommand> {
+        let command = self.in_hand.remove(&ticket)?;
+        if let Some(backlog) = self.backlogs.get_mut(command.class) {
+            backlog.in_hand = backlog.in_hand.saturating_sub(1);
+        }
+        Some(command)
+    }
+
+    /// Delays a waiting command and those behind it.
+    fn delay_from(&mut self, ticket: Ticket, tier: usize, cause: DelayCause) {
+        let Some(command) = self.in_hand.get(&ticket) else { return };
+        let Some(lane) = self.lanes.get_mut(&command.lane) else { return };
+        if lane.is_waiting(command.position, ticket) {
+            let id_of = |ticket| self.in_hand.get(&ticket).map(|command| command.id).unwrap_or_default();
+            lane.delay_from(command.position, tier, cause, id_of);
+        }
     }
 
     /// Updates everything that depends on a lane after an event; removes the lane once nothing is left to remember.
     fn refresh(&mut self, lane_id: LaneId, now: Duration) {
         let Some(lane) = self.lanes.get_mut(&lane_id) else { return };
+        if self.is_shared {
+            lane.forget_missing();
+        }
         let (grace, consuming_since) = (self.settings.return_grace, self.consuming_since);
         let forget_at = |due: Duration| consuming_since.map(|since| due.max(since).saturating_add(grace));
         let is_overdue = |due| forget_at(due).is_some_and(|time| time <= now);
-        lane.advance(&self.settings, is_overdue, &mut self.counters);
+        lane.pace.set_busy(lane.attempting.is_some(), now);
+        let command_time = command_time(lane, &self.rates, &self.settings, now);
+        lane.advance(self.settings.lane_capacity(command_time), is_overdue, &mut self.counters);
 
         if lane.next_delay().is_some() && !lane.is_listed {
             lane.is_listed = true;
@@ -326,10 +418,8 @@ impl Schedule {
         let head = head.and_then(|ticket| Some((ticket, self.in_hand.get(&ticket)?.class)));
         self.ready.update(lane_id, &mut lane.ready, head, now);
 
-        let (held, missing) = lane.counts();
-        let (held_before, missing_before) = std::mem::replace(&mut lane.counted, (held, missing));
-        self.held = self.held + held - held_before;
-        self.missing = self.missing + missing - missing_before;
+        let counts = lane.counts(&self.settings, command_time, now);
+        self.totals.replace(std::mem::replace(&mut lane.counted, counts), counts);
 
         let timer = interval_end.into_iter().chain(lane.blocked_since().and_then(forget_at)).min();
         let old_timer = std::mem::replace(&mut lane.timer, timer);
@@ -342,4 +432,9 @@ impl Schedule {
             self.lanes.remove(&lane_id);
         }
     }
+}
+
+/// The time that each command occupies the lane, as far as known. A long one may come from an outage.
+fn command_time(lane: &Lane, rates: &RateLimiter, settings: &ScheduleSettings, now: Duration) -> Duration {
+    lane.pace.per_command(now).min(settings.tier_length(0)).max(rates.key_interval())
 }

@@ -170,9 +170,10 @@ impl<P: Ports> Dispatcher<P> {
 
     fn dispatch(&mut self, inbox: &mut impl Inbox) {
         self.scheduler.set_consuming(inbox.is_consuming());
-        self.scheduler.set_max_held(inbox.max_in_hand());
+        self.scheduler.set_max_in_hand(inbox.max_in_hand());
         self.scheduler.dispatch();
-        if let Some(prefetch) = self.prefetch.adjust(self.scheduler.target_concurrency(), self.scheduler.now()) {
+        let (concurrency, waiting) = (self.scheduler.target_concurrency(), self.scheduler.waiting());
+        if let Some(prefetch) = self.prefetch.adjust(concurrency, waiting, self.scheduler.now()) {
             inbox.set_prefetch(prefetch);
         }
     }

@@ -11,6 +11,8 @@ use crate::domain::{limit::Sample, schedule::Ticket};
 pub(super) enum TaskEvent {
     /// Requests another attempt.
     AttemptRequested(Ticket, oneshot::Sender<ScheduleGrant>),
+    /// Waits in process for this time before it requests another attempt.
+    Resting(Ticket, Duration),
     /// Requests a delay in the tier of this index, for the command and those behind it in the order.
     DelayRequested(Ticket, usize, oneshot::Sender<ScheduleGrant>),
     /// The broker has stored the copy in the granted tier.
@@ -93,6 +95,11 @@ impl ScheduleHandle {
     pub(super) fn request_attempt(&mut self) {
         let ticket = self.ticket;
         self.request(|grant| TaskEvent::AttemptRequested(ticket, grant));
+    }
+
+    /// Reports a wait in process.
+    pub(super) fn rest(&self, wait: Duration) {
+        let _ = self.events.send(TaskEvent::Resting(self.ticket, wait));
     }
 
     /// The grant may name another tier.

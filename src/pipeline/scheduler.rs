@@ -14,7 +14,6 @@ use super::{
     context::PipelineContext,
     probe_choice::{ProbeCandidate, ProbeRank},
     schedule_handle::{AttemptPermit, ScheduleGrant, ScheduleHandle, TaskEvent},
-    settings,
 };
 use crate::{
     domain::{
@@ -104,8 +103,14 @@ impl<P: Ports> CommandScheduler<P> {
         self.schedule.set_consuming(consuming, self.now());
     }
 
-    pub(super) fn set_max_held(&mut self, max_in_hand: u16) {
-        self.schedule.set_max_held(settings::max_held(max_in_hand.into()));
+    /// Follows the most deliveries that the session takes now.
+    pub(super) fn set_max_in_hand(&mut self, max_in_hand: u16) {
+        self.schedule.set_bounds(self.context.settings.hand_bounds(max_in_hand));
+    }
+
+    /// The commands in hand that wait for anything but a free slot or the target's rate.
+    pub(super) fn waiting(&self) -> usize {
+        self.schedule.waiting()
     }
 
     pub(super) fn update_rates(&mut self) {
@@ -136,6 +141,7 @@ impl<P: Ports> CommandScheduler<P> {
                     self.await_grant(ticket, grant, now);
                 }
             }
+            TaskEvent::Resting(ticket, wait) => self.schedule.rest(ticket, now.saturating_add(wait), now),
             TaskEvent::DelayRequested(ticket, tier, grant) => {
                 self.schedule.delay(ticket, tier, now);
                 self.await_grant(ticket, grant, now);

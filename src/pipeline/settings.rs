@@ -10,7 +10,7 @@ use crate::domain::{
     event::EventFormat,
     limit::ConcurrencyLimit,
     rate::Rates,
-    schedule::ScheduleSettings,
+    schedule::{HandBounds, ScheduleSettings},
     tier::Tiers,
     verdict::StatusLists,
 };
@@ -93,18 +93,24 @@ impl Concurrency {
     }
 }
 
-/// How many commands may wait in hand behind delayed ones, of this many in hand.
-pub(super) const fn max_held(max_in_hand: usize) -> usize {
-    max_in_hand / 4
-}
-
 impl PipelineSettings {
+    /// The bounds for this many deliveries in hand; half of the configured prefetch is reserved for commands that need
+    /// not wait.
+    pub(super) fn hand_bounds(&self, max_in_hand: u16) -> HandBounds {
+        let (max_in_hand, reserved) = (usize::from(max_in_hand), usize::from(self.prefetch / 2));
+        HandBounds {
+            max_share: max_in_hand / 2,
+            max_held: max_in_hand / 4,
+            max_waiting: max_in_hand.saturating_sub(reserved).max(1),
+        }
+    }
+
     /// One device may have an eighth of the prefetch in hand, and at least a few commands where the prefetch is small.
     pub(super) fn schedule(&self) -> ScheduleSettings {
         let prefetch = usize::from(self.prefetch);
         ScheduleSettings {
-            lane_capacity: (prefetch / 8).max(8).min(prefetch / 2).max(1),
-            max_held: max_held(self.prefetch.into()),
+            min_lane_capacity: (prefetch / 8).max(8).min(prefetch / 2).max(1),
+            bounds: self.hand_bounds(self.prefetch),
             max_remembered: MAX_DELAYED_POSITIONS,
             return_grace: RETURN_GRACE,
             tiers: self.tiers.iter().map(|tier| tier.length).collect(),

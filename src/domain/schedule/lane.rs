@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    pace::LanePace,
     ready::ReadyEntry,
     types::{OrderCounters, ScheduleSettings, Ticket},
 };
@@ -28,6 +29,8 @@ pub(super) enum DelayCause {
     Behind,
     /// The lane is full.
     Overflow,
+    /// The commands that wait have their share of the prefetch.
+    Share,
 }
 
 /// A command in hand that is to be copied to a tier.
@@ -37,26 +40,47 @@ pub(super) struct PendingDelay {
     id: u64,
     pub(super) tier: usize,
     pub(super) cause: DelayCause,
-    /// It was the head of the lane, so those behind it wait as long as it does.
-    was_head: bool,
 }
 
 /// A command that is not in hand but will return.
 #[derive(Clone, Copy, Debug)]
 struct MissingCommand {
     id: u64,
-    tier: usize,
     due: Duration,
-    was_head: bool,
 }
 
 /// The first command that does not wait in hand: those behind it must not be attempted before it.
 struct Blocker {
     position: Position,
-    tier: usize,
     /// The time until it is due back.
     wait: Duration,
-    was_head: bool,
+}
+
+/// What the schedule allows to a command that arrives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// It may wait behind a missing command.
+    pub(super) may_hold: bool,
+    /// The commands that wait have their share of the prefetch.
+    pub(super) is_crowded: bool,
+}
+
+/// A lane's part of the schedule's totals.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LaneCounts {
+    pub(super) held: usize,
+    pub(super) missing: usize,
+    /// Commands in hand that wait for longer than the API takes.
+    pub(super) waiting: usize,
+}
+
+impl LaneCounts {
+    /// Replaces a lane's part in these totals.
+    pub(super) fn replace(&mut self, before: Self, now: Self) {
+        self.held = self.held + now.held - before.held;
+        self.missing = self.missing + now.missing - before.missing;
+        self.waiting = self.waiting + now.waiting - before.waiting;
+    }
 }
 
 /// The commands of one key, and what the schedule keeps of the lane.
@@ -79,14 +103,17 @@ pub(super) struct Lane {
     pub(super) publishing: Option<Ticket>,
     /// The earliest next start, by the key's least interval.
     pub(super) not_before: Duration,
+    /// Until when the command with an attempt in progress waits in process.
+    pub(super) resting_until: Duration,
+    pub(super) pace: LanePace,
     /// The entry in the ready queue, while the head may start but for the rates.
     pub(super) ready: Option<ReadyEntry>,
     /// Whether the lane is in the schedule's list of lanes with pending delays.
     pub(super) is_listed: bool,
     /// When the lane changes without an event.
     pub(super) timer: Option<Duration>,
-    /// The lane's share of the schedule's totals: held and missing commands.
-    pub(super) counted: (usize, usize),
+    /// The lane's part of the schedule's totals.
+    pub(super) counted: LaneCounts,
 }
 
 impl Lane {
@@ -99,9 +126,50 @@ impl Lane {
         self.queue.len() + self.held.len()
     }
 
-    /// The numbers of held and missing commands.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.held.len(), self.missing.len())
+    pub(super) fn counts(&self, settings: &ScheduleSettings, command_time: Duration, now: Duration) -> LaneCounts {
+        let is_resting = self.resting_until > now;
+        let is_slow = is_resting
+            || !self.held.is_empty()
+            || self.queue.len() > settings.min_lane_capacity
+            || self.expected_wait(self.last_position, command_time, settings, now) >= settings.short_wait();
+        let is_posting = self.attempting.is_some() && !is_resting;
+        let waiting = if is_slow { self.waiting() - usize::from(is_posting) } else { 0 };
+        LaneCounts { held: self.held.len(), missing: self.missing.len(), waiting }
+    }
+
+    /// Whether a command in hand waits for the one at this position.
+    pub(super) fn is_awaited(&self, position: Position) -> bool {
+        let last =
+            [self.queue.keys().next_back(), self.held.keys().next_back(), self.pending_delays.keys().next_back()];
+        last.into_iter().flatten().any(|last| *last > position)
+    }
+
+    pub(super) fn has_missing(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// How long a command at this position waits for those before it.
+    pub(super) fn expected_wait(
+        &self,
+        position: Position,
+        command_time: Duration,
+        settings: &ScheduleSettings,
+        now: Duration,
+    ) -> Duration {
+        // Those between that have finished out of order count, too: they are few.
+        let after = |wait: Duration, first: Position| {
+            let ahead = u32::try_from(position.saturating_sub(first) / POSITION_STEP).unwrap_or(u32::MAX);
+            wait.saturating_add(command_time.saturating_mul(ahead))
+        };
+        let head_wait = self.resting_until.max(self.not_before).saturating_sub(now);
+        let behind_head = after(head_wait, self.first_position().unwrap_or(position));
+        let blocker = self.blocker(settings, now).filter(|blocker| blocker.position < position);
+        blocker.map_or(behind_head, |blocker| behind_head.max(after(blocker.wait, blocker.position)))
+    }
+
+    fn first_position(&self) -> Option<Position> {
+        let in_hand = self.queue.keys().next().into_iter().chain(self.held.keys().next());
+        in_hand.chain(self.pending_delays.keys().next()).chain(self.missing.keys().next()).min().copied()
     }
 
     /// The tickets of all commands in hand.
@@ -170,54 +238,60 @@ impl Lane {
         &mut self,
         position: Position,
         (ticket, id): (Ticket, u64),
-        may_hold: bool,
+        room: Room,
+        command_time: Duration,
         settings: &ScheduleSettings,
         now: Duration,
     ) {
-        let is_full = self.waiting() >= settings.lane_capacity;
-        let blocker = self.blocker(settings, now).filter(|blocker| blocker.position < position);
-        let (tier, cause) = match blocker {
-            None if !is_full => {
+        let capacity = settings.lane_capacity(command_time);
+        let is_full = self.waiting() >= capacity;
+        let wait = self.expected_wait(position, command_time, settings, now);
+        let is_short = wait < settings.short_wait() || !room.is_crowded;
+        let is_blocked = self.blocker(settings, now).is_some_and(|blocker| blocker.position < position);
+        let (tier, cause) = if is_blocked {
+            // Half of the capacity is reserved for returning commands, so that the queue does not run dry.
+            let has_room = room.may_hold && !is_full && self.held.len() < capacity / 2;
+            if has_room && is_short && wait <= settings.tier_length(0) {
+                self.held.insert(position, ticket);
+                return;
+            }
+            (settings.tier_for(wait), if is_full { DelayCause::Overflow } else { DelayCause::Behind })
+        } else {
+            let is_awaited = self.is_awaited(position);
+            if (is_awaited && self.queue.is_empty()) || (!is_full && (is_short || is_awaited)) {
                 self.queue.insert(position, ticket);
                 return;
             }
-            None => (0, DelayCause::Overflow),
-            Some(blocker) => {
-                // Half of the capacity is reserved for returning commands, so that the queue does not run dry.
-                let has_room = may_hold && !is_full && self.held.len() < settings.lane_capacity / 2;
-                if has_room && !blocker.was_head && blocker.wait <= settings.tier_length(0) {
-                    self.held.insert(position, ticket);
-                    return;
-                }
-                let tier = if blocker.was_head { blocker.tier } else { settings.longest_tier_within(blocker.wait) };
-                (tier, if is_full { DelayCause::Overflow } else { DelayCause::Behind })
-            }
+            (settings.longest_tier_within(wait), if is_full { DelayCause::Overflow } else { DelayCause::Share })
         };
-        self.pending_delays.insert(position, PendingDelay { ticket, id, tier, cause, was_head: false });
+        self.pending_delays.insert(position, PendingDelay { ticket, id, tier, cause });
     }
 
     fn blocker(&self, settings: &ScheduleSettings, now: Duration) -> Option<Blocker> {
-        let pending = self.pending_delays.first_key_value().map(|(position, pending)| {
-            let wait = settings.tier_length(pending.tier);
-            Blocker { position: *position, tier: pending.tier, wait, was_head: pending.was_head }
-        });
-        let missing = self.missing.first_key_value().map(|(position, missing)| {
-            let wait = missing.due.saturating_sub(now);
-            Blocker { position: *position, tier: missing.tier, wait, was_head: missing.was_head }
-        });
+        let pending = self
+            .pending_delays
+            .first_key_value()
+            .map(|(position, pending)| Blocker { position: *position, wait: settings.tier_length(pending.tier) });
+        let missing = self
+            .missing
+            .first_key_value()
+            .map(|(position, missing)| Blocker { position: *position, wait: missing.due.saturating_sub(now) });
         pending.into_iter().chain(missing).min_by_key(|blocker| blocker.position)
     }
 
     /// Moves a waiting command and all that wait behind it to the pending delays; `id_of` returns a ticket's id.
-    pub(super) fn delay_from(&mut self, position: Position, tier: usize, id_of: impl Fn(Ticket) -> u64) {
-        let was_head = self.queue.keys().next() == Some(&position);
+    pub(super) fn delay_from(
+        &mut self,
+        position: Position,
+        tier: usize,
+        first_cause: DelayCause,
+        id_of: impl Fn(Ticket) -> u64,
+    ) {
         let waiting = self.queue.split_off(&position).into_iter().chain(self.held.split_off(&position));
         for (other, ticket) in waiting {
             self.attempting.take_if(|attempting| *attempting == ticket);
-            let is_first = other == position;
-            let cause = if is_first { DelayCause::Requested } else { DelayCause::Behind };
-            let pending = PendingDelay { ticket, id: id_of(ticket), tier, cause, was_head: was_head && is_first };
-            self.pending_delays.insert(other, pending);
+            let cause = if other == position { first_cause } else { DelayCause::Behind };
+            self.pending_delays.insert(other, PendingDelay { ticket, id: id_of(ticket), tier, cause });
         }
     }
 
@@ -245,13 +319,18 @@ impl Lane {
 
     /// Remembers a command whose copy is in a tier, due at `due`.
     pub(super) fn remember_delayed(&mut self, position: Position, pending: PendingDelay, due: Duration) {
-        let PendingDelay { id, tier, was_head, .. } = pending;
-        self.remember(position, MissingCommand { id, tier, due, was_head });
+        self.remember(position, MissingCommand { id: pending.id, due });
     }
 
     /// Remembers a command that the broker will redeliver.
     pub(super) fn remember_requeued(&mut self, position: Position, id: u64, now: Duration) {
-        self.remember(position, MissingCommand { id, tier: 0, due: now, was_head: false });
+        self.remember(position, MissingCommand { id, due: now });
+    }
+
+    /// Forgets all missing commands.
+    pub(super) fn forget_missing(&mut self) {
+        self.missing.clear();
+        self.missing_ids.clear();
     }
 
     fn remember(&mut self, position: Position, missing: MissingCommand) {
@@ -263,7 +342,7 @@ impl Lane {
     /// behind a missing one to the queue, and cancels delays that have become unnecessary.
     pub(super) fn advance(
         &mut self,
-        settings: &ScheduleSettings,
+        capacity: usize,
         is_overdue: impl Fn(Duration) -> bool,
         counters: &mut OrderCounters,
     ) {
@@ -271,7 +350,7 @@ impl Lane {
             if let Some((position, missing)) = self.blocking_missing().filter(|(_, missing)| is_overdue(missing.due)) {
                 self.forget(missing.id, position);
                 counters.forgotten += 1;
-            } else if !self.cancel_pending(settings.lane_capacity) {
+            } else if !self.cancel_pending(capacity) {
                 break;
             }
         }
@@ -279,13 +358,15 @@ impl Lane {
         self.release_held(blockers.min().copied().unwrap_or(Position::MAX));
     }
 
-    /// Cancels the first pending delay unless it was requested, is being published, or there is no room.
-    fn cancel_pending(&mut self, lane_capacity: usize) -> bool {
+    /// Cancels the first pending delay of a command that was behind another or overflowed, unless it is being published
+    /// or there is no room.
+    fn cancel_pending(&mut self, capacity: usize) -> bool {
         let Some((position, pending)) = self.pending_delays.first_key_value() else { return false };
         let (position, ticket) = (*position, pending.ticket);
         let is_behind = self.missing.keys().next().is_some_and(|first| *first < position);
-        let is_fixed = pending.cause == DelayCause::Requested || self.publishing == Some(ticket);
-        if is_behind || is_fixed || self.waiting() >= lane_capacity {
+        let is_decided = matches!(pending.cause, DelayCause::Requested | DelayCause::Share);
+        let is_fixed = is_decided || self.publishing == Some(ticket);
+        if is_behind || is_fixed || self.waiting() >= capacity {
             return false;
         }
         self.release_held(position);

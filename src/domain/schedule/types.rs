@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-/// The bounds of a schedule.
+/// The settings of a schedule.
 #[derive(Clone, Debug)]
 pub struct ScheduleSettings {
-    /// Commands of one lane that wait in hand; at least one.
-    pub lane_capacity: usize,
-    /// Commands of all lanes that wait in hand behind a missing one.
-    pub max_held: usize,
+    /// Commands of one lane that may wait in hand, whatever its pace; at least one.
+    pub min_lane_capacity: usize,
+    /// The bounds that follow the prefetch.
+    pub bounds: HandBounds,
     /// Missing commands of all lanes whose position is remembered.
     pub max_remembered: usize,
     /// How long after its due time a missing command keeps its position, not counting time without a consumer.
@@ -20,6 +20,18 @@ pub struct ScheduleSettings {
     pub tiers: Vec<Duration>,
     /// The number of rate classes; at least one.
     pub classes: usize,
+}
+
+/// How many commands may wait in hand.
+#[derive(Clone, Copy, Debug)]
+pub struct HandBounds {
+    /// Commands of one lane, or of one rate class that waits for its rate.
+    pub max_share: usize,
+    /// Commands of all lanes that wait behind a missing one. The missing ones need room in the prefetch, too.
+    pub max_held: usize,
+    /// Commands that wait for anything but a free slot or the target's rate. Beyond it, a command that would wait for
+    /// longer than [`ScheduleSettings::short_wait`] goes to a tier.
+    pub max_waiting: usize,
 }
 
 impl ScheduleSettings {
@@ -31,6 +43,31 @@ impl ScheduleSettings {
     /// The index of the longest tier that ends within `wait`; of the shortest when none does.
     pub(super) fn longest_tier_within(&self, wait: Duration) -> usize {
         self.tiers.iter().rposition(|length| *length <= wait).unwrap_or(0)
+    }
+
+    /// As [`Self::longest_tier_within`], but a longer one that ends at most a sixteenth of the wait later: a command that
+    /// follows another into a tier arrives a little after it.
+    pub(super) fn tier_for(&self, wait: Duration) -> usize {
+        let fits = |length: &Duration| *length >= wait && *length <= wait + wait / 16;
+        self.tiers.iter().position(fits).unwrap_or_else(|| self.longest_tier_within(wait))
+    }
+
+    /// A wait that is too short for a tier.
+    pub(super) fn short_wait(&self) -> Duration {
+        self.tier_length(0) / 4
+    }
+
+    /// Commands of one lane that may wait in hand, at this time per command; zero is unknown.
+    pub(super) fn lane_capacity(&self, command_time: Duration) -> usize {
+        let useful = if command_time.is_zero() { 0 } else { self.useful_share(command_time) };
+        self.min_lane_capacity.max(useful)
+    }
+
+    /// How many commands keep a lane or class busy until more have returned from the shortest tier, at this time per
+    /// command.
+    pub(super) fn useful_share(&self, command_time: Duration) -> usize {
+        let commands = (self.tier_length(0) * 2).as_nanos() / command_time.as_nanos().max(1);
+        usize::try_from(commands).unwrap_or(usize::MAX).clamp(1, self.bounds.max_share.max(1))
     }
 }
 
@@ -74,7 +111,7 @@ pub enum ScheduleDecision {
 pub struct OrderCounters {
     /// Commands delayed only because one before them was missing.
     pub behind: u64,
-    /// Commands delayed because their lane was full.
+    /// Commands delayed because their lane or rate class had its share in hand.
     pub overflowed: u64,
     /// Missing commands that lost their position because they did not return in time.
     pub forgotten: u64,

@@ -49,7 +49,10 @@ impl<P: Ports> AttemptContext<'_, P> {
     pub(super) async fn backoff(&self) -> Result<(), AttemptExit> {
         match retry::delay_after(self.in_hand.state.attempts, self.pipeline.ports.random().random_unit()) {
             Delay::InProcess(wait) if self.expires_within(wait) => Err(AttemptExit::DeadlinePassed),
-            Delay::InProcess(wait) => Ok(self.pipeline.sleep(wait).await?),
+            Delay::InProcess(wait) => {
+                self.handle.rest(wait);
+                Ok(self.pipeline.sleep(wait).await?)
+            }
             Delay::InTier(turn) => Err(self.delay_in(self.pipeline.settings.tiers.for_turn(turn), None)),
         }
     }

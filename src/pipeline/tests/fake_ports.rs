@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// 2026-11-22T12:00:00Z.
-const START: Timestamp = Timestamp::constant(1_795_348_800, 0);
+pub(super) const START: Timestamp = Timestamp::constant(1_795_348_800, 0);
 
 /// All ports as fakes; clones share their state.
 #[derive(Clone)]

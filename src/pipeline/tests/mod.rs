@@ -1,6 +1,7 @@
 //! Tests of the pipeline with fake ports on a paused clock.
 
 mod doubt;
+mod fairness;
 mod fake_journal;
 mod fake_ports;
 mod journal;
@@ -11,6 +12,7 @@ mod outcomes;
 mod probes;
 mod property;
 mod publishing;
+mod queue_model;
 mod shutdown;
 mod simulated_ports;
 mod test_daemon;

@@ -179,11 +179,13 @@ impl Model {
     fn check(&self) {
         let schedule = &self.schedule;
         assert_eq!(schedule.in_hand.len(), self.in_hand.len());
-        assert!(schedule.lanes.values().all(|lane| lane.waiting() <= settings().lane_capacity));
-        let counts = schedule.lanes.values().map(|lane| lane.counts());
-        let (held, missing) = counts.fold((0, 0), |sum, (held, missing)| (sum.0 + held, sum.1 + missing));
-        assert_eq!((held, missing), (schedule.held, schedule.missing));
-        assert!(held <= settings().max_held);
+        assert!(schedule.lanes.values().all(|lane| lane.waiting() <= settings().min_lane_capacity));
+        let counts = schedule.lanes.values().map(|lane| lane.counts(&settings(), s(1), self.now));
+        let (held, missing) = counts.fold((0, 0), |sum, counts| (sum.0 + counts.held, sum.1 + counts.missing));
+        assert_eq!((held, missing), (schedule.totals.held, schedule.totals.missing));
+        let in_hand = schedule.backlogs.iter().map(|backlog| backlog.in_hand).sum::<usize>();
+        assert_eq!(in_hand, self.in_hand.len());
+        assert!(held <= settings().bounds.max_held);
         assert!(schedule.timers.len() <= schedule.lanes.len() && schedule.lanes.len() <= KEYS);
     }
 }
@@ -207,7 +209,7 @@ fn run(faults: Faults, arrivals: Vec<Vec<usize>>, random: Vec<u8>) {
         }
     }
     let schedule = &model.schedule;
-    assert_eq!((model.finished, schedule.in_hand.len(), schedule.missing), (commands, 0, 0), "{schedule:?}");
+    assert_eq!((model.finished, schedule.in_hand.len(), schedule.totals.missing), (commands, 0, 0), "{schedule:?}");
     assert!(schedule.lanes.is_empty() && schedule.timers.is_empty());
     let counters = schedule.counters();
     assert!(faults.lost_copies || (counters.forgotten, counters.given_up) == (0, 0), "{counters:?}");
