@@ -19,6 +19,8 @@ pub(super) struct StatusBody {
     consumers: u32,
     /// Why commands are taken one at a time; `null` if they are not.
     isolation: Option<&'static str>,
+    /// Whether the order of a device's commands is not kept because other daemons consume the queue.
+    order_suspended: bool,
     /// What the topology lacks; `null` if nothing is known to be missing.
     topology_problem: Option<String>,
     /// Why a missing journal record proves nothing; `null` while the journal is complete, as far as is known.
@@ -72,6 +74,7 @@ impl StatusBody {
             consumer_active: snapshot.broker.consumer_active,
             consumers: snapshot.broker.consumers,
             isolation: snapshot.broker.isolation.map(IsolationReason::as_str),
+            order_suspended: snapshot.broker.order_suspended,
             topology_problem: snapshot.broker.topology_problem,
             journal_doubt: snapshot.journal_doubt,
             stuck_tiers: snapshot.stuck_tiers.into_iter().map(|stuck| stuck.tier).collect(),

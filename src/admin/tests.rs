@@ -136,7 +136,7 @@ fn status_has_every_field() {
         json!({
             "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": null,
             "gate": {"open": true, "reasons": [], "problems": {}},
-            "links": {"consume": connection, "publish": connection}, "consumer_active": false, "consumers": 0, "isolation": null, "topology_problem": null,
+            "links": {"consume": connection, "publish": connection}, "consumer_active": false, "consumers": 0, "order_suspended": false, "isolation": null, "topology_problem": null,
             "journal_doubt": null,
             "stuck_tiers": [],
             "limits": {"max_in_flight": 8, "prefetch": 16}, "in_hand": 0, "in_flight": 0, "last_success": null,

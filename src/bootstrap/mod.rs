@@ -16,6 +16,7 @@ use self::{adapters::Adapters, management::ManagementPoller, sessions::BrokerHan
 use crate::{
     admin::AdminServer,
     amqp::ManagementError,
+    amqp::OnOtherConsumers,
     config::Config,
     domain::{decode, rate::Rates},
     edna::{self, ApiClient},
@@ -110,11 +111,12 @@ impl App {
         }
 
         let drain = CancellationToken::new();
-        let on_other_consumers = journal::on_other_consumers(&journal, &telemetry);
+        let is_shared = watch::Sender::new(false);
+        let settings = pipeline_settings(&config, rates.subscribe(), is_shared.subscribe());
+        let on_other_consumers = on_other_consumers(&journal, &telemetry, is_shared);
         let BrokerHandles { inbox, settler, publisher, mut sessions } =
             BrokerHandles::start(&config, &gate, &telemetry, on_other_consumers);
         let adapters = Adapters { client, publisher, settler, journal: journal.clone() };
-        let settings = pipeline_settings(&config, rates.subscribe());
         let pipeline = Pipeline::new(settings, adapters, gate.clone(), telemetry.clone(), drain.clone());
         let mut pipeline_task = JoinSet::new();
         pipeline_task.spawn(pipeline.run(inbox));
@@ -171,7 +173,20 @@ fn api_client(config: &Config, telemetry: &Telemetry) -> Result<ApiClient, edna:
     ApiClient::with_refresh(&settings, api.credentials.clone(), Arc::new(on_refresh))
 }
 
-fn pipeline_settings(config: &Config, rates: watch::Receiver<Rates>) -> PipelineSettings {
+/// With other daemons on the queue, a journal `file` is not complete, and a device's commands have no order.
+fn on_other_consumers(journal: &AnyJournal, telemetry: &Telemetry, is_shared: watch::Sender<bool>) -> OnOtherConsumers {
+    let on_journal = journal::on_other_consumers(journal, telemetry);
+    Arc::new(move |others| {
+        on_journal(others);
+        is_shared.send_if_modified(|is_shared| std::mem::replace(is_shared, others > 0) != (others > 0));
+    })
+}
+
+fn pipeline_settings(
+    config: &Config,
+    rates: watch::Receiver<Rates>,
+    is_shared: watch::Receiver<bool>,
+) -> PipelineSettings {
     let delivery = &config.delivery;
     PipelineSettings {
         limits: decode::DecodeLimits {
@@ -195,6 +210,7 @@ fn pipeline_settings(config: &Config, rates: watch::Receiver<Rates>) -> Pipeline
         prefetch: config.limits.prefetch(),
         channels: config.limits.channels.clone(),
         rates,
+        is_shared,
         drain: delivery.drain,
     }
 }

@@ -288,7 +288,7 @@ const SETTINGS: &[Setting] = &[
         "whole number from 1 to 10000",
         Some("64"),
         "Most attempts in flight. With HTTP/1.1 each has a connection, so the limit of open files must be higher by \
-         256. The consumer's prefetch is one and a half times this number.",
+         256. The consumer's prefetch is one and a half times this number, and more while commands wait.",
     ),
     plain(
         "limits.max_bytes_in_hand",

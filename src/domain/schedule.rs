@@ -18,9 +18,12 @@
 //!   nothing.
 //! - Lanes that are ready start first come, first served. A class that waits for its rate delays only that class, and
 //!   a start takes all of its tokens at once or none.
+//! - Commands that wait for more than a short time have a share of the hand, by lane, by class and overall. The others go
+//!   to the tier that fits their expected wait. The target's rate holds back all alike, so it sends none to a tier.
+//! - A command for which another one in hand waits is not sent away, so the lanes in hand proceed.
 //! - Per lane, one copy is published at a time and in order, so the tier's FIFO order is the lane's.
-//! - Memory is bounded: per lane by `lane_capacity` waiting commands; overall by `max_held` held and `max_remembered`
-//!   missing ones. Commands beyond the capacity stay in hand until their copy is confirmed, which the prefetch bounds.
+//! - Memory is bounded: by [`HandBounds`], which follow the prefetch, and by `max_remembered` missing commands. Commands
+//!   beyond a bound stay in hand until their copy is confirmed, which the prefetch bounds.
 //! - A call takes time linear in the commands of one lane and logarithmic in everything else, except
 //!   [`Schedule::set_consuming`], which is linear in the lanes.
 //!
@@ -29,15 +32,16 @@
 //! - Order is given up, and counted, for a command that does not return within `return_grace` of its due time
 //!   (`forgotten`) and beyond `max_remembered` (`given_up`). A copy returns behind the queue's backlog, so a backlog
 //!   that takes longer than the grace costs order.
-//! - Nothing survives a restart: commands in the tiers then return as new ones. Each daemon on a queue has its own
-//!   lanes.
-//! - A key with more traffic than its attempts can serve cycles through the shortest tier.
+//! - Nothing survives a restart: commands in the tiers then return as new ones. While several daemons
+//!   consume the queue there are no lanes.
+//! - A key with more traffic than its attempts can serve cycles through the tiers.
 //! - Lanes are identified by a 64-bit hash of the key; keys that collide share a lane.
 
 mod class;
 mod lane;
 mod pace;
 mod ready;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -52,9 +56,9 @@ use rustc_hash::FxHashMap;
 pub use self::types::{Arrival, HandBounds, OrderCounters, ScheduleDecision, ScheduleSettings, Ticket};
 use self::{
     class::ClassBacklog,
-    lane::{DelayCause, Lane, LaneCounts, Position, Room},
+    lane::{DelayCause, Lane, Position},
     ready::ReadyQueue,
-    types::LaneId,
+    types::{LaneCounts, LaneId, Room},
 };
 use super::rate::{RateLimiter, Rates};
 
@@ -133,7 +137,7 @@ impl Schedule {
         let in_hand = &self.in_hand;
         let is_duplicate = |other: &Ticket| in_hand.get(other).is_some_and(|other| other.id == arrival.id);
         let position = lane.position_after_duplicate(is_duplicate).unwrap_or_else(|| lane.take_position(arrival.id));
-        let command_time = command_time(lane, &self.rates, &self.settings, now);
+        let command_time = lane.command_time(self.rates.key_interval(), &self.settings, now);
         // Those in hand behind it would keep their share and never get there.
         let overflow = overflow.filter(|_| !lane.is_awaited(position));
         lane.insert(position, (ticket, arrival.id), room, command_time, &self.settings, now);
@@ -146,28 +150,6 @@ impl Schedule {
         }
         self.refresh(lane_id, now);
         ticket
-    }
-
-    /// The tier for a command of a class that has its share of waiting commands in hand.
-    fn class_overflow(&mut self, class: usize, now: Duration) -> Option<usize> {
-        let command_time = self.rates.class_token_time(class)?;
-        let backlog = self.backlogs.get_mut(class)?;
-        if backlog.in_hand < self.settings.useful_share(command_time) {
-            return None;
-        }
-        let wait = backlog.busy_for(command_time, now);
-        (wait >= self.settings.short_wait()).then(|| self.settings.longest_tier_within(wait))
-    }
-
-    /// The commands in hand that wait for anything but a free slot or the target's rate.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        let rate_limited = self.backlogs.iter().enumerate().filter_map(|(class, backlog)| {
-            let command_time = self.rates.class_token_time(class)?;
-            let wait = command_time.saturating_mul(u32::try_from(backlog.in_hand).unwrap_or(u32::MAX));
-            (wait >= self.settings.short_wait()).then_some(backlog.in_hand)
-        });
-        self.totals.waiting + rate_limited.sum::<usize>()
     }
 
     /// Returns the next decision. Delays are decided first, and also when no attempt may start.
@@ -301,25 +283,6 @@ impl Schedule {
         self.refresh_lanes_with_missing(now);
     }
 
-    /// Reports whether other daemons consume the queue. While they do, nothing waits for a missing command, and commands
-    /// that arrive have no order.
-    pub fn set_shared(&mut self, is_shared: bool, now: Duration) {
-        if std::mem::replace(&mut self.is_shared, is_shared) == is_shared {
-            return;
-        }
-        self.refresh_lanes_with_missing(now);
-    }
-
-    fn refresh_lanes_with_missing(&mut self, now: Duration) {
-        let lanes: Vec<_> = self.lanes.iter().filter(|(_, lane)| lane.has_missing()).map(|(id, _)| *id).collect();
-        lanes.into_iter().for_each(|id| self.refresh(id, now));
-    }
-
-    /// Changes the bounds that follow the prefetch.
-    pub fn set_bounds(&mut self, bounds: HandBounds) {
-        self.settings.bounds = bounds;
-    }
-
     /// Changes the rates.
     pub fn set_rates(&mut self, rates: &Rates, now: Duration) {
         self.rates.set_rates(rates, now);
@@ -405,7 +368,7 @@ impl Schedule {
         let forget_at = |due: Duration| consuming_since.map(|since| due.max(since).saturating_add(grace));
         let is_overdue = |due| forget_at(due).is_some_and(|time| time <= now);
         lane.pace.set_busy(lane.attempting.is_some(), now);
-        let command_time = command_time(lane, &self.rates, &self.settings, now);
+        let command_time = lane.command_time(self.rates.key_interval(), &self.settings, now);
         lane.advance(self.settings.lane_capacity(command_time), is_overdue, &mut self.counters);
 
         if lane.next_delay().is_some() && !lane.is_listed {
@@ -432,9 +395,4 @@ impl Schedule {
             self.lanes.remove(&lane_id);
         }
     }
-}
-
-/// The time that each command occupies the lane, as far as known. A long one may come from an outage.
-fn command_time(lane: &Lane, rates: &RateLimiter, settings: &ScheduleSettings, now: Duration) -> Duration {
-    lane.pace.per_command(now).min(settings.tier_length(0)).max(rates.key_interval())
 }

@@ -105,6 +105,7 @@ impl<P: Ports> Dispatcher<P> {
         let mut probe_checks = tokio::time::interval(PROBE_CHECK_INTERVAL);
         probe_checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut gate, mut rates) = (context.gate.subscribe(), context.settings.rates.clone());
+        let mut is_shared = context.settings.is_shared.clone();
         let credential = probe_changed_credentials(&context);
         tokio::pin!(credential);
         loop {
@@ -121,6 +122,7 @@ impl<P: Ports> Dispatcher<P> {
                 () = &mut credential => {}
                 _ = gate.changed() => {}
                 Ok(()) = rates.changed() => self.scheduler.update_rates(),
+                Ok(()) = is_shared.changed() => self.scheduler.update_shared(),
                 () = sleep_until(self.scheduler.wake_at()) => {}
                 _ = probe_checks.tick(), if !self.scheduler.gate_was_open() => self.request_probe(),
                 delivery = inbox.next() => match delivery {

@@ -14,6 +14,7 @@ use super::{
     context::PipelineContext,
     probe_choice::{ProbeCandidate, ProbeRank},
     schedule_handle::{AttemptPermit, ScheduleGrant, ScheduleHandle, TaskEvent},
+    settings::Order,
 };
 use crate::{
     domain::{
@@ -21,7 +22,7 @@ use crate::{
         schedule::{Arrival, OrderCounters, Schedule, ScheduleDecision, Ticket},
     },
     ports::{DeliveryTag, Ports, Settler},
-    telemetry::events::{OrderEvents, RateWaited},
+    telemetry::events::{OrderEvents, OrderSuspended, RateWaited},
 };
 
 /// A command in the schedule.
@@ -116,6 +117,16 @@ impl<P: Ports> CommandScheduler<P> {
     pub(super) fn update_rates(&mut self) {
         let (now, rates) = (self.now(), self.context.settings.rates.borrow().clone());
         self.schedule.set_rates(&rates, now);
+    }
+
+    /// Suspends the order while other daemons consume the queue: a delayed command may return to one of them.
+    pub(super) fn update_shared(&mut self) {
+        let (now, settings) = (self.now(), &self.context.settings);
+        let is_shared = *settings.is_shared.borrow();
+        self.schedule.set_shared(is_shared, now);
+        if settings.order == Order::Device {
+            self.context.telemetry.record(OrderSuspended { is_suspended: is_shared });
+        }
     }
 
     /// Adds a command in queue order. One with a generated id has no order key: its delayed copy gets another id.

@@ -53,6 +53,8 @@ pub struct PipelineSettings {
     pub channels: Vec<String>,
     /// Attempts per second; may change at any time.
     pub rates: watch::Receiver<Rates>,
+    /// Whether other daemons consume the queue; may change at any time. While they do, there is no order.
+    pub is_shared: watch::Receiver<bool>,
     /// How long the commands in hand may take to finish at shutdown.
     pub drain: Duration,
 }

@@ -143,6 +143,8 @@ pub struct BrokerStatus {
     pub consumers: u32,
     /// Why commands are taken one at a time; `None` if they are not.
     pub isolation: Option<IsolationReason>,
+    /// Whether the order of a device's commands is not kept because other daemons consume the queue.
+    pub order_suspended: bool,
     /// What the topology lacks; `None` if nothing is known to be missing.
     pub topology_problem: Option<String>,
 }

@@ -118,6 +118,10 @@ impl Health {
         lock(&self.broker).consumers = consumers;
     }
 
+    pub(crate) fn set_order_suspended(&self, is_suspended: bool) {
+        lock(&self.broker).order_suspended = is_suspended;
+    }
+
     pub(crate) fn set_topology_problem(&self, problem: Option<&str>) {
         lock(&self.broker).topology_problem = problem.map(str::to_owned);
     }

@@ -8,7 +8,8 @@ use super::{
     events::{
         AttemptMade, CommandFinished, CommandReceived, ConnectFailed, Connected, ConnectionLost, ConsumerStarted,
         ConsumerStopped, ConsumersCounted, CredentialRefresh, GateClosed, GateOpened, IsolationEnded, IsolationStarted,
-        JournalDoubtEnded, JournalInDoubt, PublishConfirmed, PublishFailed, TopologyMissing, TopologyVerified,
+        JournalDoubtEnded, JournalInDoubt, OrderSuspended, PublishConfirmed, PublishFailed, TopologyMissing,
+        TopologyVerified,
     },
     logging::{LogStyle, subscriber},
     *,
@@ -213,6 +214,9 @@ fn connection_events_count_reconnects() {
     check(&telemetry, failed, "WARN", &[], &["refused", "1000 ms"]);
     check(&telemetry, Connected { role }, "INFO", &[up], &["consume"]);
     check(&telemetry, ConsumerStarted { queue: "q", prefetch: 80 }, "INFO", &["consumer_active"], &["\"queue\":\"q\""]);
+    let not_kept = "other daemons consume the command queue";
+    check(&telemetry, OrderSuspended { is_suspended: true }, "WARN", &[], &[not_kept]);
+    check(&telemetry, OrderSuspended { is_suspended: false }, "INFO", &[], &["no other daemon"]);
     check(&telemetry, ConsumersCounted { consumers: 2 }, "TRACE", &["consumers"], &["\"consumers\":2"]);
     check(&telemetry, ConsumerStopped { why: "closed" }, "INFO", &["consumer_active"], &["closed"]);
     telemetry.record(ConsumerStarted { queue: "q", prefetch: 80 });

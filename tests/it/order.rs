@@ -11,6 +11,7 @@ use crate::support::{
     eventually::eventually,
     fixture::{Fixture, id, start_ready},
     ordered::{OrderedLoad, accepted_count, accepted_texts, command, number},
+    redis::Redis,
 };
 
 /// `tests/soak/order.rs` runs a larger load.
@@ -111,4 +112,33 @@ async fn order_none_runs_device_commands_concurrently() {
     let events = fixture.queues.events(2).await;
     assert_eq!(events.iter().map(id).collect::<Vec<_>>(), ["c-1", "c-0"]);
     fixture.drain(&daemon).await;
+}
+
+#[tokio::test]
+async fn second_daemon_suspends_the_order_of_devices() {
+    let (redis, fixture) = (Redis::start(), Fixture::new("order-shared").await);
+    // Another daemon is known as such after three heartbeats.
+    let url = format!("{}?heartbeat=2", fixture.queues.broker().url());
+    let builder = builder(&fixture).set("journal.kind", "redis").set("journal.redis_url", &redis.url());
+    let builder = builder.set("broker.url", &url).set("delivery.tiers", "200ms,1h");
+    fixture.queues.name("retry.1h");
+    let one = start_ready(&builder).await;
+    assert_eq!(one.status().await["order_suspended"], false);
+    // A head that is an hour away. Its followers go to the tier behind it.
+    fixture.queues.send(&command("head", "790", "[[status=503,times=4]]")).await;
+    let delayed = [("tier", "1h")];
+    eventually!(TIMEOUT, one.metric("courier_retries_total", &delayed).await == 1.0, "the head in the tier");
+    let two = start_ready(&builder).await;
+    for daemon in [&one, &two] {
+        eventually!(2 * TIMEOUT, daemon.status().await["order_suspended"] == true, "the other daemon is known");
+    }
+    assert!(one.log_text().contains("other daemons consume the command queue"), "{}", one.log_text());
+    for nth in 0..10 {
+        fixture.queues.send(&command(&format!("c-{nth}"), "790", "hello")).await;
+    }
+    let events = fixture.queues.events(10).await;
+    assert!(events.iter().all(|event| event["outcome"] == "succeeded"), "{events:?}");
+    two.signal("TERM");
+    assert_eq!(two.wait_exit(TIMEOUT).await, 0);
+    eventually!(2 * TIMEOUT, one.status().await["order_suspended"] == false, "the only daemon again");
 }

@@ -123,3 +123,27 @@ async fn deadline_during_rate_wait_expires_promptly() {
     assert_eq!(fixture.posts(), 1);
     fixture.drain(&daemon).await;
 }
+
+#[tokio::test]
+async fn slow_channel_does_not_delay_other_channel() {
+    let fixture = Fixture::new("rates-slow-channel").await;
+    let builder = fixture.builder().set("limits.channel_per_second", "WHATSAPP=1");
+    // Declares the topology before commands are sent.
+    drop(start_ready(&builder).await);
+    fixture.send(300, "hello").await;
+    for nth in 0..10 {
+        let mut body = command(&format!("m-{nth}"), &format!("mobile-{nth}"), "hello");
+        body["channelType"] = "MOBILE".into();
+        fixture.queues.send(&body).await;
+    }
+    let began = Timestamp::now();
+    let daemon = start_ready(&builder).await;
+    let (mut mobile, mut others) = (0, Vec::new());
+    while mobile < 10 {
+        let event = fixture.queues.events(1).await.remove(0);
+        if event["channelType"] == "MOBILE" { mobile += 1 } else { others.push(event) }
+    }
+    assert!(others.len() < 60, "{} events of the slow channel came first", others.len());
+    expect_pace(&times(&others), began, Duration::from_secs(1), 1);
+    assert!(daemon.metric("courier_order_events_total", &[("event", "overflowed")]).await > 100.0);
+}

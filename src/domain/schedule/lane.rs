@@ -3,6 +3,8 @@
 //! A command is in exactly one of four maps: `queue` and `held` (waiting in hand), `pending_delays` (in hand, to be
 //! copied to a tier), `missing` (in a tier or requeued). Positions give the order across all four.
 
+mod admission;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -11,7 +13,7 @@ use std::{
 use super::{
     pace::LanePace,
     ready::ReadyEntry,
-    types::{OrderCounters, ScheduleSettings, Ticket},
+    types::{LaneCounts, OrderCounters, Ticket},
 };
 
 /// A position in a lane; the lowest goes first. A command keeps it, over delays, until it is finished.
@@ -47,40 +49,6 @@ pub(super) struct PendingDelay {
 struct MissingCommand {
     id: u64,
     due: Duration,
-}
-
-/// The first command that does not wait in hand: those behind it must not be attempted before it.
-struct Blocker {
-    position: Position,
-    /// The time until it is due back.
-    wait: Duration,
-}
-
-/// What the schedule allows to a command that arrives.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
-    /// It may wait behind a missing command.
-    pub(super) may_hold: bool,
-    /// The commands that wait have their share of the prefetch.
-    pub(super) is_crowded: bool,
-}
-
-/// A lane's part of the schedule's totals.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LaneCounts {
-    pub(super) held: usize,
-    pub(super) missing: usize,
-    /// Commands in hand that wait for longer than the API takes.
-    pub(super) waiting: usize,
-}
-
-impl LaneCounts {
-    /// Replaces a lane's part in these totals.
-    pub(super) fn replace(&mut self, before: Self, now: Self) {
-        self.held = self.held + now.held - before.held;
-        self.missing = self.missing + now.missing - before.missing;
-        self.waiting = self.waiting + now.waiting - before.waiting;
-    }
 }
 
 /// The commands of one key, and what the schedule keeps of the lane.
@@ -126,50 +94,8 @@ impl Lane {
         self.queue.len() + self.held.len()
     }
 
-    pub(super) fn counts(&self, settings: &ScheduleSettings, command_time: Duration, now: Duration) -> LaneCounts {
-        let is_resting = self.resting_until > now;
-        let is_slow = is_resting
-            || !self.held.is_empty()
-            || self.queue.len() > settings.min_lane_capacity
-            || self.expected_wait(self.last_position, command_time, settings, now) >= settings.short_wait();
-        let is_posting = self.attempting.is_some() && !is_resting;
-        let waiting = if is_slow { self.waiting() - usize::from(is_posting) } else { 0 };
-        LaneCounts { held: self.held.len(), missing: self.missing.len(), waiting }
-    }
-
-    /// Whether a command in hand waits for the one at this position.
-    pub(super) fn is_awaited(&self, position: Position) -> bool {
-        let last =
-            [self.queue.keys().next_back(), self.held.keys().next_back(), self.pending_delays.keys().next_back()];
-        last.into_iter().flatten().any(|last| *last > position)
-    }
-
     pub(super) fn has_missing(&self) -> bool {
         !self.missing.is_empty()
-    }
-
-    /// How long a command at this position waits for those before it.
-    pub(super) fn expected_wait(
-        &self,
-        position: Position,
-        command_time: Duration,
-        settings: &ScheduleSettings,
-        now: Duration,
-    ) -> Duration {
-        // Those between that have finished out of order count, too: they are few.
-        let after = |wait: Duration, first: Position| {
-            let ahead = u32::try_from(position.saturating_sub(first) / POSITION_STEP).unwrap_or(u32::MAX);
-            wait.saturating_add(command_time.saturating_mul(ahead))
-        };
-        let head_wait = self.resting_until.max(self.not_before).saturating_sub(now);
-        let behind_head = after(head_wait, self.first_position().unwrap_or(position));
-        let blocker = self.blocker(settings, now).filter(|blocker| blocker.position < position);
-        blocker.map_or(behind_head, |blocker| behind_head.max(after(blocker.wait, blocker.position)))
-    }
-
-    fn first_position(&self) -> Option<Position> {
-        let in_hand = self.queue.keys().next().into_iter().chain(self.held.keys().next());
-        in_hand.chain(self.pending_delays.keys().next()).chain(self.missing.keys().next()).min().copied()
     }
 
     /// The tickets of all commands in hand.
@@ -231,52 +157,6 @@ impl Lane {
     fn forget(&mut self, id: u64, position: Position) {
         self.missing_ids.remove(&(id, position));
         self.missing.remove(&position);
-    }
-
-    /// Adds a command in hand: to the queue, to the held ones, or to the pending delays.
-    pub(super) fn insert(
-        &mut self,
-        position: Position,
-        (ticket, id): (Ticket, u64),
-        room: Room,
-        command_time: Duration,
-        settings: &ScheduleSettings,
-        now: Duration,
-    ) {
-        let capacity = settings.lane_capacity(command_time);
-        let is_full = self.waiting() >= capacity;
-        let wait = self.expected_wait(position, command_time, settings, now);
-        let is_short = wait < settings.short_wait() || !room.is_crowded;
-        let is_blocked = self.blocker(settings, now).is_some_and(|blocker| blocker.position < position);
-        let (tier, cause) = if is_blocked {
-            // Half of the capacity is reserved for returning commands, so that the queue does not run dry.
-            let has_room = room.may_hold && !is_full && self.held.len() < capacity / 2;
-            if has_room && is_short && wait <= settings.tier_length(0) {
-                self.held.insert(position, ticket);
-                return;
-            }
-            (settings.tier_for(wait), if is_full { DelayCause::Overflow } else { DelayCause::Behind })
-        } else {
-            let is_awaited = self.is_awaited(position);
-            if (is_awaited && self.queue.is_empty()) || (!is_full && (is_short || is_awaited)) {
-                self.queue.insert(position, ticket);
-                return;
-            }
-            (settings.longest_tier_within(wait), if is_full { DelayCause::Overflow } else { DelayCause::Share })
-        };
-        self.pending_delays.insert(position, PendingDelay { ticket, id, tier, cause });
-    }
-
-    fn blocker(&self, settings: &ScheduleSettings, now: Duration) -> Option<Blocker> {
-        let pending = self
-            .pending_delays
-            .first_key_value()
-            .map(|(position, pending)| Blocker { position: *position, wait: settings.tier_length(pending.tier) });
-        let missing = self
-            .missing
-            .first_key_value()
-            .map(|(position, missing)| Blocker { position: *position, wait: missing.due.saturating_sub(now) });
-        pending.into_iter().chain(missing).min_by_key(|blocker| blocker.position)
     }
 
     /// Moves a waiting command and all that wait behind it to the pending delays; `id_of` returns a ticket's id.

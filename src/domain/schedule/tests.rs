@@ -129,9 +129,9 @@ fn delay_of_head_is_followed_by_lane_in_order() {
         let ticket = insert(&mut schedule, "k", id, s(60));
         assert_eq!(confirm_delays(&mut schedule, s(60)), [(ticket, 1)], "a tier within the wait");
     }
-    let a = insert(&mut schedule, "k", 1, s(152));
-    let [b, c, d] = [2, 3, 4].map(|id| insert(&mut schedule, "k", id, s(152)));
-    assert_finish_in_order(&mut schedule, [a, b, c, d], s(152));
+    let a = insert(&mut schedule, "k", 1, s(149));
+    let [b, c, d] = [2, 3, 4].map(|id| insert(&mut schedule, "k", id, s(149)));
+    assert_finish_in_order(&mut schedule, [a, b, c, d], s(149));
     assert_eq!(schedule.counters(), OrderCounters { behind: 6, ..OrderCounters::default() });
     assert!(schedule.lanes.is_empty());
 }

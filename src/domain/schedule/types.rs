@@ -119,6 +119,33 @@ pub struct OrderCounters {
     pub given_up: u64,
 }
 
+/// What the schedule allows to a command that arrives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// It may wait behind a missing command.
+    pub(super) may_hold: bool,
+    /// The commands that wait have their share of the prefetch.
+    pub(super) is_crowded: bool,
+}
+
+/// A lane's part of the schedule's totals.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LaneCounts {
+    pub(super) held: usize,
+    pub(super) missing: usize,
+    /// Commands in hand that wait for longer than the API takes.
+    pub(super) waiting: usize,
+}
+
+impl LaneCounts {
+    /// Replaces a lane's part in these totals.
+    pub(super) fn replace(&mut self, before: Self, now: Self) {
+        self.held = self.held + now.held - before.held;
+        self.missing = self.missing + now.missing - before.missing;
+        self.waiting = self.waiting + now.waiting - before.waiting;
+    }
+}
+
 /// Identifies a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum LaneId {

@@ -88,46 +88,47 @@ async fn run_until(model: &QueueModel, events: usize, limit: Duration) {
     assert_eq!(model.event_count(), events, "events within {limit:?}");
 }
 
-/// 100 devices with 60 commands each; returns them with the time that the slowest device needs alone.
-fn failing_load(seed: u64, tiers: &Tiers) -> (Vec<(usize, Value)>, Duration) {
-    let (mut random, mut alone, mut commands) = (Lcg(seed), BTreeMap::<_, Duration>::new(), Vec::new());
-    for (nth, device) in (0..60).flat_map(|nth| (0..100).map(move |device| (nth, device))) {
+/// `commands` commands for each of `devices` devices, one of each device in turn, with the time that the slowest device
+/// needs alone.
+fn failing_load(devices: usize, commands: usize, seed: u64, tiers: &Tiers) -> (Vec<(usize, Value)>, Duration) {
+    let (mut random, mut alone, mut bodies) = (Lcg(seed), BTreeMap::<_, Duration>::new(), Vec::new());
+    for (nth, device) in (0..commands).flat_map(|nth| (0..devices).map(move |device| (nth, device))) {
         let failures = random.failures();
         *alone.entry(device).or_default() += time_alone(failures, tiers);
-        commands.push((device, command(device, nth, failures)));
+        bodies.push((device, command(device, nth, failures)));
     }
-    (commands, alone.into_values().max().unwrap())
+    (bodies, alone.into_values().max().unwrap())
 }
 
-async fn check_failing_load(seed: u64, lengths_s: &[u64], by_device: bool) {
-    let tiers = tiers(lengths_s);
-    let model = QueueModel::new(&tiers, 96);
-    let (mut commands, alone) = failing_load(seed, &tiers);
-    if by_device {
-        commands.sort_by_key(|(device, _)| *device);
-    }
+/// Asserts that all finish within one and a half times the time that the slowest device needs alone.
+async fn check_failing_load((commands, alone): (Vec<(usize, Value)>, Duration), tiers: &Tiers) {
+    let model = QueueModel::new(tiers, 96);
     commands.iter().for_each(|(_, body)| model.enqueue(body));
-    start(&model, settings(&tiers));
+    start(&model, settings(tiers));
     run_until(&model, commands.len(), 4 * alone).await;
     let (took, copies) = (model.times().max().unwrap(), model.copies());
-    println!(
-        "seed {seed}, tiers {lengths_s:?}: {took:?} of {alone:?}, {copies} copies, most {} times {:?}",
-        model.most_unacked(),
-        model.times().nth(5400)
-    );
     assert!(took <= alone.mul_f64(1.5), "{took:?}; the delays of the slowest device take {alone:?}");
     assert!(copies <= 5 * commands.len(), "{copies} copies of {} commands", commands.len());
 }
 
 #[tokio::test(start_paused = true)]
 async fn failing_devices_take_little_longer_than_their_delays() {
-    check_failing_load(1, &[1, 2, 4], false).await;
-    check_failing_load(2, &[1, 2, 4], true).await;
+    let tiers = tiers(&[1, 2, 4]);
+    check_failing_load(failing_load(100, 60, 1, &tiers), &tiers).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn failing_devices_one_after_the_other_take_little_longer() {
+    let tiers = tiers(&[1, 2, 4]);
+    let (mut commands, alone) = failing_load(50, 40, 2, &tiers);
+    commands.sort_by_key(|(device, _)| *device);
+    check_failing_load((commands, alone), &tiers).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn failing_devices_with_long_tiers_take_little_longer() {
-    check_failing_load(3, &[5, 30, 120], false).await;
+    let tiers = tiers(&[5, 30, 120]);
+    check_failing_load(failing_load(50, 40, 3, &tiers), &tiers).await;
 }
 
 /// A daemon with these rates, and `slow` commands of each of the classes before ten others. Asserts that those are
@@ -152,10 +153,6 @@ async fn check_classes(rates: &[(&str, f64)], slow: usize, order: Order, others_
     let others = model.events().into_iter().filter(|(_, event)| event["channelType"] == "MOBILE");
     let last_other = others.map(|(at, _)| at).max().unwrap();
     let (took, all_copies) = (model.times().max().unwrap(), model.copies());
-    println!(
-        "{rates:?} {order:?}: others {last_other:?}, all {took:?} of {unavoidable:?}, {all_copies} copies, most {}",
-        model.most_unacked()
-    );
     assert!(last_other <= others_within, "the others went after {last_other:?}");
     assert!(took <= unavoidable.mul_f64(1.3), "{took:?} instead of {unavoidable:?}");
     assert!(all_copies <= copies * total, "{all_copies} copies of {total} commands");
@@ -195,7 +192,6 @@ async fn device_interval_delays_no_other_device() {
     let others = events.iter().filter(|(_, event)| !event["commandId"].as_str().unwrap().starts_with("0-"));
     assert!(others.map(|(at, _)| *at).max().unwrap() < s(1));
     let took = of_device.last().unwrap().0;
-    println!("interval: {took:?}, {} copies", model.copies());
     assert!(took <= s(330) && model.copies() <= 6 * 300, "{took:?}, {} copies", model.copies());
 }
 

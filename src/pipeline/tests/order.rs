@@ -9,7 +9,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{fake_ports::status, test_daemon::TestDaemon};
-use crate::pipeline::{Drained, Order};
+use crate::{
+    domain::properties::{HeaderValue, header},
+    pipeline::{Drained, Order},
+};
 
 /// Longer than all retries of all commands together.
 const EVER: Duration = Duration::from_secs(50_000);
@@ -77,6 +80,27 @@ fn assert_order_and_outcomes(daemon: &TestDaemon, commands: &Commands) -> usize 
     assert!(outcomes.values().all(|ids| ids.len() == 1), "one outcome only: {outcomes:?}");
     assert_eq!(daemon.in_hand(), 0, "no command is left in hand");
     events.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn command_waits_for_none_that_may_return_elsewhere() {
+    let is_shared = tokio::sync::watch::Sender::new(false);
+    let mut daemon = TestDaemon::start_with(|settings| {
+        settings.order = Order::Device;
+        settings.is_shared = is_shared.subscribe();
+    });
+    let not_before = HeaderValue::Int(1_795_348_800_000 + 3_000_000);
+    let body = json!({"commandId": "c", "text": "1", "channelType": "MOBILE", "deviceAddress": "a"}).to_string();
+    daemon.deliver_raw(body.into_bytes(), |delivery| {
+        delivery.properties.headers.insert(header::NOT_BEFORE.into(), not_before);
+    });
+    daemon.advance(Duration::from_secs(1)).await;
+    assert_eq!(daemon.fakes.delayed_tiers(), ["10m"], "the tier's copy returns to another daemon");
+    is_shared.send_replace(true);
+    daemon.advance(Duration::from_secs(1)).await;
+    daemon.deliver("2", json!({"channelType": "MOBILE", "deviceAddress": "a"}));
+    daemon.advance(Duration::from_secs(1)).await;
+    assert_eq!(daemon.fakes.delivered_texts(), ["2"]);
 }
 
 proptest! {

@@ -55,7 +55,6 @@ struct ModelState {
     posts: BTreeMap<String, u32>,
     /// The events with the time since the start.
     events: Vec<(Duration, Bytes)>,
-    most_unacked: usize,
 }
 
 impl QueueModel {
@@ -81,10 +80,6 @@ impl QueueModel {
     /// The number of messages published to tiers.
     pub(super) fn copies(&self) -> usize {
         self.state().copies
-    }
-
-    pub(super) fn most_unacked(&self) -> usize {
-        self.state().most_unacked
     }
 
     pub(super) fn event_count(&self) -> usize {
@@ -144,7 +139,6 @@ impl ModelState {
         let (body, properties) = self.queue.pop_front()?;
         self.deliveries += 1;
         self.unacked.insert(self.deliveries);
-        self.most_unacked = self.most_unacked.max(self.unacked.len());
         let tag = DeliveryTag { generation: 0, number: self.deliveries };
         let source = "edna.commands/send".to_owned();
         Some(Delivery { tag, body, properties, redelivered: false, is_sole_consumer: true, returns: 0, source })

@@ -60,6 +60,7 @@ pub(super) fn settings() -> PipelineSettings {
         prefetch: 80,
         channels: Vec::new(),
         rates: watch::Sender::new(Rates::default()).subscribe(),
+        is_shared: watch::Sender::new(false).subscribe(),
         drain: Duration::from_secs(30),
     }
 }

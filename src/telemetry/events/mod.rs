@@ -26,6 +26,6 @@ pub use self::{
     gate::{GateClosed, GateOpened, remedy},
     isolation::{IsolationEnded, IsolationStarted},
     journal::{JournalDegraded, JournalDoubtEnded, JournalInDoubt, JournalSize, JournalWritten},
-    order::OrderEvents,
+    order::{OrderEvents, OrderSuspended},
     publish::{PublishConfirmed, PublishFailed},
 };

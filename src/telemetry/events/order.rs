@@ -1,6 +1,6 @@
 //! Events of the order of commands.
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::event::TelemetryEvent;
 use crate::{domain::schedule::OrderCounters, telemetry::state::TelemetryState};
@@ -29,6 +29,30 @@ impl TelemetryEvent for OrderEvents {
                 "the order of commands is no longer guaranteed: {forgotten} did not return in time, \
                  {given_up} exceeded the number of delayed commands that are tracked"
             );
+        }
+    }
+}
+
+/// Other daemons began or ceased to consume the queue. While they do, the commands of a device have no order.
+#[derive(Clone, Copy, Debug)]
+pub struct OrderSuspended {
+    /// Whether they do.
+    pub is_suspended: bool,
+}
+
+impl TelemetryEvent for OrderSuspended {
+    fn count(&self, state: &TelemetryState) {
+        state.health.set_order_suspended(self.is_suspended);
+    }
+
+    fn log(&self) {
+        if self.is_suspended {
+            warn!(
+                "other daemons consume the command queue: the order of a device's commands is not kept; run one daemon \
+                 on the queue, or set delivery.order = \"none\""
+            );
+        } else {
+            info!("no other daemon consumes the command queue: the order of a device's commands is kept from now on");
         }
     }
 }

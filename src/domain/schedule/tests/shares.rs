@@ -56,8 +56,10 @@ fn class_with_order_keeps_order_when_it_overflows() {
 #[test]
 fn target_rate_delays_no_command() {
     let mut schedule = schedule_with(&Rates { target: Some(0.01), ..Rates::default() });
-    (0..30).for_each(|id| drop(insert_keyless(&mut schedule, id, 1, s(0))));
-    (30..60).for_each(|id| drop(insert(&mut schedule, &id.to_string(), id, s(0))));
+    for id in 0..30 {
+        insert_keyless(&mut schedule, id, 1, s(0));
+        insert(&mut schedule, &id.to_string(), id, s(0));
+    }
     let (attempts, delays) = decisions(&mut schedule, s(0));
     assert_eq!((attempts.len(), delays, schedule.waiting()), (1, vec![], 0));
 }
@@ -82,7 +84,9 @@ fn slow_lanes_beyond_their_share_overflow_and_fast_ones_do_not() {
         let head = insert(&mut schedule, key, 1, s(0));
         assert_eq!(attempts(&mut schedule, s(0)), [head]);
         schedule.rest(head, s(3), s(0));
-        (2..5).for_each(|id| drop(insert(&mut schedule, key, id, s(0))));
+        for id in 2..5 {
+            insert(&mut schedule, key, id, s(0));
+        }
     }
     assert_eq!(decisions(&mut schedule, s(0)).1.len(), 1, "of the third lane, one copy at a time");
     assert_eq!(schedule.waiting(), 9);
