@@ -15,8 +15,7 @@ use tracing::{info, warn};
 use self::{adapters::Adapters, management::ManagementPoller, sessions::BrokerHandles};
 use crate::{
     admin::AdminServer,
-    amqp::ManagementError,
-    amqp::OnOtherConsumers,
+    amqp::{ManagementError, OnOtherConsumers},
     config::Config,
     domain::{decode, rate::Rates},
     edna::{self, ApiClient},

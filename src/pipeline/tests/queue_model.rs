@@ -203,6 +203,10 @@ impl Outbox for QueueModel {
         }
         Ok(())
     }
+
+    fn destination(&self, _: &Target) -> String {
+        String::new()
+    }
 }
 
 impl Sender for QueueModel {
