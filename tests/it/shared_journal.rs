@@ -50,13 +50,14 @@ async fn emptied_redis_posts_no_command_twice() {
     redis.cli(&["del", &format!("{}:journal:doubt", fixture.queues.prefix())]);
     wait_in_doubt(&one, false).await;
     wait_in_doubt(&other, false).await;
-    fixture.send(8, "hello").await;
-    eventually!(TIMEOUT, fixture.posts() == 8, "all in flight");
+    // Each daemon begins with four attempts at once, and may get any of the commands after its first.
+    fixture.send(4, "hello").await;
+    eventually!(TIMEOUT, fixture.posts() == 4, "all in flight");
     redis.cli(&["flushall"]);
     one.kill();
-    let events = fixture.queues.events(8).await;
+    let events = fixture.queues.events(4).await;
     let outcomes: BTreeMap<_, _> = events.iter().map(|event| (id(event), event["outcome"].as_str())).collect();
-    assert_eq!(outcomes.len(), 8, "one outcome for each command: {events:?}");
+    assert_eq!(outcomes.len(), 4, "one outcome for each command: {events:?}");
     let parked = events.iter().filter(|event| event["outcome"] == "uncertain" && event["possibleDuplicate"] == true);
     assert!(parked.count() >= 1, "those of the killed daemon: {events:?}");
     assert!(posts_by_address(&fixture).values().all(|posts| *posts == 1), "{:?}", posts_by_address(&fixture));
