@@ -150,7 +150,8 @@ async fn bad_commands_in_hand_request_another_probe() {
         daemon.advance(20 * SECOND).await;
         assert!(!daemon.gate_is_open());
         let requested = daemon.gate.clone();
-        requested.until(|gate| gate.probe_requested()).await;
+        let before_the_next = tokio::time::timeout(MINUTE, requested.until(|gate| gate.probe_requested()));
+        before_the_next.await.expect("a request before the next probe");
         daemon.deliver("good", device(9));
         daemon.advance(4 * SECOND).await;
         assert_eq!(daemon.fakes.delivered_texts(), ["good"], "{evidence}");
