@@ -30,7 +30,7 @@ pub struct HandBounds {
     /// Commands of all lanes that wait behind a missing one. The missing ones need room in the prefetch, too.
     pub max_held: usize,
     /// Commands that wait for anything but a free slot or the target's rate. Beyond it, a command that would wait for
-    /// longer than [`ScheduleSettings::short_wait`] goes to a tier.
+    /// longer than a quarter of the shortest tier goes to a tier.
     pub max_waiting: usize,
 }
 
