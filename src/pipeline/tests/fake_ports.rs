@@ -10,7 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::fake_journal::FakeJournal;
+use super::{fake_journal::FakeJournal, port_support::impl_ports};
 use crate::{
     domain::{
         evidence::{Answer, Evidence},
@@ -18,7 +18,7 @@ use crate::{
         properties::Properties,
         tier::Tiers,
     },
-    ports::{Clock, Delivery, DeliveryTag, Outbox, Ports, PublishError, Random, Sender, Settler},
+    ports::{Clock, Delivery, DeliveryTag, Outbox, PublishError, Random, Sender, Settler},
 };
 
 /// 2026-11-22T12:00:00Z.
@@ -354,33 +354,7 @@ impl Random for FakePorts {
     }
 }
 
-impl Ports for FakePorts {
-    type Sender = Self;
-    type Outbox = Self;
-    type Settler = Self;
-    type Journal = Self;
-    type Clock = Self;
-    type Random = Self;
-
-    fn sender(&self) -> &Self {
-        self
-    }
-    fn outbox(&self) -> &Self {
-        self
-    }
-    fn settler(&self) -> &Self {
-        self
-    }
-    fn journal(&self) -> &Self {
-        self
-    }
-    fn clock(&self) -> &Self {
-        self
-    }
-    fn random(&self) -> &Self {
-        self
-    }
-}
+impl_ports!(FakePorts, journal: Self = |ports| ports);
 
 /// 200 with the documented answer.
 pub(super) fn success() -> Evidence {

@@ -9,6 +9,7 @@ mod order;
 mod outage_simulation;
 mod outages;
 mod outcomes;
+mod port_support;
 mod probes;
 mod property;
 mod publishing;

@@ -14,19 +14,18 @@ use tokio::{
     time::Instant,
 };
 
-use super::fake_ports::{START, status, success};
+use super::{
+    fake_ports::{START, status, success},
+    port_support::{EmptyJournal, impl_ports},
+};
 use crate::{
     domain::{
         evidence::Evidence,
-        journal::{AttemptHistory, Record, RecordedOutcome, SendKey},
         message::{Message, Target},
         properties::Properties,
         tier::Tiers,
     },
-    ports::{
-        Clock, Delivery, DeliveryTag, Inbox, Journal, JournalResult, Outbox, Ports, PublishError, Random, Sender,
-        Settler,
-    },
+    ports::{Clock, Delivery, DeliveryTag, Inbox, Outbox, PublishError, Random, Sender, Settler},
 };
 
 /// The duration of one POST.
@@ -35,6 +34,8 @@ pub(super) const POST_TIME: Duration = Duration::from_millis(10);
 const CONFIRM_TIME: Duration = Duration::from_millis(2);
 /// The broker delivers ten messages in this time, the shortest that tokio's timers resolve.
 const TEN_DELIVERIES: Duration = Duration::from_millis(1);
+/// How long the daemon keeps a narrow subscription.
+const MIN_LIFETIME: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub(super) struct QueueModel {
@@ -44,12 +45,20 @@ pub(super) struct QueueModel {
     has_work: Arc<Notify>,
 }
 
+/// A changed prefetch needs a new subscription, and the settlement of older deliveries makes no room in it.
+struct Subscription {
+    opened_at: Instant,
+    first: u64,
+    window: usize,
+}
+
 #[derive(Default)]
 struct ModelState {
     queue: VecDeque<(Bytes, Properties)>,
     delayed: BTreeMap<String, VecDeque<Message>>,
     unacked: BTreeSet<u64>,
     prefetch: usize,
+    subscription: Option<Subscription>,
     deliveries: u64,
     copies: usize,
     posts: BTreeMap<String, u32>,
@@ -133,7 +142,11 @@ impl QueueModel {
 
 impl ModelState {
     fn next_delivery(&mut self) -> Option<Delivery> {
-        if self.unacked.len() >= self.prefetch {
+        if self.is_outdated() {
+            self.subscribe();
+        }
+        let subscription = self.subscription.as_ref()?;
+        if self.unacked.range(subscription.first..).count() >= subscription.window {
             return None;
         }
         let (body, properties) = self.queue.pop_front()?;
@@ -142,6 +155,22 @@ impl ModelState {
         let tag = DeliveryTag { generation: 0, number: self.deliveries };
         let source = "edna.commands/send".to_owned();
         Some(Delivery { tag, body, properties, redelivered: false, is_sole_consumer: true, returns: 0, source })
+    }
+
+    fn subscribe(&mut self) {
+        let window = self.free();
+        self.subscription = Some(Subscription { opened_at: Instant::now(), first: self.deliveries + 1, window });
+    }
+
+    /// What a new subscription would take.
+    fn free(&self) -> usize {
+        self.prefetch.saturating_sub(self.unacked.len()).max(1)
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.subscription.as_ref().is_none_or(|Subscription { opened_at, window, .. }| {
+            *window < self.prefetch / 2 && *window < self.free().div_ceil(2) && opened_at.elapsed() > MIN_LIFETIME
+        })
     }
 
     /// The oldest message of a tier returns to the queue: all stay equally long.
@@ -174,7 +203,10 @@ impl Inbox for ModelInbox {
     }
 
     fn set_prefetch(&mut self, prefetch: u16) {
-        self.model.state().prefetch = prefetch.into();
+        let mut state = self.model.state();
+        state.prefetch = prefetch.into();
+        state.subscribe();
+        drop(state);
         self.model.has_work.notify_one();
     }
 }
@@ -226,41 +258,6 @@ impl Sender for QueueModel {
     }
 }
 
-/// A complete journal without records.
-impl Journal for QueueModel {
-    async fn lookup(&self, _: &SendKey) -> JournalResult<Record> {
-        Ok(Record::Unknown)
-    }
-
-    async fn start_attempt(&self, _: &SendKey) -> JournalResult<Record> {
-        Ok(Record::Unknown)
-    }
-
-    async fn finish_attempt(&self, _: &SendKey, _: AttemptHistory) -> JournalResult<()> {
-        Ok(())
-    }
-
-    async fn record_outcome(&self, _: &SendKey, _: RecordedOutcome) -> JournalResult<()> {
-        Ok(())
-    }
-
-    async fn record_letter_stored(&self, _: &SendKey) -> JournalResult<()> {
-        Ok(())
-    }
-
-    async fn record_told(&self, _: &SendKey) -> JournalResult<()> {
-        Ok(())
-    }
-
-    async fn record_doubt(&self, _: &SendKey) -> JournalResult<()> {
-        Ok(())
-    }
-
-    fn is_complete(&self) -> bool {
-        true
-    }
-}
-
 impl Clock for QueueModel {
     fn now(&self) -> Timestamp {
         START + self.started.elapsed()
@@ -273,30 +270,4 @@ impl Random for QueueModel {
     }
 }
 
-impl Ports for QueueModel {
-    type Sender = Self;
-    type Outbox = Self;
-    type Settler = Self;
-    type Journal = Self;
-    type Clock = Self;
-    type Random = Self;
-
-    fn sender(&self) -> &Self {
-        self
-    }
-    fn outbox(&self) -> &Self {
-        self
-    }
-    fn settler(&self) -> &Self {
-        self
-    }
-    fn journal(&self) -> &Self {
-        self
-    }
-    fn clock(&self) -> &Self {
-        self
-    }
-    fn random(&self) -> &Self {
-        self
-    }
-}
+impl_ports!(QueueModel, journal: EmptyJournal = |_| &EmptyJournal);

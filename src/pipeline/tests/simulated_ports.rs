@@ -13,25 +13,22 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::fake_ports::{status, success};
+use super::{
+    fake_ports::{START, status, success},
+    port_support::{EmptyJournal, impl_ports},
+};
 use crate::{
     domain::{
         evidence::{Evidence, NoAnswer, NotSent},
-        journal::{AttemptHistory, Record, RecordedOutcome, SendKey},
         message::{Message, Target},
         properties::Properties,
         reason::Reason,
         tier::Tiers,
     },
     gate::Gate,
-    ports::{
-        Clock, Delivery, DeliveryTag, Inbox, Journal, JournalResult, Outbox, Ports, PublishError, Random, Sender,
-        Settler,
-    },
+    ports::{Clock, Delivery, DeliveryTag, Inbox, Outbox, PublishError, Random, Sender, Settler},
 };
 
-/// 2026-11-22T12:00:00Z.
-const START: Timestamp = Timestamp::constant(1_795_348_800, 0);
 const LATENCY: Duration = Duration::from_millis(20);
 pub(super) const API_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -229,41 +226,6 @@ impl Settler for SimulatedPorts {
     }
 }
 
-/// Records nothing: neither crashes nor redeliveries are simulated.
-impl Journal for SimulatedPorts {
-    async fn lookup(&self, _: &SendKey) -> JournalResult<Record> {
-        Ok(Record::Unknown)
-    }
-
-    async fn start_attempt(&self, _: &SendKey) -> JournalResult<Record> {
-        Ok(Record::Unknown)
-    }
-
-    async fn finish_attempt(&self, _: &SendKey, _: AttemptHistory) -> JournalResult<()> {
-        Ok(())
-    }
-
-    async fn record_outcome(&self, _: &SendKey, _: RecordedOutcome) -> JournalResult<()> {
-        Ok(())
-    }
-
-    async fn record_letter_stored(&self, _: &SendKey) -> JournalResult<()> {
-        Ok(())
-    }
-
-    async fn record_told(&self, _: &SendKey) -> JournalResult<()> {
-        Ok(())
-    }
-
-    async fn record_doubt(&self, _: &SendKey) -> JournalResult<()> {
-        Ok(())
-    }
-
-    fn is_complete(&self) -> bool {
-        true
-    }
-}
-
 impl Clock for SimulatedPorts {
     fn now(&self) -> Timestamp {
         START + self.started.elapsed()
@@ -283,30 +245,4 @@ impl Random for SimulatedPorts {
     }
 }
 
-impl Ports for SimulatedPorts {
-    type Sender = Self;
-    type Outbox = Self;
-    type Settler = Self;
-    type Journal = Self;
-    type Clock = Self;
-    type Random = Self;
-
-    fn sender(&self) -> &Self {
-        self
-    }
-    fn outbox(&self) -> &Self {
-        self
-    }
-    fn settler(&self) -> &Self {
-        self
-    }
-    fn journal(&self) -> &Self {
-        self
-    }
-    fn clock(&self) -> &Self {
-        self
-    }
-    fn random(&self) -> &Self {
-        self
-    }
-}
+impl_ports!(SimulatedPorts, journal: EmptyJournal = |_| &EmptyJournal);
