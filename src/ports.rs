@@ -148,7 +148,7 @@ pub trait Journal: Clone + Send + Sync + 'static {
 
     /// Records that the broker has confirmed the event of the outcome. May become durable only with a later change: if a
     /// crash comes before, the event is not known to be published.
-    fn record_told(&self, key: &SendKey) -> impl Future<Output = JournalResult<()>> + Send;
+    fn record_published(&self, key: &SendKey) -> impl Future<Output = JournalResult<()>> + Send;
 
     /// Records that an earlier delivery may have been posted without a record; changes nothing if there is a record.
     fn record_doubt(&self, key: &SendKey) -> impl Future<Output = JournalResult<()>> + Send;

@@ -125,7 +125,7 @@ fn print_record(key: &SendKey, found: Option<&FoundRecord>, as_json: bool) {
     if as_json {
         return output::print_json(&json!({
             "commandId": id, "replay": replay, "state": state, "at": at, "uncertain": uncertain, "attempts": attempts,
-            "owesLetter": outcome.map(|outcome| outcome.letter_pending), "told": outcome.map(|outcome| outcome.told),
+            "owesLetter": outcome.map(|outcome| outcome.letter_pending), "published": outcome.map(|outcome| outcome.published),
             "event": outcome.and_then(event),
         }));
     }
@@ -141,7 +141,7 @@ fn print_record(key: &SendKey, found: Option<&FoundRecord>, as_json: bool) {
     }
     if let Some(outcome) = outcome {
         output::print(&format!("event         {}", String::from_utf8_lossy(&outcome.event)));
-        if !outcome.told {
+        if !outcome.published {
             output::print(&"published     not confirmed by the broker yet, as far as is known");
         }
         if outcome.letter_pending {

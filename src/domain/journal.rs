@@ -67,5 +67,5 @@ pub struct RecordedOutcome {
     /// The outcome has a dead letter that is not known to be stored.
     pub letter_pending: bool,
     /// The broker has confirmed the event.
-    pub told: bool,
+    pub published: bool,
 }

@@ -68,7 +68,10 @@ impl Credential {
         })
     }
 
-    /// The token to send, or why there is none.
+    /// Returns the token for the next request.
+    ///
+    /// # Errors
+    /// If there is no token: why the login failed.
     pub(super) async fn token(&self) -> Result<Token, NoToken> {
         match self {
             Self::Fixed(token) => Ok(token.clone()),

@@ -84,11 +84,11 @@ impl Journal for AnyJournal {
         }
     }
 
-    async fn record_told(&self, key: &SendKey) -> JournalResult<()> {
+    async fn record_published(&self, key: &SendKey) -> JournalResult<()> {
         match self {
-            Self::File(journal) => journal.record_told(key).await,
-            Self::Redis(journal) => Box::pin(journal.record_told(key)).await,
-            Self::None(journal) => journal.record_told(key).await,
+            Self::File(journal) => journal.record_published(key).await,
+            Self::Redis(journal) => Box::pin(journal.record_published(key)).await,
+            Self::None(journal) => journal.record_published(key).await,
         }
     }
 

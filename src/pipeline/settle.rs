@@ -40,7 +40,7 @@ impl<P: Ports> PipelineContext<P> {
         let failure = event.failure;
         // Before the journal has the outcome: a redelivered copy that finds it must not publish it, too.
         let claim = self.outcome_claims.try_claim(in_hand.identity());
-        let outcome = RecordedOutcome { event: json, letter_pending: failure.is_some(), told: false };
+        let outcome = RecordedOutcome { event: json, letter_pending: failure.is_some(), published: false };
         let update = JournalUpdate::Outcome(outcome);
         if failure.is_none() {
             // Not needed again, and many commands may wait for a slow broker.
@@ -65,7 +65,7 @@ impl<P: Ports> PipelineContext<P> {
     /// Settles a command whose outcome the journal holds: its event is published again, and its dead letter only if that
     /// is not known to be stored. What a crash kept from being published is published for the first time.
     pub(super) async fn settle_already_finished(&self, in_hand: &mut CommandInHand, outcome: RecordedOutcome) {
-        let Some(event) = Event::from_recorded(&outcome.event, outcome.told) else {
+        let Some(event) = Event::from_recorded(&outcome.event, outcome.published) else {
             let detail = "the journal holds an outcome that cannot be read".into();
             let failure = Failure { reason: Reason::Uncertain, http_status: None, detail };
             return self.settle_finished(in_hand, CommandResult::Failed(failure)).await;
@@ -80,7 +80,7 @@ impl<P: Ports> PipelineContext<P> {
             return;
         }
         self.ports.settler().ack(delivery.tag);
-        if outcome.told && !outcome.letter_pending {
+        if outcome.published && !outcome.letter_pending {
             self.telemetry.record(CommandRepeated { command_id: &command.id, outcome: event.outcome });
         } else {
             // The daemon that reached the outcome stopped before it could count it.
@@ -175,7 +175,7 @@ impl<P: Ports> PipelineContext<P> {
         self.publish(event, command_id).await?;
         if let Some(send_key) = send_key {
             // If it fails, the same as after a crash.
-            let _ = self.ports.journal().record_told(send_key).await;
+            let _ = self.ports.journal().record_published(send_key).await;
         }
         Ok(())
     }

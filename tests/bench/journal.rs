@@ -84,7 +84,7 @@ async fn record_commands(journal: FileJournal, next: Arc<AtomicU64>, commands: u
         let number = next.fetch_add(1, Ordering::Relaxed);
         let Some(key) = key(number).filter(|_| number < commands) else { return Ok(()) };
         journal.start_attempt(&key).await?;
-        let outcome = RecordedOutcome { event: event.clone().into(), letter_pending: false, told: false };
+        let outcome = RecordedOutcome { event: event.clone().into(), letter_pending: false, published: false };
         journal.record_outcome(&key, outcome).await?;
     }
 }

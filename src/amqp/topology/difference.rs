@@ -11,8 +11,8 @@ pub(super) struct Mismatch {
 }
 
 impl Mismatch {
-    /// Reads `… inequivalent arg 'x-overflow' for queue 'q' in vhost '/': received … but current is none`, or `… but
-    /// current is the value '1000' of type 'long'`.
+    /// Reads RabbitMQ's error text, which contains `inequivalent arg '<name>'` and ends with `but current is none` or
+    /// `but current is the value '<value>' of type '<type>'`.
     pub(super) fn parse(message: &str) -> Option<Self> {
         let (_, rest) = message.split_once("inequivalent arg '")?;
         let (argument, rest) = rest.split_once('\'')?;

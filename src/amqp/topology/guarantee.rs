@@ -18,7 +18,7 @@ const QUEUE_GUARDED: [&str; 6] = [
     "x-dead-letter-strategy",
     "x-overflow",
 ];
-/// Dead letters leave their queue only when somebody takes them.
+/// The same for the dead-letter queue. Nothing there expires or is dropped, so a dead-letter target does no harm.
 const DEAD_GUARDED: [&str; 3] = ["x-message-ttl", "x-expires", "x-overflow"];
 const EXCHANGE_GUARDED: [&str; 1] = ["alternate-exchange"];
 

@@ -41,9 +41,12 @@ struct LastLogin {
 }
 
 impl SingleFlight {
-    /// The token, after a login if there is none and a login is allowed; else how the last login failed.
+    /// Returns the current token. Without one, logs in first if a login is allowed.
     ///
     /// Dropping the future during a login counts as a login: its request may have been sent.
+    ///
+    /// # Errors
+    /// If the last login failed: its problem.
     pub(super) async fn token(&self, log_in: impl AsyncFnOnce() -> Result<Token, NoToken>) -> Result<Token, NoToken> {
         let mut state = self.state.lock().await;
         if let Some(token) = &state.token {

@@ -107,11 +107,11 @@ impl ActiveSegment {
         self.offsets.insert(hash, RecordPlace::new(offset))
     }
 
-    /// Adds a record *told* to the batch if this segment has the send's newest record; returns that one's place before.
-    pub(super) fn put_told(&mut self, hash: KeyHash, at_ms: i64) -> Option<RecordPlace> {
+    /// Adds a `Published` record to the batch if the send's newest record is in this segment; returns that record's place.
+    pub(super) fn put_published(&mut self, hash: KeyHash, at_ms: i64) -> Option<RecordPlace> {
         let place = *self.offsets.get(&hash)?;
-        self.append(hash, at_ms, SendState::Told);
-        self.offsets.insert(hash, place.with_told())
+        self.append(hash, at_ms, SendState::Published);
+        self.offsets.insert(hash, place.with_published())
     }
 
     /// Returns the record's offset.
@@ -148,7 +148,7 @@ impl ActiveSegment {
             return scan::read_place(&self.path, &self.file, place);
         };
         let bytes = usize::try_from(in_batch).ok().and_then(|start| self.batch.get(start..));
-        let record = bytes.and_then(record::decode_first).map(|record| record.with_told(place.is_told()));
+        let record = bytes.and_then(record::decode_first).map(|record| record.with_published(place.is_published()));
         record.ok_or_else(|| StorageError::corrupt(&self.path, u64::from(place.offset())))
     }
 

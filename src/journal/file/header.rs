@@ -20,7 +20,7 @@ use super::{
 };
 
 const MAGIC: &[u8; 7] = b"EDNAJRN";
-/// The version that is written. Version 1 is read, too: its records lack attempts and *told*.
+/// The version of new records. Version 1 can also be read; its records hold no attempts and no publish state.
 const VERSION: u8 = b'2';
 const VERSION_1: u8 = b'1';
 

@@ -26,28 +26,27 @@ const FOOTER: usize = 8 + 4 + 4 + 8 + 4;
 /// The place in a log of the newest record of each send.
 pub(super) type Offsets = KeyHashMap<RecordPlace>;
 
-/// The offset in a log of a record, and whether a record *told* followed it: the highest bit, as logs are shorter than
-/// 2 GiB.
+/// The offset of a record in a log. The highest bit, which no offset needs, is set if a `Published` record follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordPlace(u32);
 
 impl RecordPlace {
-    const TOLD: u32 = 1 << 31;
+    const PUBLISHED: u32 = 1 << 31;
 
     pub(super) const fn new(offset: u32) -> Self {
         Self(offset)
     }
 
     pub(super) const fn offset(self) -> u32 {
-        self.0 & !Self::TOLD
+        self.0 & !Self::PUBLISHED
     }
 
-    pub(super) const fn is_told(self) -> bool {
-        self.0 & Self::TOLD != 0
+    pub(super) const fn is_published(self) -> bool {
+        self.0 & Self::PUBLISHED != 0
     }
 
-    pub(super) const fn with_told(self) -> Self {
-        Self(self.0 | Self::TOLD)
+    pub(super) const fn with_published(self) -> Self {
+        Self(self.0 | Self::PUBLISHED)
     }
 }
 

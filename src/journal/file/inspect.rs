@@ -117,7 +117,7 @@ fn find(dir: &Path, number: u64, hash: KeyHash) -> Result<Option<LogRecord>, Sto
     scan_log(&directory::log_path(dir, number), |record| {
         if record.hash == hash {
             newest = match record.state {
-                SendState::Told => newest.take().map(|finished| finished.with_told(true)),
+                SendState::Published => newest.take().map(|finished| finished.with_published(true)),
                 _ => Some(record.clone()),
             };
         }

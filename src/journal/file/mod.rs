@@ -168,8 +168,8 @@ impl Journal for FileJournal {
         self.apply(key, Operation::RecordLetterStored).await.map(drop)
     }
 
-    async fn record_told(&self, key: &SendKey) -> JournalResult<()> {
-        let request = WriterRequest::Told(KeyHash::new(key, &self.state.secret));
+    async fn record_published(&self, key: &SendKey) -> JournalResult<()> {
+        let request = WriterRequest::Published(KeyHash::new(key, &self.state.secret));
         self.requests.send(request).map_err(|_| JournalUnavailable("it has been closed".to_owned()))
     }
 

@@ -1,18 +1,18 @@
-//! The format of a log record: a send and its full state. The newest record of a send is valid; a record *told* adds to
-//! the finished one before it in the same segment.
+//! The format of a log record: a send and its full state. The newest record of a send is valid. A `Published` record
+//! completes the send's finished record in the same segment.
 //!
 //! | bytes | content, little endian |
 //! |---|---|
 //! | 4 | length of the body |
 //! | 4 | CRC-32 of the body |
 //! | 4 | body: offset in the file of the batch that the record was written with |
-//! | 1 | kind: 1 started, 2 waiting, 3 finished, 4 told |
-//! | 1 | flags: 1 uncertain, or letter pending; 2 told |
+//! | 1 | kind: 1 started, 2 waiting, 3 finished, 4 published |
+//! | 1 | flags: 1 uncertain, or letter pending; 2 published |
 //! | 8 | time, ms since 1970 |
 //! | 16 | key hash |
 //! | rest | started: the session, 8 bytes; started and waiting: attempts that count, 4 bytes; finished: the event |
 //!
-//! Version 1 of the format had neither attempts nor *told*. Its records are read as such with none.
+//! Version 1 of the format had no attempts and no publish state. Its records are read as if there were none.
 
 use bytes::Bytes;
 
@@ -33,13 +33,13 @@ pub(super) const MAX_EVENT_BYTES: usize = MAX_BODY - FIXED;
 const STARTED: u8 = 1;
 const WAITING: u8 = 2;
 const FINISHED: u8 = 3;
-const TOLD: u8 = 4;
+const PUBLISHED: u8 = 4;
 
 /// The flag of started and waiting: an attempt may have reached the API.
 const UNCERTAIN_FLAG: u8 = 1;
 /// The flags of finished.
 const PENDING_FLAG: u8 = 1;
-const TOLD_FLAG: u8 = 2;
+const PUBLISHED_FLAG: u8 = 2;
 
 /// The recorded state of a send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(super) enum SendState {
     /// The send has its outcome.
     Finished(RecordedOutcome),
     /// The broker has confirmed the event of the finished record before. Only in a log, never the state of a send.
-    Told,
+    Published,
 }
 
 impl SendState {
@@ -67,7 +67,7 @@ impl SendState {
             Self::Started { history, .. } => Record::Orphaned { counted: history.counted },
             Self::Waiting(history) => Record::Waiting(history),
             Self::Finished(outcome) => Record::Finished(outcome),
-            Self::Told => Record::Unknown,
+            Self::Published => Record::Unknown,
         }
     }
 
@@ -79,7 +79,7 @@ impl SendState {
                 AttemptHistory { uncertain: history.uncertain || *session != own_session, ..*history }
             }
             Self::Waiting(history) => *history,
-            Self::Finished(_) | Self::Told => AttemptHistory::default(),
+            Self::Finished(_) | Self::Published => AttemptHistory::default(),
         }
     }
 }
@@ -98,10 +98,10 @@ pub(super) struct LogRecord {
 }
 
 impl LogRecord {
-    /// Marks a finished record as told if a record *told* followed it.
-    pub(super) fn with_told(mut self, is_told: bool) -> Self {
+    /// Marks a finished record as published, if a `Published` record follows it.
+    pub(super) fn with_published(mut self, is_published: bool) -> Self {
         if let SendState::Finished(outcome) = &mut self.state {
-            outcome.told |= is_told;
+            outcome.published |= is_published;
         }
         self
     }
@@ -122,10 +122,11 @@ impl LogRecord {
                 (WAITING, u8::from(history.uncertain) * UNCERTAIN_FLAG, counted_bytes)
             }
             SendState::Finished(outcome) => {
-                let flags = u8::from(outcome.letter_pending) * PENDING_FLAG + u8::from(outcome.told) * TOLD_FLAG;
+                let flags =
+                    u8::from(outcome.letter_pending) * PENDING_FLAG + u8::from(outcome.published) * PUBLISHED_FLAG;
                 (FINISHED, flags, &outcome.event)
             }
-            SendState::Told => (TOLD, 0, &[]),
+            SendState::Published => (PUBLISHED, 0, &[]),
         };
         let mut fixed = [0; FIXED];
         let (head, hash) = fixed.split_at_mut(FIXED - 16);
@@ -165,11 +166,15 @@ fn decode_state(kind: u8, flags: u8, payload: &[u8]) -> Option<SendState> {
             Some(SendState::Started { session, history })
         }
         WAITING => Some(SendState::Waiting(history(decode_count(payload)?)?)),
-        FINISHED if flags <= PENDING_FLAG | TOLD_FLAG => {
-            let (letter_pending, told) = (flags & PENDING_FLAG != 0, flags & TOLD_FLAG != 0);
-            Some(SendState::Finished(RecordedOutcome { event: Bytes::copy_from_slice(payload), letter_pending, told }))
+        FINISHED if flags <= PENDING_FLAG | PUBLISHED_FLAG => {
+            let (letter_pending, published) = (flags & PENDING_FLAG != 0, flags & PUBLISHED_FLAG != 0);
+            Some(SendState::Finished(RecordedOutcome {
+                event: Bytes::copy_from_slice(payload),
+                letter_pending,
+                published,
+            }))
         }
-        TOLD if flags == 0 && payload.is_empty() => Some(SendState::Told),
+        PUBLISHED if flags == 0 && payload.is_empty() => Some(SendState::Published),
         _ => None,
     }
 }
@@ -202,7 +207,7 @@ pub(super) fn decode_first(bytes: &[u8]) -> Option<LogRecord> {
     let (length, crc) = decode_prefix(*head)?;
     let body = rest.get(..length)?;
     // Rules out most byte strings before the checksum is computed.
-    let has_valid_kind = body.get(4).is_some_and(|kind| (STARTED..=TOLD).contains(kind));
+    let has_valid_kind = body.get(4).is_some_and(|kind| (STARTED..=PUBLISHED).contains(kind));
     (has_valid_kind && crc32fast::hash(body) == crc).then(|| LogRecord::decode(body)).flatten()
 }
 
@@ -211,8 +216,8 @@ mod tests {
     use super::*;
 
     fn records() -> Vec<LogRecord> {
-        let finished = |event: &'static [u8], letter_pending, told| {
-            SendState::Finished(RecordedOutcome { event: event.into(), letter_pending, told })
+        let finished = |event: &'static [u8], letter_pending, published| {
+            SendState::Finished(RecordedOutcome { event: event.into(), letter_pending, published })
         };
         let history = AttemptHistory { counted: 7, uncertain: true };
         let states = [
@@ -221,7 +226,7 @@ mod tests {
             SendState::Waiting(history),
             finished(b"", true, false),
             finished(b"{\"a\":1}", false, true),
-            SendState::Told,
+            SendState::Published,
         ];
         let hash = KeyHash::from_bytes(*b"0123456789abcdef");
         states.into_iter().map(|state| LogRecord { batch: 7, at_ms: -1, hash, state }).collect()

@@ -83,9 +83,9 @@ pub(super) fn has_later_batch(file: &File, bad: u32) -> io::Result<bool> {
 /// Applies a record to the index of its log.
 pub(super) fn index_record(offsets: &mut Offsets, offset: u32, record: &LogRecord) {
     match record.state {
-        SendState::Told => {
+        SendState::Published => {
             if let Some(place) = offsets.get_mut(&record.hash) {
-                *place = place.with_told();
+                *place = place.with_published();
             }
         }
         _ => drop(offsets.insert(record.hash, RecordPlace::new(offset))),
@@ -97,7 +97,7 @@ pub(super) fn index_record(offsets: &mut Offsets, offset: u32, record: &LogRecor
 /// # Errors
 /// If it is damaged or cannot be read.
 pub(super) fn read_place(path: &Path, file: &File, place: RecordPlace) -> Result<LogRecord, StorageError> {
-    read_record(path, file, place.offset()).map(|record| record.with_told(place.is_told()))
+    read_record(path, file, place.offset()).map(|record| record.with_published(place.is_published()))
 }
 
 /// Reads the record at this offset.

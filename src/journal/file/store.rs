@@ -22,7 +22,7 @@ pub(super) enum Operation {
     FinishAttempt(AttemptHistory),
     RecordOutcome(RecordedOutcome),
     RecordLetterStored,
-    RecordTold,
+    RecordPublished,
     RecordDoubt,
 }
 
@@ -79,7 +79,7 @@ impl Store {
             self.put(hash, at_ms, SendState::Finished(outcome));
             return Ok(Record::Unknown);
         }
-        if matches!(operation, Operation::RecordTold) && self.put_told(hash, at_ms) {
+        if matches!(operation, Operation::RecordPublished) && self.put_published(hash, at_ms) {
             return Ok(Record::Unknown);
         }
         let before = self.find(hash)?.map(|record| record.state);
@@ -105,13 +105,13 @@ impl Store {
             (Operation::RecordLetterStored, Some(SendState::Finished(outcome))) if outcome.letter_pending => {
                 Some(SendState::Finished(RecordedOutcome { letter_pending: false, ..outcome.clone() }))
             }
-            (Operation::RecordTold, Some(SendState::Finished(outcome))) if !outcome.told => {
-                Some(SendState::Finished(RecordedOutcome { told: true, ..outcome.clone() }))
+            (Operation::RecordPublished, Some(SendState::Finished(outcome))) if !outcome.published => {
+                Some(SendState::Finished(RecordedOutcome { published: true, ..outcome.clone() }))
             }
             (Operation::RecordDoubt, None) => {
                 Some(SendState::Waiting(AttemptHistory { uncertain: true, ..AttemptHistory::default() }))
             }
-            (Operation::RecordLetterStored | Operation::RecordTold | Operation::RecordDoubt, _) => None,
+            (Operation::RecordLetterStored | Operation::RecordPublished | Operation::RecordDoubt, _) => None,
         }
     }
 
@@ -126,8 +126,8 @@ impl Store {
     }
 
     /// Adds a short record, without a lookup, if the active segment has the outcome: nearly always.
-    fn put_told(&mut self, hash: KeyHash, at_ms: i64) -> bool {
-        let place = self.active.put_told(hash, at_ms);
+    fn put_published(&mut self, hash: KeyHash, at_ms: i64) -> bool {
+        let place = self.active.put_published(hash, at_ms);
         if place.is_some() {
             let in_progress = self.in_progress.get(&hash).copied();
             self.undo_log.push(UndoEntry { hash, place, in_progress });

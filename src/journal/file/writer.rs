@@ -44,7 +44,7 @@ pub(super) enum WriterRequest {
         reply: oneshot::Sender<JournalResult<Record>>,
     },
     /// Records that the event of an outcome is confirmed, with a later change or within a second. Nobody waits for it.
-    Told(KeyHash),
+    Published(KeyHash),
     /// Ends the doubt that existed at opening.
     EndFormerDoubt,
     /// Ends the writer; the reply comes once another process can open the directory.
@@ -72,9 +72,9 @@ pub(super) struct Writer {
     /// The doubt that was reported last.
     doubt_reason: Option<&'static str>,
     /// Confirmed events that are not yet in a batch.
-    told: Vec<KeyHash>,
-    /// Those in the batch; back to `told` if it fails.
-    told_in_batch: Vec<KeyHash>,
+    published: Vec<KeyHash>,
+    /// Those in the batch; back to `published` if it fails.
+    published_in_batch: Vec<KeyHash>,
 }
 
 impl Writer {
@@ -94,8 +94,8 @@ impl Writer {
             index_build: None,
             pending_replies,
             doubt_reason: None,
-            told: Vec::new(),
-            told_in_batch: Vec::new(),
+            published: Vec::new(),
+            published_in_batch: Vec::new(),
         }
     }
 
@@ -141,10 +141,10 @@ impl Writer {
         for request in batch.drain(..) {
             match request {
                 WriterRequest::Apply { hash, operation, reply } => {
-                    self.apply_told(at_ms);
+                    self.apply_published(at_ms);
                     self.apply(hash, operation, reply, at_ms);
                 }
-                WriterRequest::Told(hash) => self.told.push(hash),
+                WriterRequest::Published(hash) => self.published.push(hash),
                 WriterRequest::EndFormerDoubt => self.end_former_doubt(),
                 WriterRequest::Close(closed) => closing = Some(closed),
             }
@@ -153,21 +153,21 @@ impl Writer {
             }
         }
         if closing.is_some() {
-            self.apply_told(at_ms);
+            self.apply_published(at_ms);
         }
         self.commit();
         closing
     }
 
     /// Adds the confirmed events to the batch.
-    fn apply_told(&mut self, at_ms: i64) {
-        if self.failure.is_some() || self.told.is_empty() {
+    fn apply_published(&mut self, at_ms: i64) {
+        if self.failure.is_some() || self.published.is_empty() {
             return;
         }
-        for hash in mem::take(&mut self.told) {
-            match self.store.apply(hash, Operation::RecordTold, at_ms) {
-                Ok(_) => self.told_in_batch.push(hash),
-                // Its record cannot be read, so it is not known to be told.
+        for hash in mem::take(&mut self.published) {
+            match self.store.apply(hash, Operation::RecordPublished, at_ms) {
+                Ok(_) => self.published_in_batch.push(hash),
+                // Its record cannot be read, so it is not known to be published.
                 Err(error) => drop(self.fail(&error, Some(hash))),
             }
         }
@@ -216,8 +216,8 @@ impl Writer {
         let (started, has_writes) = (Instant::now(), self.store.active.batch_bytes() > 0);
         let failed = self.store.commit().err().map(|error| self.fail(&error, None));
         match &failed {
-            Some(_) => self.told.append(&mut self.told_in_batch),
-            None => self.told_in_batch.clear(),
+            Some(_) => self.published.append(&mut self.published_in_batch),
+            None => self.published_in_batch.clear(),
         }
         if has_writes && failed.is_none() {
             (self.listener)(JournalEvent::Committed { duration: started.elapsed() });
@@ -253,7 +253,7 @@ impl Writer {
             let dir = self.store.dir.path().to_owned();
             self.fail(&StorageError::DirectoryReplaced { dir }, None);
         }
-        self.apply_told(self.state.now().as_millisecond());
+        self.apply_published(self.state.now().as_millisecond());
         self.commit();
         // Even if nothing can be written: removing a segment may free the space.
         self.apply_retention();

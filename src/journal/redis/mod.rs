@@ -66,7 +66,7 @@ use redis::cmd;
 use self::{
     reply::{LookupResult, StartResult},
     script::{
-        FINISH_ATTEMPT, LOOKUP, RECORD_DOUBT, RECORD_LETTER_STORED, RECORD_OUTCOME, RECORD_TOLD, RECORD_UNPOSTED,
+        FINISH_ATTEMPT, LOOKUP, RECORD_DOUBT, RECORD_LETTER_STORED, RECORD_OUTCOME, RECORD_PUBLISHED, RECORD_UNPOSTED,
     },
     settings::RedisTimings,
     state::RedisJournalState,
@@ -199,9 +199,9 @@ impl Journal for RedisJournal {
         state.write(&mut state.lease.connection()?, &RECORD_LETTER_STORED, key, &[]).await.map(drop)
     }
 
-    async fn record_told(&self, key: &SendKey) -> JournalResult<()> {
+    async fn record_published(&self, key: &SendKey) -> JournalResult<()> {
         let state = &*self.state;
-        state.write(&mut state.lease.connection()?, &RECORD_TOLD, key, &[]).await.map(drop)
+        state.write(&mut state.lease.connection()?, &RECORD_PUBLISHED, key, &[]).await.map(drop)
     }
 
     async fn record_doubt(&self, key: &SendKey) -> JournalResult<()> {

@@ -69,8 +69,8 @@ fn parse_start(parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<RecordedStar
 }
 
 fn parse_outcome(parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<RecordedOutcome> {
-    let (letter_pending, told) = (parse_flag(&parts.next()?)?, parse_flag(&parts.next()?)?);
-    Some(RecordedOutcome { event: parts.next()?.into(), letter_pending, told })
+    let (letter_pending, published) = (parse_flag(&parts.next()?)?, parse_flag(&parts.next()?)?);
+    Some(RecordedOutcome { event: parts.next()?.into(), letter_pending, published })
 }
 
 fn parse_record(state: &[u8], parts: &mut impl Iterator<Item = Vec<u8>>) -> Option<Record> {

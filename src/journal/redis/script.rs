@@ -27,7 +27,7 @@ script!(FINISH_ATTEMPT, "finish_attempt");
 script!(RECORD_UNPOSTED, "record_unposted");
 script!(RECORD_OUTCOME, "record_outcome");
 script!(RECORD_LETTER_STORED, "record_letter_stored");
-script!(RECORD_TOLD, "record_told");
+script!(RECORD_PUBLISHED, "record_published");
 script!(RECORD_DOUBT, "record_doubt");
 script!(
     /// Writes a key with a time to live: a lease, or a probe.

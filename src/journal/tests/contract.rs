@@ -8,7 +8,8 @@ use futures_util::future::join_all;
 
 pub(crate) use super::{
     fixture::{
-        CERTAIN, JournalFixture, ORPHANED, UNCERTAIN, WAITING, WAITING_UNCERTAIN, key, outcome, pending, replay, told,
+        CERTAIN, JournalFixture, ORPHANED, UNCERTAIN, WAITING, WAITING_UNCERTAIN, key, outcome, pending, published,
+        replay,
     },
     model::random_steps_match_the_model,
 };
@@ -25,7 +26,7 @@ macro_rules! contract_tests {
             concurrent_starts_grant_one, finished_attempt_is_waiting_and_can_start, uncertainty_persists,
             start_of_crashed_owner_is_orphaned, orphaned_start_stays_uncertain, outcome_is_returned_unchanged,
             outcome_is_final, outcome_without_start_is_recorded, letter_is_pending_until_stored,
-            told_outcome_stays_told_over_crashes, told_and_letter_are_independent, attempts_survive_crashes,
+            published_outcome_stays_published, published_and_letter_are_independent, attempts_survive_crashes,
             doubt_is_recorded_only_without_record, replay_has_own_record,
             event_of_any_bytes_round_trips, concurrent_sends_do_not_mix, random_steps_match_the_model
         );
@@ -169,38 +170,38 @@ pub(crate) async fn letter_is_pending_until_stored(mut fixture: impl JournalFixt
     assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(outcome("{}"))));
 }
 
-pub(crate) async fn told_outcome_stays_told_over_crashes(mut fixture: impl JournalFixture) {
+pub(crate) async fn published_outcome_stays_published(mut fixture: impl JournalFixture) {
     let journal = fixture.open().await;
-    journal.record_told(&key("unknown")).await.expect("available");
+    journal.record_published(&key("unknown")).await.expect("available");
     journal.record_outcome(&key("a"), outcome("{}")).await.expect("available");
     let journal = fixture.crash(journal).await;
     assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(outcome("{}"))), "not confirmed before the crash");
     for _ in 0..2 {
-        assert_eq!(journal.record_told(&key("a")).await, Ok(()));
-        assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Finished(told(outcome("{}")))));
+        assert_eq!(journal.record_published(&key("a")).await, Ok(()));
+        assert_eq!(journal.start_attempt(&key("a")).await, Ok(Record::Finished(published(outcome("{}")))));
     }
     // Durable with a later change.
     journal.start_attempt(&key("b")).await.expect("available");
     let journal = fixture.crash(journal).await;
-    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(told(outcome("{}")))));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(published(outcome("{}")))));
     assert_eq!(journal.lookup(&key("unknown")).await, Ok(Record::Unknown));
 }
 
-pub(crate) async fn told_and_letter_are_independent(mut fixture: impl JournalFixture) {
+pub(crate) async fn published_and_letter_are_independent(mut fixture: impl JournalFixture) {
     let journal = fixture.open().await;
-    for id in ["told-first", "letter-first"] {
+    for id in ["published-first", "letter-first"] {
         journal.record_outcome(&key(id), pending("{}")).await.expect("available");
     }
-    journal.record_told(&key("told-first")).await.expect("available");
-    assert_eq!(journal.lookup(&key("told-first")).await, Ok(Record::Finished(told(pending("{}")))));
-    journal.record_letter_stored(&key("told-first")).await.expect("available");
+    journal.record_published(&key("published-first")).await.expect("available");
+    assert_eq!(journal.lookup(&key("published-first")).await, Ok(Record::Finished(published(pending("{}")))));
+    journal.record_letter_stored(&key("published-first")).await.expect("available");
     journal.record_letter_stored(&key("letter-first")).await.expect("available");
     assert_eq!(journal.lookup(&key("letter-first")).await, Ok(Record::Finished(outcome("{}"))));
-    journal.record_told(&key("letter-first")).await.expect("available");
+    journal.record_published(&key("letter-first")).await.expect("available");
     journal.start_attempt(&key("later")).await.expect("available");
     let journal = fixture.crash(journal).await;
-    for id in ["told-first", "letter-first"] {
-        assert_eq!(journal.lookup(&key(id)).await, Ok(Record::Finished(told(outcome("{}")))), "{id}");
+    for id in ["published-first", "letter-first"] {
+        assert_eq!(journal.lookup(&key(id)).await, Ok(Record::Finished(published(outcome("{}")))), "{id}");
     }
 }
 
@@ -255,12 +256,12 @@ pub(crate) async fn event_of_any_bytes_round_trips(mut fixture: impl JournalFixt
     let journal = fixture.open().await;
     let events = [Bytes::new(), Bytes::from_static(b"\0\xff\r\n"), Bytes::from(vec![b'x'; 64 * 1024])];
     for (number, event) in events.iter().enumerate() {
-        let recorded = RecordedOutcome { event: event.clone(), letter_pending: number == 1, told: false };
+        let recorded = RecordedOutcome { event: event.clone(), letter_pending: number == 1, published: false };
         journal.record_outcome(&key(&format!("e{number}")), recorded).await.expect("available");
     }
     let journal = fixture.crash(journal).await;
     for (number, event) in events.iter().enumerate() {
-        let recorded = RecordedOutcome { event: event.clone(), letter_pending: number == 1, told: false };
+        let recorded = RecordedOutcome { event: event.clone(), letter_pending: number == 1, published: false };
         assert_eq!(journal.lookup(&key(&format!("e{number}"))).await, Ok(Record::Finished(recorded)), "{number}");
     }
 }

@@ -32,15 +32,15 @@ pub(crate) fn replay(id: &str, replay: u32) -> SendKey {
 }
 
 pub(crate) fn outcome(event: &str) -> RecordedOutcome {
-    RecordedOutcome { event: Bytes::copy_from_slice(event.as_bytes()), letter_pending: false, told: false }
+    RecordedOutcome { event: Bytes::copy_from_slice(event.as_bytes()), letter_pending: false, published: false }
 }
 
 pub(crate) fn pending(event: &str) -> RecordedOutcome {
     RecordedOutcome { letter_pending: true, ..outcome(event) }
 }
 
-pub(crate) fn told(outcome: RecordedOutcome) -> RecordedOutcome {
-    RecordedOutcome { told: true, ..outcome }
+pub(crate) fn published(outcome: RecordedOutcome) -> RecordedOutcome {
+    RecordedOutcome { published: true, ..outcome }
 }
 
 pub(crate) const ORPHANED: Record = Record::Orphaned { counted: 0 };

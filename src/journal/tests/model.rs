@@ -7,7 +7,7 @@ use std::{
 
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
-use super::fixture::{CERTAIN, JournalFixture, UNCERTAIN, WAITING_UNCERTAIN, key, outcome, pending, told};
+use super::fixture::{CERTAIN, JournalFixture, UNCERTAIN, WAITING_UNCERTAIN, key, outcome, pending, published};
 use crate::{
     domain::journal::{AttemptHistory, Record, RecordedOutcome, SendKey},
     ports::Journal,
@@ -24,7 +24,7 @@ pub(crate) enum Step {
     FinishAttempt(u8, AttemptHistory),
     RecordOutcome(u8, bool),
     RecordLetterStored(u8),
-    RecordTold(u8),
+    RecordPublished(u8),
     RecordDoubt(u8),
     Crash,
 }
@@ -39,7 +39,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         }),
         2 => (send.clone(), any::<bool>()).prop_map(|(send, letter_pending)| Step::RecordOutcome(send, letter_pending)),
         1 => send.clone().prop_map(Step::RecordLetterStored),
-        1 => send.clone().prop_map(Step::RecordTold),
+        1 => send.clone().prop_map(Step::RecordPublished),
         1 => send.prop_map(Step::RecordDoubt),
         2 => Just(Step::Crash),
     ];
@@ -81,9 +81,9 @@ impl ReferenceModel {
         self.records.insert(key.clone(), (Record::Finished(recorded), CERTAIN));
     }
 
-    fn record_told(&mut self, key: &SendKey) {
+    fn record_published(&mut self, key: &SendKey) {
         if let Record::Finished(recorded) = self.lookup(key) {
-            self.record_outcome(key, told(recorded));
+            self.record_outcome(key, published(recorded));
         }
     }
 
@@ -151,9 +151,9 @@ pub(crate) async fn apply_step(
             model.record_letter_stored(&send(id));
             assert_eq!(journal.record_letter_stored(&send(id)).await, Ok(()), "step {number}");
         }
-        Step::RecordTold(id) if matches!(model.lookup(&send(id)), Record::Finished(_)) => {
-            model.record_told(&send(id));
-            assert_eq!(journal.record_told(&send(id)).await, Ok(()), "step {number}");
+        Step::RecordPublished(id) if matches!(model.lookup(&send(id)), Record::Finished(_)) => {
+            model.record_published(&send(id));
+            assert_eq!(journal.record_published(&send(id)).await, Ok(()), "step {number}");
             // Durable with a later change only.
             model.start_attempt(&send(OTHER));
             journal.start_attempt(&send(OTHER)).await.expect("available");
@@ -167,7 +167,7 @@ pub(crate) async fn apply_step(
         Step::FinishAttempt(..)
         | Step::RecordOutcome(..)
         | Step::RecordLetterStored(_)
-        | Step::RecordTold(_)
+        | Step::RecordPublished(_)
         | Step::Crash => {}
     }
 }

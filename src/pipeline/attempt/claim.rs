@@ -33,7 +33,7 @@ impl<P: Ports> AttemptContext<'_, P> {
         let Ok(record) = journal.start_attempt(&self.send_key).await else { return Ok(ClaimResult::Unavailable) };
         let is_first_receiver = self.pipeline.doubt_tracker.claim(self.in_hand.identity());
         match record {
-            Record::Finished(outcome) if outcome.told && !outcome.letter_pending => {
+            Record::Finished(outcome) if outcome.published && !outcome.letter_pending => {
                 Err(Resolution::AlreadyFinished(outcome, None).into())
             }
             Record::Finished(outcome) => Err(match self.pipeline.outcome_claims.try_claim(self.in_hand.identity()) {

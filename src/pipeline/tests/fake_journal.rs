@@ -110,9 +110,9 @@ impl Journal for FakePorts {
         .await
     }
 
-    async fn record_told(&self, key: &SendKey) -> JournalResult<()> {
+    async fn record_published(&self, key: &SendKey) -> JournalResult<()> {
         if let Some(Record::Finished(outcome)) = self.journal_state().records.get_mut(key) {
-            outcome.told = true;
+            outcome.published = true;
         }
         Ok(())
     }

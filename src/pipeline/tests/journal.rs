@@ -185,7 +185,7 @@ fn counted(daemon: &TestDaemon) -> (u64, u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn outcome_untold_at_crash_is_told_and_counted_once() {
+async fn unpublished_outcome_is_published_and_counted_once() {
     for (evidence, letters) in [(vec![], 0), (vec![status(400)], 1)] {
         let mut daemon = TestDaemon::start();
         daemon.fakes.script_evidence(evidence);
@@ -207,7 +207,7 @@ async fn outcome_untold_at_crash_is_told_and_counted_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn outcome_told_before_crash_is_repeated() {
+async fn outcome_published_before_crash_is_repeated() {
     let mut daemon = TestDaemon::start();
     daemon.deliver_raw(body(""), |_| {});
     daemon.fakes.lose_session();
@@ -219,9 +219,8 @@ async fn outcome_told_before_crash_is_repeated() {
     assert_eq!((daemon.fakes.posts(), counted(&daemon).0), (1, 0), "counted before the crash");
 }
 
-#[tokio::test(start_paused = true)]
-async fn success_in_progress_is_not_republished_by_redelivery() {
-    let mut daemon = TestDaemon::start();
+/// Redelivers a command whose outcome is being published; returns `repeated` of each event.
+async fn redeliver_during_publish(daemon: &mut TestDaemon) -> Vec<bool> {
     daemon.fakes.withhold_confirms(true);
     daemon.deliver_raw(body(""), |_| {});
     daemon.advance(SOON).await;
@@ -229,7 +228,13 @@ async fn success_in_progress_is_not_republished_by_redelivery() {
     daemon.advance(SOON).await;
     daemon.fakes.withhold_confirms(false);
     daemon.advance(LATER).await;
-    let repeated: Vec<_> = daemon.fakes.events().iter().map(|event| event["repeated"] == true).collect();
+    daemon.fakes.events().iter().map(|event| event["repeated"] == true).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn success_in_progress_is_not_republished_by_redelivery() {
+    let mut daemon = TestDaemon::start();
+    let repeated = redeliver_during_publish(&mut daemon).await;
     assert_eq!((repeated, counted(&daemon)), (vec![false, true], (1, 1)));
 }
 
@@ -343,13 +348,6 @@ async fn stored_letter_is_not_republished_for_unstored_event() {
 async fn letter_in_progress_is_not_republished_by_redelivery() {
     let mut daemon = TestDaemon::start();
     daemon.fakes.script_evidence([status(400)]);
-    daemon.fakes.withhold_confirms(true);
-    daemon.deliver_raw(body(""), |_| {});
-    daemon.advance(SOON).await;
-    daemon.deliver_raw(body(""), |delivery| delivery.redelivered = true);
-    daemon.advance(SOON).await;
-    daemon.fakes.withhold_confirms(false);
-    daemon.advance(LATER).await;
-    let repeated: Vec<_> = daemon.fakes.events().iter().map(|event| event["repeated"] == true).collect();
+    let repeated = redeliver_during_publish(&mut daemon).await;
     assert_eq!((daemon.fakes.dead_letters().len(), repeated), (1, vec![false, true]));
 }

@@ -30,7 +30,7 @@ impl Journal for EmptyJournal {
         Ok(())
     }
 
-    async fn record_told(&self, _: &SendKey) -> JournalResult<()> {
+    async fn record_published(&self, _: &SendKey) -> JournalResult<()> {
         Ok(())
     }
 

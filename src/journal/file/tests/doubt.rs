@@ -9,17 +9,6 @@ use crate::{
     ports::Journal,
 };
 
-/// Returns the fixture with a complete journal of this number of finished sends.
-async fn complete(fixture: FileJournalFixture, sends: usize) -> FileJournalFixture {
-    let journal = fixture.open();
-    fixture.end_doubt(&journal);
-    for number in 0..sends {
-        journal.record_outcome(&key(&format!("id-{number}")), outcome("{}")).await.expect("available");
-    }
-    journal.close().await;
-    fixture
-}
-
 /// Opens the journal and closes it; returns whether it was in doubt.
 async fn is_in_doubt(fixture: &FileJournalFixture) -> bool {
     let journal = fixture.open();
@@ -63,7 +52,7 @@ async fn ended_doubt_stays_ended_over_crashes() {
 
 #[tokio::test]
 async fn first_middle_or_last_missing_segment_is_doubt() {
-    let fixture = complete(FileJournalFixture::new(), 17).await;
+    let fixture = FileJournalFixture::new().with_finished_sends(17).await;
     let segments = fixture.segments();
     assert!(segments.len() >= 4 && !is_in_doubt(&fixture.crash()).await);
     for missing in segments {
@@ -77,7 +66,7 @@ async fn first_middle_or_last_missing_segment_is_doubt() {
 
 #[tokio::test]
 async fn all_segments_or_emptied_newest_one_missing_is_doubt() {
-    let fixture = complete(FileJournalFixture::new(), 17).await;
+    let fixture = FileJournalFixture::new().with_finished_sends(17).await;
     let newest = *fixture.segments().last().expect("a segment");
     let emptied = fixture.crash();
     fs::write(emptied.log(newest), b"").expect("written");
@@ -89,7 +78,7 @@ async fn all_segments_or_emptied_newest_one_missing_is_doubt() {
 
 #[tokio::test]
 async fn retention_and_rotation_are_no_doubt() {
-    let fixture = complete(FileJournalFixture::new(), 12).await;
+    let fixture = FileJournalFixture::new().with_finished_sends(12).await;
     for hours in [50, 50, 50] {
         fixture.advance(Duration::from_hours(hours));
         let journal = fixture.open();
@@ -106,7 +95,7 @@ async fn retention_and_rotation_are_no_doubt() {
 async fn early_removal_is_doubt_that_the_daemon_cannot_end() {
     let mut fixture = FileJournalFixture::new();
     fixture.settings.max_bytes = 60_000;
-    let fixture = complete(fixture, 0).await;
+    let fixture = fixture.with_finished_sends(0).await;
     let journal = fixture.open();
     for number in 0..300 {
         let event = outcome(&"x".repeat(500));

@@ -5,7 +5,7 @@ use std::{fs, thread};
 use super::{faulty_disk::DiskFault, fixture::FileJournalFixture, temp_dir::JournalTempDir};
 use crate::{
     domain::journal::Record,
-    journal::tests::contract::{CERTAIN, ORPHANED, WAITING, key, outcome, told},
+    journal::tests::contract::{CERTAIN, ORPHANED, WAITING, key, outcome, published},
     ports::Journal,
 };
 
@@ -171,32 +171,32 @@ async fn closed_journal_fails_calls_and_dropped_one_unlocks() {
 }
 
 #[tokio::test]
-async fn told_survives_a_failed_batch() {
+async fn published_survives_a_failed_batch() {
     for fault in [DiskFault::Full, DiskFault::SyncFails] {
         let fixture = FileJournalFixture::new().with_one_segment();
         let journal = fixture.open();
         journal.record_outcome(&key("a"), outcome("{}")).await.expect("available");
         fixture.disk.set(fault);
-        journal.record_told(&key("a")).await.expect("nobody waits for the disk");
+        journal.record_published(&key("a")).await.expect("nobody waits for the disk");
         journal.start_attempt(&key("b")).await.expect_err("the disk fails");
         fixture.disk.set(DiskFault::None);
         fixture.wait_for_event("Available");
         journal.start_attempt(&key("b")).await.expect("available");
         let successor = fixture.crash();
         let journal = successor.open();
-        assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(told(outcome("{}")))), "{fault:?}");
+        assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(published(outcome("{}")))), "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn told_alone_becomes_durable_with_maintenance() {
+async fn published_alone_becomes_durable_with_maintenance() {
     let fixture = FileJournalFixture::new();
     let journal = fixture.open();
     journal.record_outcome(&key("a"), outcome("{}")).await.expect("available");
     fixture.take_events();
-    journal.record_told(&key("a")).await.expect("available");
+    journal.record_published(&key("a")).await.expect("available");
     fixture.wait_for_event("Committed");
     let successor = fixture.crash();
     let journal = successor.open();
-    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(told(outcome("{}")))));
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(published(outcome("{}")))));
 }

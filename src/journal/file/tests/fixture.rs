@@ -17,6 +17,7 @@ use crate::{
     journal::{
         JournalEvent,
         file::{FileJournal, FileJournalSettings, OpenError, directory, settings::FileJournalTuning},
+        tests::contract::{key, outcome},
     },
     ports::Journal,
 };
@@ -83,6 +84,17 @@ impl FileJournalFixture {
 
     pub(super) fn open(&self) -> FileJournal {
         self.try_open().expect("a journal")
+    }
+
+    /// Adds this number of finished sends, one batch each, to a journal without doubt, and closes it.
+    pub(super) async fn with_finished_sends(self, sends: usize) -> Self {
+        let journal = self.open();
+        self.end_doubt(&journal);
+        for number in 0..sends {
+            journal.record_outcome(&key(&format!("id-{number}")), outcome("{}")).await.expect("available");
+        }
+        journal.close().await;
+        self
     }
 
     /// Ends the doubt of an open journal, as the daemon does when every earlier delivery is on record.

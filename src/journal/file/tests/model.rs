@@ -64,7 +64,7 @@ async fn fail_step(fault: DiskFault, step: Step, fixture: &FileJournalFixture, j
         | Step::FinishAttempt(id, _)
         | Step::RecordOutcome(id, _)
         | Step::RecordLetterStored(id)
-        | Step::RecordTold(id)
+        | Step::RecordPublished(id)
         | Step::RecordDoubt(id) => (send(id), send((id + 1) % 4)),
         Step::Crash => return,
     };

@@ -25,17 +25,6 @@ fn flip(path: &Path, offset: u64) {
     file.write_all_at(&[!byte[0]], offset).expect("written");
 }
 
-/// Returns the fixture with this number of finished sends, one batch each.
-async fn with_finished_sends(fixture: FileJournalFixture, sends: usize) -> FileJournalFixture {
-    let journal = fixture.open();
-    fixture.end_doubt(&journal);
-    for number in 0..sends {
-        journal.record_outcome(&key(&format!("id-{number}")), outcome("{}")).await.expect("available");
-    }
-    journal.close().await;
-    fixture
-}
-
 fn length(path: &Path) -> u64 {
     fs::metadata(path).expect("a file").len()
 }
@@ -79,7 +68,7 @@ async fn journal_is_complete_when_neither_new_nor_shared() {
 
 #[tokio::test]
 async fn torn_tail_is_cut_at_the_last_batch() {
-    let fixture = with_finished_sends(FileJournalFixture::new().with_one_segment(), 3).await;
+    let fixture = FileJournalFixture::new().with_one_segment().with_finished_sends(3).await;
     let before = length(&fixture.log(1));
     let journal = fixture.open();
     journal.record_outcome(&key("last"), outcome("{\"a\":1}")).await.expect("available");
@@ -100,7 +89,7 @@ async fn torn_tail_is_cut_at_the_last_batch() {
 
 #[tokio::test]
 async fn batch_damaged_at_its_start_is_cut_whole() {
-    let fixture = with_finished_sends(FileJournalFixture::new().with_one_segment(), 2).await;
+    let fixture = FileJournalFixture::new().with_one_segment().with_finished_sends(2).await;
     let before = length(&fixture.log(1));
     let journal = fixture.open();
     let keys: Vec<_> = (0..50).map(|number| key(&format!("late-{number}"))).collect();
@@ -119,7 +108,7 @@ async fn batch_damaged_at_its_start_is_cut_whole() {
 
 #[tokio::test]
 async fn damage_before_later_batches_fails_with_its_offset() {
-    let fixture = with_finished_sends(FileJournalFixture::new().with_one_segment(), 3).await;
+    let fixture = FileJournalFixture::new().with_one_segment().with_finished_sends(3).await;
     for offset in 24..length(&fixture.log(1)) * 2 / 3 {
         let damaged = fixture.crash();
         flip(&damaged.log(1), offset);
@@ -131,7 +120,7 @@ async fn damage_before_later_batches_fails_with_its_offset() {
 
 #[tokio::test]
 async fn damaged_sealed_record_is_unavailable_until_repaired() {
-    let fixture = with_finished_sends(FileJournalFixture::new(), 12).await;
+    let fixture = FileJournalFixture::new().with_finished_sends(12).await;
     flip(&fixture.log(1), 24 + 8 + 20);
     let journal = fixture.open();
     assert_eq!(journal.lookup(&key("id-4")).await, Ok(Record::Finished(outcome("{}"))));
@@ -147,7 +136,7 @@ async fn damaged_sealed_record_is_unavailable_until_repaired() {
 
 #[tokio::test]
 async fn log_shorter_than_its_index_is_corrupt() {
-    let fixture = with_finished_sends(FileJournalFixture::new(), 12).await;
+    let fixture = FileJournalFixture::new().with_finished_sends(12).await;
     fixture.open().close().await;
     let shorter = length(&fixture.log(1)) - 1;
     fs::File::options().write(true).open(fixture.log(1)).and_then(|log| log.set_len(shorter)).expect("cut");
@@ -156,7 +145,7 @@ async fn log_shorter_than_its_index_is_corrupt() {
 
 #[tokio::test]
 async fn damaged_or_missing_index_is_rebuilt_or_reported() {
-    let fixture = with_finished_sends(FileJournalFixture::new(), 12).await;
+    let fixture = FileJournalFixture::new().with_finished_sends(12).await;
     let offsets: Vec<_> = (0..length(&fixture.index(1))).step_by(61).map(Some).chain([None]).collect();
     for damage in offsets {
         let fixture = fixture.crash();
@@ -183,7 +172,7 @@ async fn damaged_or_missing_index_is_rebuilt_or_reported() {
 
 #[tokio::test]
 async fn missing_or_damaged_header_is_refused() {
-    let fixture = with_finished_sends(FileJournalFixture::new(), 3).await;
+    let fixture = FileJournalFixture::new().with_finished_sends(3).await;
     let header = fixture.dir.path().join("header");
     for offset in 0..length(&header) {
         flip(&header, offset);
@@ -197,7 +186,7 @@ async fn missing_or_damaged_header_is_refused() {
 
 #[tokio::test]
 async fn missing_segment_loses_its_index() {
-    let fixture = with_finished_sends(FileJournalFixture::new(), 17).await;
+    let fixture = FileJournalFixture::new().with_finished_sends(17).await;
     fs::remove_file(fixture.log(2)).expect("removed");
     drop(fixture.open());
     assert!(!fixture.index(2).exists(), "an index without its log is removed");
@@ -205,7 +194,7 @@ async fn missing_segment_loses_its_index() {
 
 #[tokio::test]
 async fn segment_without_durable_header_is_recreated() {
-    let fixture = with_finished_sends(FileJournalFixture::new(), 5).await;
+    let fixture = FileJournalFixture::new().with_finished_sends(5).await;
     let last = *fixture.segments().last().expect("a segment");
     for content in [Vec::new(), vec![0; 10], vec![0; 1000], b"EDNALOG1".to_vec()] {
         let fixture = fixture.crash();

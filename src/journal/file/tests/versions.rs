@@ -13,7 +13,7 @@ use crate::{
         OpenError,
         file::FileJournal,
         inspect_record, inspect_stats,
-        tests::contract::{ORPHANED, WAITING, WAITING_UNCERTAIN, key, replay, told},
+        tests::contract::{ORPHANED, WAITING, WAITING_UNCERTAIN, key, published, replay},
     },
     ports::Journal,
 };
@@ -37,8 +37,8 @@ fn version_1(age: Duration) -> FileJournalFixture {
 
 async fn check_records(journal: &FileJournal) {
     let outcome_of = async |id: &str| match journal.lookup(&key(id)).await.expect("available") {
-        Record::Finished(RecordedOutcome { event, letter_pending, told }) => {
-            (String::from_utf8_lossy(&event).contains(id), letter_pending, told)
+        Record::Finished(RecordedOutcome { event, letter_pending, published }) => {
+            (String::from_utf8_lossy(&event).contains(id), letter_pending, published)
         }
         other => panic!("{id}: {other:?}"),
     };
@@ -61,13 +61,13 @@ async fn directory_of_0_1_0_is_read_and_continued() {
     assert!(journal.is_complete());
     check_records(&journal).await;
     let Ok(Record::Finished(sent)) = journal.lookup(&key("sent")).await else { panic!("no outcome") };
-    journal.record_told(&key("sent")).await.expect("available");
+    journal.record_published(&key("sent")).await.expect("available");
     journal.start_attempt(&key("new")).await.expect("available");
     let fixture = fixture.crash();
     let journal = fixture.open();
     assert!(journal.is_complete());
     assert_eq!(journal.lookup(&key("new")).await, Ok(ORPHANED));
-    assert_eq!(journal.lookup(&key("sent")).await, Ok(Record::Finished(told(sent))), "in another segment");
+    assert_eq!(journal.lookup(&key("sent")).await, Ok(Record::Finished(published(sent))), "in another segment");
     assert_eq!(journal.lookup(&key("uncertain")).await, Ok(WAITING_UNCERTAIN));
     assert_eq!(inspect_stats(fixture.dir.path()).expect("a journal").segments, 2);
 }

@@ -1,6 +1,6 @@
 -- Reads a record: s state (S started, W waiting, E finished, F withdrawn), o owner and n number of the start, u
--- uncertain, a attempts that count, b state before the start (O orphaned), l letter pending, t told, e event. KEYS: the
--- record.
+-- uncertain, a attempts that count, b state before the start (O orphaned), l letter pending, t event published, e event.
+-- KEYS: the record.
 local record = redis.call('HMGET', KEYS[1], 's', 'o', 'n', 'u', 'b', 'a')
 local state, owner, number, uncertain, before = record[1], record[2], record[3], record[4], record[5]
 local counted = record[6] or '0'
