@@ -161,7 +161,7 @@ impl<P: Ports> AttemptContext<'_, P> {
         let attempts = self.in_hand.state.attempts;
         let mut next = verdict::next(*verdict, attempts, self.pipeline.settings.max_attempts, self.on_uncertain);
         // With the policy `park` an uncertain attempt is the last one, whatever it is due to.
-        if *is_excused && next != Next::DeadLetter(Reason::Uncertain) {
+        if *is_excused && verdict.counts_as_attempt() && next != Next::DeadLetter(Reason::Uncertain) {
             self.in_hand.state.uncount_attempt();
             next = Next::Wait;
         }

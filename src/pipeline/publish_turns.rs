@@ -27,8 +27,8 @@ struct TurnState {
     /// Failures since the last confirm.
     failures: u32,
     last_error: Option<PublishError>,
-    /// The failed publish that operators were told about.
-    reported: Option<FailedPublish>,
+    /// The failed publishes that were reported, one for each destination and error.
+    reported: Vec<FailedPublish>,
 }
 
 /// A publish that the broker did not accept.
@@ -99,19 +99,18 @@ impl PublishTurn<'_> {
     pub(super) fn record_confirm(&self, command_id: Option<&CommandId>) {
         let mut state = lock(&self.0.state);
         (state.failures, state.last_error) = (0, None);
-        state.reported.take_if(|reported| reported.command_id.as_ref() == command_id);
+        state.reported.retain(|reported| reported.command_id.as_ref() != command_id);
     }
 
-    /// Whether operators know of no failed publish with this destination and error. If so, they are told of this one.
+    /// Records the failure as reported; returns `true` if none with this destination and error was.
     pub(super) fn must_report(&self, failed: &FailedPublish) -> bool {
         let mut state = lock(&self.0.state);
-        let known = state.reported.as_ref();
-        let is_known =
-            known.is_some_and(|known| known.destination == failed.destination && known.error == failed.error);
-        if !is_known {
-            state.reported = Some(failed.clone());
+        let is_same = |known: &FailedPublish| known.destination == failed.destination && known.error == failed.error;
+        let is_new = !state.reported.iter().any(is_same);
+        if is_new {
+            state.reported.push(failed.clone());
         }
-        !is_known
+        is_new
     }
 }
 
@@ -122,5 +121,28 @@ impl Drop for PublishTurn<'_> {
         if state.waiting == 0 {
             *state = TurnState::default();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failed_destination_is_reported_once() {
+        let turns = PublishTurns::default();
+        let turn = turns.enter(Some(PublishError::Refused));
+        let failed = |id: &str, destination: &str, error| {
+            let command_id = Some(CommandId::new(id).expect("a short id"));
+            FailedPublish { command_id, destination: destination.to_owned(), error }
+        };
+        let (event, letter) =
+            (failed("c-1", "events", PublishError::Refused), failed("c-2", "dead", PublishError::Refused));
+        assert!(turn.must_report(&event) && turn.must_report(&letter));
+        assert!(!turn.must_report(&event) && !turn.must_report(&letter), "while they take turns");
+        assert!(!turn.must_report(&failed("c-3", "events", PublishError::Refused)), "the same problem");
+        assert!(turn.must_report(&failed("c-1", "events", PublishError::Returned)), "another problem");
+        turn.record_confirm(letter.command_id.as_ref());
+        assert!(turn.must_report(&letter), "again after a confirm");
     }
 }

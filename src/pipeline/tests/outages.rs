@@ -111,6 +111,17 @@ async fn outage_ends_only_by_an_answer_about_the_command() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn throttled_and_refused_probes_take_back_no_attempt() {
+    for probe in [throttled(1), status(401)] {
+        let mut daemon = TestDaemon::start();
+        daemon.fakes.script_evidence([status(503), probe.clone(), probe.clone(), probe]);
+        daemon.deliver("hello", json!({}));
+        daemon.advance(MINUTE).await;
+        assert_eq!(daemon.fakes.events()[0]["attempts"], 2, "the 503 and the success");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn outage_outlives_the_commands_that_detected_it() {
     for (outage, deadline) in [(throttled(300), "2026-11-22T12:01:00Z"), (status(401), "2026-11-22T12:00:00.9Z")] {
         let mut daemon = TestDaemon::start();
