@@ -64,8 +64,11 @@ impl Fixture {
         self.sandbox.received(&ReceivedFilter::default()).total
     }
 
-    /// Drains the daemon by SIGTERM; asserts exit code 0, and no command or unroutable message left.
+    /// Waits until no command is left, as lost sessions return some, and drains the daemon by SIGTERM; asserts exit code 0,
+    /// and no command or unroutable message left.
     pub(crate) async fn drain(&self, daemon: &Daemon) {
+        let left = async || (self.queued().await, daemon.metric("courier_in_hand", &[]).await);
+        eventually!(TIMEOUT, left().await, |left| *left == (0, 0.0), "no command in the queue or in hand");
         daemon.signal("TERM");
         assert_eq!(daemon.wait_exit(TIMEOUT).await, 0, "exit code of the daemon");
         for queue in ["commands", "unroutable"] {
