@@ -72,8 +72,11 @@ async fn observe(fixture: &Fixture, n: u16) -> BTreeMap<String, Observed> {
         }
     };
     while observed.len() < usize::from(n) {
-        let depth = fixture.queues.client().depth(&events_queue).await;
-        consume(u16::try_from(depth.clamp(1, 1_000)).expect("at most 1,000"), &mut observed).await;
+        let missing: Vec<_> =
+            (0..n).map(|i| format!("c-{i}")).filter(|id| !observed.contains_key(id)).take(20).collect();
+        let depth = async || fixture.queues.client().depth(&events_queue).await;
+        let depth = eventually!(TIMEOUT, depth().await, |depth| *depth > 0, format!("an event of one of {missing:?}"));
+        consume(u16::try_from(depth.min(1_000)).expect("at most 1,000"), &mut observed).await;
     }
     for record in fixture.sandbox.received(&ReceivedFilter::default()).requests {
         let address = record.device_address.expect("a valid request");
