@@ -84,7 +84,7 @@ impl ManagementPoller {
     /// Once: a flag cannot be disabled again.
     async fn check_feature_flags(&mut self) -> Result<(), ManagementError> {
         if !self.flags_checked {
-            if self.api.is_stream_queue_disabled().await? {
+            if self.api.is_stream_queue_disabled().await? == Some(true) {
                 error!("{STREAM_QUEUE_DISABLED}");
             }
             self.flags_checked = true;

@@ -32,19 +32,23 @@ async fn verify(queues: &Queues, management_url: Option<&str>) -> (Option<i32>, 
     (output.code, found.collect())
 }
 
-/// Sets or deletes the policy of this test, by the management API as an operator does.
-async fn set_policy(queues: &Queues, pattern: &str, definition: Option<Value>) {
-    let url = format!("{}/api/policies/%2f/{}", queues.broker().management_url(), queues.prefix());
+/// Sends a request to the management API as an operator does; without a body, deletes the resource.
+async fn manage(queues: &Queues, path: &str, body: Option<Value>) {
+    let url = format!("{}/api/{path}", queues.broker().management_url());
     let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().expect("a client");
-    let request = match definition {
-        Some(definition) => {
-            let policy = json!({"pattern": pattern, "definition": definition, "priority": 10, "apply-to": "queues"});
-            client.put(url).header("content-type", "application/json").body(policy.to_string())
-        }
+    let request = match body {
+        Some(body) => client.put(url).header("content-type", "application/json").body(body.to_string()),
         None => client.delete(url),
     };
     let response = request.basic_auth("guest", Some("guest")).send().await.expect("the management API answers");
     assert!(response.status().is_success(), "{response:?}");
+}
+
+/// Sets or deletes the policy of this test.
+async fn set_policy(queues: &Queues, pattern: &str, definition: Option<Value>) {
+    let body = definition
+        .map(|definition| json!({"pattern": pattern, "definition": definition, "priority": 10, "apply-to": "queues"}));
+    manage(queues, &format!("policies/%2f/{}", queues.prefix()), body).await;
 }
 
 /// A complete topology, except that the tier of 5 s has no arguments.
@@ -119,4 +123,19 @@ async fn verify_unusable_management_url_exits_clearly() {
         output.expect_failure(code, &parts);
         assert!(!output.stderr.contains("SECRET"), "{}", output.stderr);
     }
+}
+
+#[tokio::test]
+async fn verify_needs_no_more_than_the_tag_monitoring() {
+    let queues = Queues::new("verify-monitoring").await;
+    assert_eq!(topology("apply", &queues, None).await.code, Some(0));
+    let user = queues.prefix();
+    manage(&queues, &format!("users/{user}"), Some(json!({"password": "p", "tags": "monitoring"}))).await;
+    let nothing = json!({"configure": "^$", "write": "^$", "read": "^$"});
+    manage(&queues, &format!("permissions/%2f/{user}"), Some(nothing)).await;
+    let url = queues.broker().management_url().replace("//", &format!("//{user}:p@"));
+    let (code, found) = verify(&queues, Some(&url)).await;
+    let is_about_flag = |name: &String| name == "feature flag stream_queue";
+    assert!(code == Some(0) && found.keys().all(is_about_flag), "{code:?} {found:?}");
+    manage(&queues, &format!("users/{user}"), None).await;
 }

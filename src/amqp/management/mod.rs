@@ -175,14 +175,18 @@ impl ManagementApi {
         }
     }
 
-    /// Whether the feature flag `stream_queue` is known not to be enabled. RabbitMQ 3.10 and 3.11 then silently
-    /// dead-letter at most once.
+    /// Whether the feature flag `stream_queue` is disabled. RabbitMQ 3.10 and 3.11 then silently dead-letter at most once.
+    /// `None` if the user may not read feature flags: up to RabbitMQ 3.12 that needs the tag `administrator`.
     ///
     /// # Errors
     /// As [`Self::queue`].
-    pub async fn is_stream_queue_disabled(&self) -> Result<bool, ManagementError> {
-        let flags: Vec<FeatureFlag> = self.get(&["feature-flags"]).await?.unwrap_or_default();
-        Ok(flags.iter().any(|flag| flag.name == "stream_queue" && flag.state != "enabled"))
+    pub async fn is_stream_queue_disabled(&self) -> Result<Option<bool>, ManagementError> {
+        let flags: Vec<FeatureFlag> = match self.get(&["feature-flags"]).await {
+            Ok(flags) => flags.unwrap_or_default(),
+            Err(ManagementError::Unauthorized { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(flags.iter().any(|flag| flag.name == "stream_queue" && flag.state != "enabled")))
     }
 
     /// GETs a resource; `None` for 404.

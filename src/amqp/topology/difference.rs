@@ -2,6 +2,8 @@
 
 use super::{finding::FindingState, guarantee::policy_key, model::ArgumentValue};
 
+const DELIVERY_LIMIT: &str = "x-delivery-limit";
+
 /// A difference that the broker reports when an object is declared with other arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mismatch {
@@ -38,6 +40,8 @@ pub(super) struct Differences(Vec<Difference>);
 struct Difference {
     argument: String,
     text: String,
+    /// Fewer returns than the daemon expects make a command `poison`.
+    lowers_limit: bool,
 }
 
 impl Differences {
@@ -46,9 +50,10 @@ impl Differences {
         let Mismatch { argument, actual } = mismatch;
         let is_new = self.0.iter().all(|known| known.argument != argument);
         if is_new {
+            let lowers_limit = argument == DELIVERY_LIMIT && is_lower(actual.as_ref(), expected.as_ref());
             let (actual, expected) = (text_of(actual.as_ref()), text_of(expected.as_ref()));
             let text = format!("{} is {actual} instead of {expected}", policy_key(&argument));
-            self.0.push(Difference { argument, text });
+            self.0.push(Difference { argument, text, lowers_limit });
         }
         is_new
     }
@@ -60,9 +65,10 @@ impl Differences {
         }
     }
 
-    /// The state of an object with these differences: a failure if one is of a guarded argument.
+    /// The state of an object with these differences: a failure if one is of a guarded argument, or lowers the delivery limit.
     pub(super) fn judge(&self, guarded: &[&str]) -> (FindingState, Option<String>) {
-        let is_guarded = |difference: &Difference| guarded.contains(&difference.argument.as_str());
+        let is_guarded =
+            |difference: &Difference| difference.lowers_limit || guarded.contains(&difference.argument.as_str());
         let state = match self.0.as_slice() {
             [] => return (FindingState::There, None),
             all if all.iter().any(is_guarded) => FindingState::WrongArguments,
@@ -71,6 +77,10 @@ impl Differences {
         let texts: Vec<_> = self.0.iter().map(|difference| difference.text.as_str()).collect();
         (state, Some(texts.join(", ")))
     }
+}
+
+fn is_lower(actual: Option<&ArgumentValue>, expected: Option<&ArgumentValue>) -> bool {
+    matches!((actual, expected), (Some(ArgumentValue::Number(actual)), Some(ArgumentValue::Number(expected))) if actual < expected)
 }
 
 fn text_of(value: Option<&ArgumentValue>) -> String {

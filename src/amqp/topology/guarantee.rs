@@ -6,7 +6,8 @@ use super::{
     probe::TopologyObject,
 };
 
-/// Arguments that may change later: an operator tunes them by policies, and no guarantee rests on them.
+/// Arguments that may change later: an operator tunes them by policies. Of the delivery limit only a lower value voids a
+/// guarantee.
 const ADJUSTABLE: [&str; 2] = ["x-delivery-limit", "x-max-length"];
 /// Arguments that make a queue drop or move its messages. Where the table has none, any value voids a guarantee: a TTL on
 /// the command queue, a routing key on a tier, which returns commands by their own key.
