@@ -6,6 +6,7 @@
 
 mod api;
 mod connections;
+mod doubt;
 mod listener_queue;
 mod nodes;
 mod own_broker;

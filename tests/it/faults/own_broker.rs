@@ -69,7 +69,8 @@ async fn connections_closed_by_operator_are_reopened() {
 async fn memory_alarm_closes_gate_and_stops_posts() {
     let broker = Broker::exclusive().await;
     let fixture = Fixture::on(&broker, "alarm", slow_api()).await;
-    let daemon = start_ready(&builder(&fixture)).await;
+    // Doubt about a command that was not posted would end it.
+    let daemon = start_ready(&builder(&fixture).set("delivery.on_uncertain", "park")).await;
     slow_down(&fixture);
     fixture.send(COMMANDS, "hello").await;
     eventually!(TIMEOUT, fixture.posts() >= IN_FLIGHT, "POSTs");

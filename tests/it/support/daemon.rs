@@ -48,6 +48,13 @@ impl DaemonBuilder {
             .set("api.proxy", "none")
     }
 
+    /// Runs the program by another one, which gets these arguments and the program's path.
+    pub(crate) fn run_by(mut self, wrapper: &str, args: &[&str]) -> Self {
+        let program = std::mem::replace(&mut self.program, wrapper.to_owned());
+        self.args = args.iter().map(ToString::to_string).chain([program]).collect();
+        self
+    }
+
     /// Sets the broker and the prefix of these queues.
     pub(crate) fn queues(self, queues: &Queues) -> Self {
         self.set("broker.url", queues.broker().url()).set("broker.prefix", queues.prefix())
