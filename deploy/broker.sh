@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # Starts a private RabbitMQ broker, in a container or as a process. Sourced after setup.sh, never run.
 #
-# start_container and start_node set `port`, the broker's AMQP port on 127.0.0.1 for guest/guest. stop_broker stops what
-# they started; the sourcing script calls it in its EXIT trap.
+# start_container and start_node set `port`, the broker's AMQP port on 127.0.0.1 for guest/guest, and `management_port`, that
+# of its management API. stop_broker stops what they started; the sourcing script calls it in its EXIT trap.
 
 container='' node='' epmd='' node_dir=''
 
@@ -29,14 +29,17 @@ free_port() {
 container_started() { docker logs "$container" 2>&1 | grep -q 'Server startup complete'; }
 container_started_or_exited() { container_started || [ "$(docker inspect -f '{{.State.Running}}' "$container" 2>/dev/null)" != true ]; }
 
-# shellcheck disable=SC2034,SC2154 # the sourcing script reads port; setup.sh sets image
+# published CONTAINER_PORT: prints its port on 127.0.0.1.
+published() { docker port "$container" "$1/tcp" | sed -n '1s/.*://p'; }
+
+# shellcheck disable=SC2034,SC2154 # the sourcing script reads the ports; setup.sh sets image
 start_container() {
     get_image || return 1
     step "Starting a broker in a container ($image, about 15 s)"
     container=edna-courier-$$-$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')
-    if docker run -d --rm --name "$container" -p 127.0.0.1::5672 "$image" >/dev/null 2>&1 &&
+    if docker run -d --rm --name "$container" -p 127.0.0.1::5672 -p 127.0.0.1::15672 "$image" >/dev/null 2>&1 &&
         await 60 container_started_or_exited && container_started; then
-        port=$(docker port "$container" 5672/tcp | sed -n '1s/.*://p')
+        port=$(published 5672) management_port=$(published 15672)
         took
         return 0
     fi
@@ -54,9 +57,15 @@ start_node() {
     have rabbitmq-server && have epmd || return 1
     step "Starting a private broker ($(command -v rabbitmq-server), about 10 s)"
     node_dir=$(mktemp -d)
-    port=$(free_port) dist_port=$(free_port) epmd_port=$(free_port)
-    printf 'listeners.tcp.1 = 127.0.0.1:%s\nlog.console = true\nlog.file = false\n' "$port" >"$node_dir/rabbitmq.conf"
-    printf '[].\n' >"$node_dir/enabled_plugins"
+    port=$(free_port) management_port=$(free_port) dist_port=$(free_port) epmd_port=$(free_port)
+    cat >"$node_dir/rabbitmq.conf" <<END
+listeners.tcp.1 = 127.0.0.1:$port
+management.tcp.ip = 127.0.0.1
+management.tcp.port = $management_port
+log.console = true
+log.file = false
+END
+    printf '[rabbitmq_management].\n' >"$node_dir/enabled_plugins"
     run_node epmd
     epmd=$!
     run_node rabbitmq-server

@@ -4,9 +4,10 @@
 #     sh tests/run.sh
 #
 # These are formatting, lints, the documentation, the dependencies, the files of deploy/ (with the tools that are
-# installed), all tests with a broker in a container, and the integration tests again with a private node of an installed rabbitmq-server. With
-# EDNA_COURIER_TEST_AMQP_URL, all tests run with that broker first. Redis runs as a private process. The last line lists
-# what ran. Exit code: 0 if nothing failed; 69 if there is no broker.
+# installed), all tests with a broker in a container, and the integration tests again with a private node of an installed
+# rabbitmq-server. With EDNA_COURIER_TEST_AMQP_URL, all tests run with that broker first; its management API is at
+# EDNA_COURIER_TEST_MANAGEMENT_URL, by default on the same host's port 15672. Redis runs as a private process. The last
+# line lists what ran. Exit code: 0 if nothing failed; 69 if there is no broker.
 #
 # On demand, with a broker of their own:
 #
@@ -190,6 +191,7 @@ need_broker() {
     { { get_image || build_image; } && start_container; } || start_node || { apt_install_rabbitmq && start_node; } ||
         fail 69 "no RabbitMQ broker: install rabbitmq-server, start Docker, or set EDNA_COURIER_TEST_AMQP_URL"
     export EDNA_COURIER_TEST_AMQP_URL="amqp://guest:guest@127.0.0.1:$port/%2f"
+    export EDNA_COURIER_TEST_MANAGEMENT_URL="http://127.0.0.1:$management_port"
 }
 
 # run_once LOG: runs the integration tests; on failure, appends the names of the failed tests to $folder/failed.

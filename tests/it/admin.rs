@@ -88,7 +88,8 @@ async fn metrics_after_six_commands_match_the_work() {
     let is = |name: &str, labels: &[(&str, &str)], value: f64| {
         assert_eq!(metrics.sum(&format!("courier_{name}"), labels), Some(value), "{name}{labels:?}");
     };
-    is("commands_received_total", &[("redelivered", "false")], 6.0);
+    // The broker takes back what is on its way to a subscription that another one replaces, and delivers it again.
+    is("commands_received_total", &[], 6.0);
     is("commands_finished_total", &[("outcome", "succeeded")], 4.0);
     is("commands_finished_total", &[("reason", "rejected")], 1.0);
     is("commands_finished_total", &[("reason", "malformed")], 1.0);

@@ -1,8 +1,8 @@
 //! The RabbitMQ broker that the tests of one process share.
 //!
-//! `EDNA_COURIER_TEST_AMQP_URL` names a running broker; without it, a container is started, or else a private
-//! `rabbitmq-server` process. `EDNA_COURIER_TEST_BROKER` = `url`, `container` or `process` forces one of the three.
-//! Without any broker, tests fail.
+//! `EDNA_COURIER_TEST_AMQP_URL` names a running broker, and `EDNA_COURIER_TEST_MANAGEMENT_URL` its management API, by default
+//! on port 15672 of the same host. Without it, a container is started, or else a private `rabbitmq-server` process.
+//! `EDNA_COURIER_TEST_BROKER` = `url`, `container` or `process` forces one of the three. Without any broker, tests fail.
 
 mod container;
 mod node;
@@ -17,6 +17,7 @@ use self::{container::Container, node::Node};
 use super::{TIMEOUT, eventually::poll, unique_name};
 
 const URL: &str = "EDNA_COURIER_TEST_AMQP_URL";
+const MANAGEMENT_URL: &str = "EDNA_COURIER_TEST_MANAGEMENT_URL";
 const CHOICE: &str = "EDNA_COURIER_TEST_BROKER";
 /// The Erlang VM starts slowly while a compiler uses the CPU.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -88,7 +89,8 @@ impl Broker {
     pub(crate) async fn external(url: String, deadline: Duration) -> Result<Self, String> {
         wait_for_amqp(&url, deadline).await?;
         let uri: AMQPUri = url.parse().expect("a URL that was connected to");
-        let management_url = format!("http://{}:15672", uri.authority.host);
+        let management_url =
+            env::var(MANAGEMENT_URL).unwrap_or_else(|_| format!("http://{}:15672", uri.authority.host));
         Ok(Self { url, management_url, backend: Arc::new(Backend::External) })
     }
 
