@@ -1,6 +1,6 @@
 //! Tracks unsettled deliveries and batches their acknowledgements into as few `basic.ack` frames as possible.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use tokio::time::Instant;
 
@@ -62,9 +62,9 @@ impl AckTracker {
         self.contiguous_to
     }
 
-    /// Whether a delivery up to this tag is unsettled.
-    pub(super) fn has_unsettled_up_to(&self, number: u64) -> bool {
-        self.unsettled.first().is_some_and(|first| *first <= number)
+    /// Whether one of these deliveries is unsettled.
+    pub(super) fn has_unsettled(&self, numbers: &RangeInclusive<u64>) -> bool {
+        self.unsettled.range(numbers.clone()).next().is_some()
     }
 
     /// Marks a delivery as settled; a repeated call has no effect.

@@ -16,6 +16,7 @@ use super::{
     body_sizes::BodySizes,
     consumer::Consumer,
     consumer_count::{ConsumerCount, OtherConsumers},
+    earlier_subscriptions::EarlierSubscriptions,
     error::SessionError,
     properties,
     short_string::short_string,
@@ -50,6 +51,7 @@ pub(super) struct ConsumeSession {
     slow_start: SlowStart,
     sizes: BodySizes,
     acks: AckTracker,
+    earlier: EarlierSubscriptions,
     /// The last delivery of the subscriptions before the present one.
     last_of_earlier: u64,
     /// Consecutive consumer counts of zero.
@@ -73,6 +75,7 @@ impl ConsumeSession {
             slow_start,
             sizes,
             acks: AckTracker::default(),
+            earlier: EarlierSubscriptions::default(),
             last_of_earlier: 0,
             zero_counts: 0,
             is_sole_consumer: false,
@@ -181,7 +184,9 @@ impl ConsumeSession {
         let max_size = if self.is_probe { 1 } else { self.max_size() };
         let size = window_size(self.max_in_hand(prefetch), self.unsettled()).min(max_size);
         self.set_qos(size).await?;
-        self.last_of_earlier = self.acks.contiguous_to();
+        let last = self.acks.contiguous_to();
+        let first = std::mem::replace(&mut self.last_of_earlier, last) + 1;
+        self.earlier.push(first..=last);
         let consumer = self.subscribe().await?;
         let opened_at = Instant::now();
         self.slow_start.record_subscription(opened_at);
@@ -253,21 +258,22 @@ impl ConsumeSession {
     /// [`SessionError::ConsumerUnknown`] after consecutive counts of zero.
     pub(super) fn check_consumer_count(
         &mut self,
-        count: ConsumerCount,
+        mut count: ConsumerCount,
         others: &mut OtherConsumers,
     ) -> Result<bool, SessionError> {
         let Subscription::Active(ActiveSubscription { window, .. }) = &self.subscription else { return Ok(false) };
         if window.opened_at > count.requested_at {
             return Ok(false);
         }
+        self.zero_counts = if count.consumers == 0 { self.zero_counts + 1 } else { 0 };
+        let earlier = self.earlier.count(&self.acks);
+        count.consumers = count.consumers.saturating_sub(earlier.unwrap_or(0));
         self.consumer.telemetry.record(ConsumersCounted { consumers: count.consumers });
         self.is_sole_consumer |= count.consumers == 1;
-        self.zero_counts = if count.consumers == 0 { self.zero_counts + 1 } else { 0 };
         if self.zero_counts >= count.max_zero_counts {
             return Err(SessionError::ConsumerUnknown(self.consumer.names.commands()));
         }
-        // RabbitMQ counts a cancelled consumer until its deliveries are settled.
-        if !self.acks.has_unsettled_up_to(self.last_of_earlier) {
+        if earlier.is_some() {
             (self.consumer.on_other_consumers)(others.update(count));
         }
         Ok(self.zero_counts > 0)

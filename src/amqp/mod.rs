@@ -11,6 +11,7 @@ mod consume_session;
 mod consumer;
 mod consumer_count;
 mod consumer_task;
+mod earlier_subscriptions;
 mod error;
 mod inbox;
 mod isolation;

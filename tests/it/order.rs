@@ -121,6 +121,7 @@ async fn second_daemon_suspends_the_order_of_devices() {
     let url = format!("{}?heartbeat=2", fixture.queues.broker().url());
     let builder = builder(&fixture).set("journal.kind", "redis").set("journal.redis_url", &redis.url());
     let builder = builder.set("broker.url", &url).set("delivery.tiers", "200ms,1h");
+    let builder = builder.set("admin.token", "t").set("api.timeout", "5m");
     fixture.queues.name("retry.1h");
     let one = start_ready(&builder).await;
     assert_eq!(one.status().await["order_suspended"], false);
@@ -128,6 +129,12 @@ async fn second_daemon_suspends_the_order_of_devices() {
     fixture.queues.send(&command("head", "790", "[[status=503,times=4]]")).await;
     let delayed = [("tier", "1h")];
     eventually!(TIMEOUT, one.metric("courier_retries_total", &delayed).await == 1.0, "the head in the tier");
+    // A command in hand of a cancelled subscription, whose consumer the broker counts as well.
+    fixture.queues.send(&command("slow", "791", "[[delay=4m]]")).await;
+    eventually!(TIMEOUT, one.metric("courier_in_flight", &[]).await == 1.0, "an attempt");
+    one.post("/pause", Some("t")).await;
+    eventually!(TIMEOUT, one.metric("courier_consumer_active", &[]).await == 0.0, "a cancelled subscription");
+    one.post("/resume", Some("t")).await;
     let two = start_ready(&builder).await;
     for daemon in [&one, &two] {
         eventually!(2 * TIMEOUT, daemon.status().await["order_suspended"] == true, "the other daemon is known");
