@@ -16,6 +16,7 @@
 #     sh tests/run.sh soak      random faults under load for ten minutes (EDNA_COURIER_SOAK_SECONDS, EDNA_COURIER_SOAK_SEED)
 #     sh tests/run.sh figures   measurements: a refused token with 10,000 queued commands; 300,000 commands due at once;
 #                             40,000 commands for 200 devices in order
+#     sh tests/run.sh cluster   three nodes of an installed rabbitmq-server, the daemon's own frozen or cut off
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/setup.sh
@@ -229,14 +230,15 @@ again() {
 }
 
 case ${1:-} in
-'' | soak | figures | again) ;;
-*) fail 64 "unknown argument $1; usage: sh tests/run.sh [soak | figures | again RUNS]" ;;
+'' | soak | figures | cluster | again) ;;
+*) fail 64 "unknown argument $1; usage: sh tests/run.sh [soak | figures | cluster | again RUNS]" ;;
 esac
 need_cargo
 need_cc
 case ${1:-} in
 soak) on_demand --exact soak ;;
 figures) on_demand figure_ ;;
+cluster) on_demand cluster_ ;;
 again) again "${2:-20}" ;;
 *)
     check_code

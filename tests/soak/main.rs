@@ -7,6 +7,7 @@
 #![cfg(test)] // Makes clippy treat this target as test code.
 #![expect(clippy::disallowed_methods, reason = "tests spawn servers, read the clock and the environment")]
 
+mod cluster;
 mod config;
 mod faults;
 mod figures;

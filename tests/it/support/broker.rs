@@ -102,7 +102,7 @@ impl Broker {
     }
 
     async fn process() -> Result<Self, String> {
-        let node = blocking(|| Node::start(&new_name())).await.map_err(|error| format!("process: {error}"))?;
+        let node = blocking(|| Node::start(&new_name(), None)).await.map_err(|error| format!("process: {error}"))?;
         Self::on_loopback(node.ports(), Backend::Process(node)).await.map_err(|error| format!("process: {error}"))
     }
 

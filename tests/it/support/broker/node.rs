@@ -20,6 +20,9 @@ const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 #[derive(Debug)]
 pub(super) struct Node {
     dir: PathBuf,
+    /// Holds the Erlang cookie.
+    home: PathBuf,
+    epmd: u16,
     name: String,
     /// AMQP and the management API.
     ports: [u16; 2],
@@ -29,23 +32,26 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Starts a node with a directory of this name. It accepts connections some seconds later.
-    pub(super) fn start(dir_name: &str) -> Result<Self, String> {
+    /// Starts a node with a directory of this name. It accepts connections some seconds later. It can join the cluster of
+    /// `neighbour`, whose cookie and epmd it uses.
+    pub(super) fn start(dir_name: &str, neighbour: Option<&Self>) -> Result<Self, String> {
         let dir = create_temp_dir(dir_name).map_err(|e| format!("cannot create a directory: {e}"))?;
-        let started = Self::start_in(&dir);
+        let started = Self::start_in(&dir, neighbour);
         if started.is_err() {
             drop(fs::remove_dir_all(&dir));
         }
         started.map_err(|e| format!("rabbitmq-server did not start: {e}"))
     }
 
-    fn start_in(dir: &Path) -> io::Result<Self> {
+    fn start_in(dir: &Path, neighbour: Option<&Self>) -> io::Result<Self> {
         let [port, distribution, epmd, management] = free_ports()?;
+        let (home, epmd) = neighbour.map_or((dir, epmd), |node| (&node.home, node.epmd));
         let name = format!("{}@localhost", unique_name("edna-courier-test"));
-        let env = environment(dir, &name, [port, distribution, epmd]);
+        let env = environment(dir, home, &name, [port, distribution, epmd]);
         let mut server = launch(dir, &env, management)?;
         let reaper = reap(&server, epmd, dir).inspect_err(|_| drop(server.kill()))?;
-        Ok(Self { dir: dir.to_owned(), name, ports: [port, management], env, _server: server, _reaper: reaper })
+        let (dir, home, ports) = (dir.to_owned(), home.to_owned(), [port, management]);
+        Ok(Self { dir, home, epmd, name, ports, env, _server: server, _reaper: reaper })
     }
 
     pub(super) fn ports(&self) -> [u16; 2] {
@@ -67,10 +73,15 @@ impl Node {
     }
 }
 
-fn environment(dir: &Path, name: &str, [port, distribution, epmd]: [u16; 3]) -> Vec<(&'static str, String)> {
+fn environment(
+    dir: &Path,
+    home: &Path,
+    name: &str,
+    [port, distribution, epmd]: [u16; 3],
+) -> Vec<(&'static str, String)> {
     let file = |name: &str| dir.join(name).display().to_string();
     vec![
-        ("HOME", file("")), // Holds the Erlang cookie.
+        ("HOME", home.display().to_string()),
         ("RABBITMQ_NODENAME", name.to_owned()),
         ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".to_owned()),
         ("RABBITMQ_NODE_PORT", port.to_string()),
