@@ -69,3 +69,11 @@ pub struct RecordedOutcome {
     /// The broker has confirmed the event.
     pub published: bool,
 }
+
+impl RecordedOutcome {
+    /// Whether the event or the dead letter is not known to be stored.
+    #[must_use]
+    pub const fn is_unpublished(&self) -> bool {
+        !self.published || self.letter_pending
+    }
+}

@@ -123,12 +123,20 @@ impl DeliveryState {
         self.attempts = self.attempts.max(counted);
     }
 
+    /// Adopts the attempts on record. A record as new as the headers also has the result of the attempt beside which the
+    /// copy was made, unless `is_complete` is false: the journal may have lost the newest record.
+    pub(super) fn restore_history(&mut self, history: AttemptHistory, is_complete: bool) {
+        let is_known = is_complete && history.counted >= self.attempts;
+        self.uncertain = history.uncertain || (self.uncertain && !is_known);
+        self.restore_attempts(history.counted);
+    }
+
     /// The attempts so far, for the journal.
     pub(super) const fn history(&self) -> AttemptHistory {
         AttemptHistory { counted: self.attempts, uncertain: self.uncertain }
     }
 
-    /// An earlier delivery may have been posted.
+    /// Another delivery may have been posted.
     pub(super) fn mark_uncertain(&mut self) {
         self.uncertain = true;
     }

@@ -62,8 +62,8 @@ impl<P: Ports> PipelineContext<P> {
         }
     }
 
-    /// Settles a command whose outcome the journal holds: its event is published again, and its dead letter only if that
-    /// is not known to be stored. What a crash kept from being published is published for the first time.
+    /// Settles a command whose outcome the journal holds: publishes its event, with `repeated: true` if the broker has
+    /// confirmed it before, and its dead letter if that is not known to be stored.
     pub(super) async fn settle_already_finished(&self, in_hand: &mut CommandInHand, outcome: RecordedOutcome) {
         let Some(event) = Event::from_recorded(&outcome.event, outcome.published) else {
             let detail = "the journal holds an outcome that cannot be read".into();
@@ -80,11 +80,11 @@ impl<P: Ports> PipelineContext<P> {
             return;
         }
         self.ports.settler().ack(delivery.tag);
-        if outcome.published && !outcome.letter_pending {
-            self.telemetry.record(CommandRepeated { command_id: &command.id, outcome: event.outcome });
-        } else {
+        if outcome.is_unpublished() {
             // The daemon that reached the outcome stopped before it could count it.
             self.record_finished(Some(&command.id), state, event.failure.as_ref(), event.possible_duplicate);
+        } else {
+            self.telemetry.record(CommandRepeated { command_id: &command.id, outcome: event.outcome });
         }
     }
 

@@ -33,27 +33,48 @@ impl<P: Ports> AttemptContext<'_, P> {
         let Ok(record) = journal.start_attempt(&self.send_key).await else { return Ok(ClaimResult::Unavailable) };
         let is_first_receiver = self.pipeline.doubt_tracker.claim(self.in_hand.identity());
         match record {
-            Record::Finished(outcome) if outcome.published && !outcome.letter_pending => {
-                Err(Resolution::AlreadyFinished(outcome, None).into())
-            }
-            Record::Finished(outcome) => Err(match self.pipeline.outcome_claims.try_claim(self.in_hand.identity()) {
-                Some(claim) => Resolution::AlreadyFinished(outcome, Some(claim)).into(),
-                // Another task is publishing it.
-                None => AttemptExit::Delay(TierDelay::SHORTEST),
-            }),
+            Record::Finished(outcome) if outcome.is_unpublished() => Box::pin(self.claim_outcome()).await,
+            Record::Finished(outcome) => Err(Resolution::AlreadyFinished(outcome, None).into()),
             // Its owner publishes the outcome; this copy returns for it.
-            Record::InProgress => Err(AttemptExit::Delay(TierDelay::SHORTEST)),
+            Record::InProgress => Err(self.delay_beside_attempt()),
             Record::Orphaned { counted } => {
                 self.in_hand.state.restore_attempts(counted);
                 Ok(self.orphaned())
             }
             Record::Waiting(history) => {
-                self.in_hand.state.restore_attempts(history.counted);
-                Ok(if history.uncertain { self.claim_uncertain() } else { ClaimResult::Granted })
+                self.in_hand.state.restore_history(history, journal.is_complete());
+                Ok(if self.in_hand.state.is_uncertain() { self.claim_uncertain() } else { ClaimResult::Granted })
             }
-            Record::Unknown if self.is_in_doubt(is_first_receiver) => Ok(self.claim_uncertain()),
+            // Every attempt is on record, so that of an uncertain copy is lost.
+            Record::Unknown if self.in_hand.state.is_uncertain() || self.is_in_doubt(is_first_receiver) => {
+                Ok(self.claim_uncertain())
+            }
             Record::Unknown => Ok(ClaimResult::Granted),
         }
+    }
+
+    /// Claims the publish of a recorded outcome. Reads the record again once the claim is held: another daemon, or the task
+    /// of a lost session, may have published the outcome since it was read.
+    async fn claim_outcome(&mut self) -> Result<ClaimResult, AttemptExit> {
+        let Some(claim) = self.pipeline.outcome_claims.try_claim(self.in_hand.identity()) else {
+            // Another task is publishing it.
+            return Err(self.delay_beside_attempt());
+        };
+        match self.pipeline.ports.journal().lookup(&self.send_key).await {
+            Ok(Record::Finished(outcome)) => {
+                let claim = outcome.is_unpublished().then_some(claim);
+                Err(Resolution::AlreadyFinished(outcome, claim).into())
+            }
+            // Unavailable, or a record that is lost: to be claimed again.
+            Ok(_) | Err(_) => Ok(ClaimResult::Unavailable),
+        }
+    }
+
+    /// The copy may return after its record is lost, and after the doubt about that has ended: without a record the
+    /// attempt, which may have reached the API, makes it uncertain.
+    fn delay_beside_attempt(&mut self) -> AttemptExit {
+        self.in_hand.state.mark_uncertain();
+        AttemptExit::Delay(TierDelay::SHORTEST)
     }
 
     /// Whether an earlier delivery of this command without a record may have been posted.

@@ -1,6 +1,6 @@
 //! An in-memory journal whose owner may crash and whose disk may be full.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use super::fake_ports::FakePorts;
 use crate::{
@@ -23,8 +23,10 @@ pub(super) struct FakeJournal {
     pub(super) incomplete: bool,
     /// Other processes attempt commands without a record here.
     pub(super) is_shared: bool,
-    /// As a journal that other daemons do not read.
+    /// As a file journal on a shared queue.
     pub(super) ignores_unposted: bool,
+    /// From the read of a record until the caller has it.
+    pub(super) read_latency: Duration,
 }
 
 impl FakePorts {
@@ -63,7 +65,14 @@ impl FakePorts {
 
 impl Journal for FakePorts {
     async fn lookup(&self, key: &SendKey) -> JournalResult<Record> {
-        Ok(self.journal_state().records.get(key).cloned().unwrap_or(Record::Unknown))
+        let (record, latency) = {
+            let journal = self.journal_state();
+            (journal.records.get(key).cloned().unwrap_or(Record::Unknown), journal.read_latency)
+        };
+        if latency > Duration::ZERO {
+            tokio::time::sleep(latency).await;
+        }
+        Ok(record)
     }
 
     async fn start_attempt(&self, key: &SendKey) -> JournalResult<Record> {

@@ -239,6 +239,25 @@ async fn success_in_progress_is_not_republished_by_redelivery() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn outcome_published_after_it_was_read_is_repeated() {
+    for (evidence, letters) in [(vec![], 0), (vec![status(400)], 1)] {
+        let mut daemon = TestDaemon::start();
+        daemon.fakes.script_evidence(evidence);
+        daemon.fakes.withhold_confirms(true);
+        daemon.deliver_raw(body(""), |_| {});
+        daemon.advance(SOON).await;
+        daemon.fakes.journal_state().read_latency = SOON;
+        daemon.deliver_raw(body(""), |delivery| delivery.redelivered = true);
+        daemon.advance(SOON / 2).await;
+        daemon.fakes.withhold_confirms(false);
+        daemon.advance(LATER).await;
+        let repeated: Vec<_> = daemon.fakes.events().iter().map(|event| event["repeated"] == true).collect();
+        assert_eq!((repeated, counted(&daemon)), (vec![false, true], (1, 1)));
+        assert_eq!(daemon.fakes.dead_letters().len(), letters);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn journal_unwritable_blocks_posts_until_it_recovers() {
     let mut daemon = TestDaemon::start();
     daemon.fakes.set_disk_full(Some(daemon.close_gate(GateReason::Journal)));
