@@ -145,7 +145,7 @@ async fn check_redis_crashes(test: &str, policy: &str) {
             .set("journal.kind", "redis")
             .set("journal.redis_url", &redis.url())
     };
-    // A new Redis counts as incomplete for an hour; deleting the mark ends that hour.
+    // A new Redis is in doubt for the retention; deleting this key ends that.
     drop(start_ready(&builder()).await);
     let doubt = format!("{}:journal:doubt", fixture.queues.prefix());
     assert_eq!(redis.cli(&["del", &doubt]).trim(), "1", "the mark of an incomplete journal exists");

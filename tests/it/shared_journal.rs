@@ -46,7 +46,7 @@ async fn emptied_redis_posts_no_command_twice() {
     let redis = Redis::start();
     let fixture = slow_fixture("redis-emptied").await;
     let [one, other] = [start_ready(&builder(&fixture, &redis)).await, start_ready(&builder(&fixture, &redis)).await];
-    // A new Redis is in doubt for an hour, which ends with this key.
+    // A new Redis is in doubt for the retention; deleting this key ends that.
     redis.cli(&["del", &format!("{}:journal:doubt", fixture.queues.prefix())]);
     wait_in_doubt(&one, false).await;
     wait_in_doubt(&other, false).await;

@@ -5,7 +5,7 @@
 //! | `<prefix>:journal:{<replay>:<command id>}` | the record of a send: a hash that expires with the retention |
 //! | `<prefix>:journal:owner:<id>` | an owner's lease: 15 s, renewed every 5 s |
 //! | `<prefix>:journal:server` | the mark of the store: the run id of the Redis that was used last, and a random text |
-//! | `<prefix>:journal:doubt` | the cause; exists for an hour after no mark or that of another Redis was found |
+//! | `<prefix>:journal:doubt` | the cause; exists for the retention, at least 1 h, after no mark or that of another Redis was found |
 //! | `<prefix>:journal:probe:{<tag>}` | written to check whether the server of a record accepts writes again |
 //!
 //! `<prefix>` is `broker.prefix`: daemons on one queue share it, others do not. Every transition is one script on one
@@ -41,8 +41,9 @@
 //!
 //! Losses are detected by the mark, in every round and at every start of a send without a record: if the store was
 //! emptied, or the server is not the one of last time (a restart, a failover), the journal is
-//! [not complete](Journal::is_complete) for an hour, so redelivered commands without a record count as uncertain and
-//! their events say so. In a Cluster this cannot be detected, so there the journal is never complete. A command that is published again after its outcome was lost is sent again.
+//! [not complete](Journal::is_complete) for the retention, at least an hour, so redelivered commands without a record count
+//! as uncertain and their events say so. In a Cluster this cannot be detected, so there the journal is never complete. A
+//! command that is published again after its outcome was lost is sent again.
 
 mod attempts;
 mod connection;
@@ -95,7 +96,8 @@ impl RedisJournal {
     /// not call the journal.
     #[must_use]
     pub fn new(settings: RedisJournalSettings, listener: impl Fn(JournalEvent<'_>) + Send + Sync + 'static) -> Self {
-        Self::with_timings(settings, RedisTimings::default(), listener)
+        let timings = RedisTimings::for_retention(settings.retention);
+        Self::with_timings(settings, timings, listener)
     }
 
     fn with_timings(

@@ -15,6 +15,9 @@ pub struct RedisJournalSettings {
     pub retention: Duration,
 }
 
+/// With a short retention, too, the broker must have the time to redeliver what a lost store had on record.
+const MIN_DOUBT: Duration = Duration::from_hours(1);
+
 /// Durations that tests replace.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RedisTimings {
@@ -32,8 +35,14 @@ pub(super) struct RedisTimings {
     pub(super) reconnect_interval: Duration,
     /// The time for which a withdrawn start is rejected if Redis executes it late.
     pub(super) withdrawal_ttl: Duration,
-    /// The time for which the journal is incomplete after a different server was found.
+    /// The time for which the journal is incomplete after a different server was found: as long as records are kept.
     pub(super) doubt: Duration,
+}
+
+impl RedisTimings {
+    pub(super) fn for_retention(retention: Duration) -> Self {
+        Self { doubt: retention.max(MIN_DOUBT), ..Self::default() }
+    }
 }
 
 impl Default for RedisTimings {
@@ -47,7 +56,7 @@ impl Default for RedisTimings {
             connect_timeout: Duration::from_secs(5),
             reconnect_interval: Duration::from_secs(1),
             withdrawal_ttl: Duration::from_mins(10),
-            doubt: Duration::from_hours(1),
+            doubt: MIN_DOUBT,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The identity of the store, by which a lost, emptied or replaced one is detected.
 //!
-//! The mark is the server's run id and a random text. Whoever finds none, or that of another server, writes a new one and
-//! begins a period of doubt, for all owners and over their restarts. Every owner compares the mark in each round of its
-//! renewal task, and each start of a send without a record compares it again, so that no start relies on a store that
+//! The mark is the server's run id and a random text. An owner that finds no mark, or that of another server, writes a new
+//! one and begins a period of doubt, for all owners and over their restarts. Every owner compares the mark in each round of
+//! its renewal task, and each start of a send without a record compares it again, so that no start relies on a store that
 //! was emptied since the last round.
 
 use super::script::ScriptReply;

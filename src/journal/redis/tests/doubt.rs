@@ -1,17 +1,16 @@
 //! The store is new, emptied or replaced.
 
+use std::time::Duration;
+
 use redis::cmd;
 
 use super::{
-    fixture::{TestOwner, fast_timings, prefix, shared_redis, short_lease_timings, wait_until},
+    fixture::{RETENTION, TestOwner, fast_timings, prefix, shared_redis, short_lease_timings, wait_until},
     server::Redis,
 };
 use crate::{
     domain::journal::Record,
-    journal::{
-        redis::settings::RedisTimings,
-        tests::contract::{WAITING, key, outcome},
-    },
+    journal::{redis::settings::RedisTimings, tests::contract::key},
     ports::Journal,
 };
 
@@ -98,18 +97,13 @@ async fn redis_restarted_without_its_data_is_in_doubt() {
 }
 
 #[tokio::test]
-async fn unposted_send_is_on_record_unless_it_has_a_record() {
-    let owner = TestOwner::start(&shared_redis().url(), &prefix(), fast_timings()).await;
-    let journal = &owner.journal;
-    for send in ["new", "started", "ended"].map(key) {
-        match send.command_id.as_str() {
-            "started" => assert_eq!(journal.start_attempt(&send).await, Ok(Record::Unknown)),
-            "ended" => assert_eq!(journal.record_outcome(&send, outcome("{}")).await, Ok(())),
-            _ => {}
-        }
-        assert_eq!(journal.record_unposted(&send).await, Ok(()));
+async fn doubt_lasts_as_long_as_records() {
+    for (retention, hours) in [(RETENTION, 72), (Duration::from_mins(1), 1)] {
+        let timings = RedisTimings { doubt: RedisTimings::for_retention(retention).doubt, ..fast_timings() };
+        let owner = TestOwner::start(&shared_redis().url(), &prefix(), timings).await;
+        let left = shared_redis().cli(&["pttl", &owner.journal.state.key("doubt")]);
+        let left = Duration::from_millis(left.parse().expect("ms"));
+        let full = Duration::from_hours(hours);
+        assert!(left <= full && left > full - Duration::from_mins(5), "{left:?} for {retention:?}");
     }
-    assert_eq!(journal.start_attempt(&key("new")).await, Ok(WAITING));
-    assert_eq!(journal.start_attempt(&key("started")).await, Ok(Record::InProgress));
-    assert_eq!(journal.start_attempt(&key("ended")).await, Ok(Record::Finished(outcome("{}"))));
 }
