@@ -34,7 +34,7 @@ pub struct Delivery {
     pub body: Bytes,
     /// The properties and headers on the allow-list.
     pub properties: Properties,
-    /// AMQP's `redelivered`: an earlier consumer may have attempted the command.
+    /// An earlier consumer may have attempted the command: AMQP's `redelivered`, or a copy of a delivery that had it.
     pub redelivered: bool,
     /// This daemon was the only consumer of the queue: nobody else held deliveries that may still be returned. As the
     /// broker delivers what was returned before anything else, a first delivery then follows all redeliveries.
@@ -140,9 +140,9 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// Records that the broker has stored the dead letter of the outcome.
     fn record_letter_stored(&self, key: &SendKey) -> impl Future<Output = JournalResult<()>> + Send;
 
-    /// Records that no delivery of the send so far was posted; changes nothing if there is a record. A journal that other
-    /// daemons do not read may ignore it.
-    fn record_unposted(&self, _: &SendKey) -> impl Future<Output = JournalResult<()>> + Send {
+    /// Records that no delivery of the send was posted beyond these attempts; changes nothing if there is a record. A
+    /// journal may ignore it where that could not be relied on, or where the missing record proves as much.
+    fn record_unposted(&self, _: &SendKey, _: AttemptHistory) -> impl Future<Output = JournalResult<()>> + Send {
         std::future::ready(Ok(()))
     }
 

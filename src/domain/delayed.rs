@@ -27,8 +27,8 @@ pub struct DelayedCommand {
     pub source: String,
     /// The replay count.
     pub replay: u32,
-    /// How often the command was copied because of its returns.
-    pub returns: u32,
+    /// How often the command was copied because of its returns; present if the broker had redelivered it.
+    pub returns: Option<u32>,
 }
 
 impl DelayedCommand {
@@ -45,7 +45,7 @@ impl DelayedCommand {
     fn headers(&self) -> impl Iterator<Item = (&'static str, HeaderValue)> {
         let not_before = self.not_before_ms.map(|ms| (header::NOT_BEFORE, HeaderValue::Int(ms)));
         let reason = self.uncertain.then(|| (header::REASON, Reason::Uncertain.as_str().into()));
-        let returns = (self.returns > 0).then(|| (header::RETURNS, self.returns.into()));
+        let returns = self.returns.map(|returns| (header::RETURNS, returns.into()));
         let always = [
             (header::ATTEMPT, self.attempts.into()),
             (header::FIRST_SEEN, HeaderValue::Int(self.first_seen_ms)),
@@ -71,7 +71,7 @@ mod tests {
             uncertain: true,
             source: "edna.commands/send".to_owned(),
             replay: 1,
-            returns: 2,
+            returns: Some(2),
         }
     }
 
@@ -97,6 +97,14 @@ mod tests {
         assert_eq!(message.properties.text(header::TRACEPARENT), Some("00-1"));
         assert_eq!(message.properties.int(header::RETURNS), Some(2));
         assert_eq!(message.properties.headers.len(), 9, "unexpected headers: {:?}", message.properties.headers);
+    }
+
+    #[test]
+    fn message_of_redelivered_command_is_marked() {
+        for (returns, header) in [(None, None), (Some(0), Some(0))] {
+            let message = message(&DelayedCommand { returns, ..delayed() }, "send");
+            assert_eq!(message.properties.int(header::RETURNS), header);
+        }
     }
 
     #[test]

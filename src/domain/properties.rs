@@ -26,7 +26,8 @@ pub mod header {
     pub const SOURCE: &str = "courier-source";
     /// The replay count: 0, 1, …
     pub const REPLAY: &str = "courier-replay";
-    /// How often the command was copied to a tier because ended sessions had returned it many times.
+    /// How often the command was copied to a tier because ended sessions had returned it many times. On every copy of a
+    /// redelivered command, so that the copy counts as redelivered, too.
     pub const RETURNS: &str = "courier-returns";
     /// The version of the daemon.
     pub const VERSION: &str = "courier-version";

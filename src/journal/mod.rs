@@ -76,11 +76,11 @@ impl Journal for AnyJournal {
         }
     }
 
-    async fn record_unposted(&self, key: &SendKey) -> JournalResult<()> {
+    async fn record_unposted(&self, key: &SendKey, history: AttemptHistory) -> JournalResult<()> {
         match self {
-            Self::File(journal) => journal.record_unposted(key).await,
-            Self::Redis(journal) => Box::pin(journal.record_unposted(key)).await,
-            Self::None(journal) => journal.record_unposted(key).await,
+            Self::File(journal) => journal.record_unposted(key, history).await,
+            Self::Redis(journal) => Box::pin(journal.record_unposted(key, history)).await,
+            Self::None(journal) => journal.record_unposted(key, history).await,
         }
     }
 

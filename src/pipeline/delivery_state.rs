@@ -174,7 +174,8 @@ impl DeliveryState {
             uncertain: self.uncertain,
             source: self.source(delivery),
             replay: self.replay,
-            returns: self.renewals,
+            // The copy is as much in doubt as the delivery.
+            returns: (delivery.redelivered || self.renewals > 0).then_some(self.renewals),
         }
     }
 

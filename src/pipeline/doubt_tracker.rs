@@ -1,8 +1,8 @@
 //! Which redelivered commands are in doubt while the journal may lack records, and when that doubt ends.
 //!
-//! The broker delivers returned messages before first deliveries. So once it has made a first delivery at a time when only
-//! this daemon consumed the queue, everything that was delivered to anybody before this daemon started has come again.
-//! When each of those commands has a record, the journal is complete.
+//! The broker delivers requeued messages before those that it has not delivered yet. So a first delivery, at a time when
+//! only this daemon consumes the queue, shows that all deliveries from before this process have been redelivered. Once
+//! each of those commands has a record, the journal is complete.
 
 use std::sync::Mutex;
 
@@ -14,7 +14,7 @@ use crate::{
     sync::lock,
 };
 
-/// Of more commands it is not known that they were not posted before, so they are in doubt when they come again.
+/// Limit of tracked commands. Those beyond it are in doubt when they are redelivered.
 const MAX_UNPOSTED: usize = 1 << 16;
 
 /// The deliveries of this process during the journal's doubt.
@@ -23,11 +23,12 @@ pub(super) struct DoubtTracker(Mutex<TrackedDeliveries>);
 
 #[derive(Default)]
 struct TrackedDeliveries {
-    /// Commands that this process was the first to receive and has not claimed, with the session of the latest delivery.
-    unposted: FxHashMap<u64, u64>,
+    /// Commands that this process was the first to receive and has not claimed, with the session of the latest delivery;
+    /// `None` while a copy is in a tier.
+    unposted: FxHashMap<u64, Option<u64>>,
     /// Commands in doubt whose record is not durable yet.
     unrecorded: usize,
-    /// Everything from before this process has been delivered again.
+    /// All deliveries from before this process have been redelivered.
     all_redelivered: bool,
 }
 
@@ -54,6 +55,18 @@ impl DoubtTracker {
         !tracked.unposted.is_empty() && tracked.unposted.remove(&identity).is_some()
     }
 
+    /// Whether this process was the first to receive the command, and has not claimed it.
+    pub(super) fn is_unposted(&self, identity: u64) -> bool {
+        lock(&self.0).unposted.contains_key(&identity)
+    }
+
+    /// A copy of the command goes to a tier: its next delivery may come in the same session.
+    pub(super) fn delay(&self, identity: u64) {
+        if let Some(generation) = lock(&self.0).unposted.get_mut(&identity) {
+            *generation = None;
+        }
+    }
+
     /// The doubt about a command is on record.
     pub(super) fn doubt_recorded(&self, journal: &impl Journal) {
         let mut tracked = lock(&self.0);
@@ -64,7 +77,7 @@ impl DoubtTracker {
 
 impl TrackedDeliveries {
     fn receive(&mut self, delivery: &Delivery, identity: Option<u64>, doubt: Doubt) -> bool {
-        let generation = delivery.tag.generation;
+        let generation = Some(delivery.tag.generation);
         if !delivery.redelivered {
             self.all_redelivered |= delivery.is_sole_consumer;
             if let (Doubt::SoleOwner, Some(identity)) = (doubt, identity)
@@ -75,7 +88,7 @@ impl TrackedDeliveries {
             return false;
         }
         let (Doubt::SoleOwner, Some(identity)) = (doubt, identity) else { return false };
-        // A message comes once in a session: a second one is another message with the same id.
+        // The broker delivers a message once in a session, so a second delivery is another message with the same id.
         if let Some(before) = self.unposted.get_mut(&identity).filter(|before| **before != generation) {
             *before = generation;
             return false;

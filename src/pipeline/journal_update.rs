@@ -26,15 +26,16 @@ impl<P: Ports> PipelineContext<P> {
         }
     }
 
-    /// Records that a command which the broker is about to deliver again was not posted, so that its redelivery, perhaps to
-    /// another daemon, is not in doubt. Without effect while the journal is unavailable: the doubt remains.
+    /// Records the attempts of a command that leaves this process, if it knows all of them, so that the next delivery,
+    /// perhaps to another daemon, is not in doubt. Without effect while the journal is unavailable: the doubt remains.
     pub(super) async fn record_unposted(&self, in_hand: &CommandInHand) {
-        let is_first_delivery = !in_hand.delivery.redelivered;
+        let Some(identity) = in_hand.lasting_identity() else { return };
+        let is_first_receiver = !in_hand.delivery.redelivered || self.doubt_tracker.is_unposted(identity);
         let journal = self.ports.journal();
-        // While the journal is complete, the missing record is proof enough, but a shutdown may be followed by that of the
-        // journal's server.
-        if is_first_delivery && (self.drain.is_cancelled() || !journal.is_complete()) {
-            drop(journal.record_unposted(&in_hand.send_key()).await);
+        // A complete journal needs no record, but it may be lost while the daemons are down.
+        if is_first_receiver && (self.drain.is_cancelled() || !journal.is_complete()) {
+            // The history: if the record of an attempt is lost, the command is not recorded as unposted.
+            drop(journal.record_unposted(&in_hand.send_key(), in_hand.state.history()).await);
         }
     }
 

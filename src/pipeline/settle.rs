@@ -96,6 +96,7 @@ impl<P: Ports> PipelineContext<P> {
         if !self.ports.settler().is_current(delivery.tag) {
             return false;
         }
+        self.prepare_copy(in_hand).await;
         let key = delivery.source.rsplit('/').next().unwrap_or_default();
         let copy = state.delayed_command(delay.not_before, delivery);
         let copy = copy.to_message(tier, key, delivery.body.clone(), &delivery.properties);
@@ -106,6 +107,14 @@ impl<P: Ports> PipelineContext<P> {
         let (command_id, attempts) = (&command.id, state.attempts);
         self.telemetry.record(CommandDelayed { command_id, tier: &tier.name, tier_index: delay.tier, attempts });
         true
+    }
+
+    /// Keeps what this process knows of a redelivered command, whose copy counts as redelivered, too.
+    async fn prepare_copy(&self, in_hand: &CommandInHand) {
+        if let Some(identity) = in_hand.lasting_identity().filter(|_| in_hand.delivery.redelivered) {
+            self.record_unposted(in_hand).await;
+            self.doubt_tracker.delay(identity);
+        }
     }
 
     /// Settles a malformed message: with a dead letter, and with an event if its command id could be read.
@@ -164,8 +173,8 @@ impl<P: Ports> PipelineContext<P> {
         published.0.and(published.1)
     }
 
-    /// Returns once the event is stored. The journal may lose the note of it in a crash; the event is then published as if
-    /// for the first time.
+    /// Returns once the event is stored. If a crash loses the journal's record of the confirm, the event is published again
+    /// with `repeated: false`.
     async fn publish_event(
         &self,
         event: Option<Arc<Message>>,

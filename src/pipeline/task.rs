@@ -37,6 +37,7 @@ pub(super) async fn run_command<P: Ports>(
                 handle.delayed();
             } else {
                 handle.requeued();
+                Box::pin(context.record_unposted(&in_hand)).await;
             }
         }
         Resolution::Requeued => {

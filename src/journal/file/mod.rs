@@ -177,6 +177,15 @@ impl Journal for FileJournal {
         self.apply(key, Operation::RecordDoubt).await.map(drop)
     }
 
+    async fn record_unposted(&self, key: &SendKey, history: AttemptHistory) -> JournalResult<()> {
+        // In a complete journal the missing record proves as much. On a shared queue another daemon may be the next to post
+        // the command, without a record here.
+        if self.state.doubt() != Doubt::SoleOwner {
+            return Ok(());
+        }
+        self.apply(key, Operation::RecordUnposted(history)).await.map(drop)
+    }
+
     fn is_complete(&self) -> bool {
         self.state.doubt() == Doubt::None
     }

@@ -24,6 +24,7 @@ pub(super) enum Operation {
     RecordLetterStored,
     RecordPublished,
     RecordDoubt,
+    RecordUnposted(AttemptHistory),
 }
 
 /// The journal's content, owned by the writer thread.
@@ -111,7 +112,9 @@ impl Store {
             (Operation::RecordDoubt, None) => {
                 Some(SendState::Waiting(AttemptHistory { uncertain: true, ..AttemptHistory::default() }))
             }
-            (Operation::RecordLetterStored | Operation::RecordPublished | Operation::RecordDoubt, _) => None,
+            (Operation::RecordUnposted(history), None) => Some(SendState::Waiting(*history)),
+            (Operation::RecordLetterStored | Operation::RecordPublished, _)
+            | (Operation::RecordDoubt | Operation::RecordUnposted(_), Some(_)) => None,
         }
     }
 

@@ -190,9 +190,10 @@ impl Journal for RedisJournal {
         Ok(())
     }
 
-    async fn record_unposted(&self, key: &SendKey) -> JournalResult<()> {
+    async fn record_unposted(&self, key: &SendKey, history: AttemptHistory) -> JournalResult<()> {
         let state = &*self.state;
-        let args = [state.retention_ms.as_bytes()];
+        let counted = history.counted.to_string();
+        let args = [state.retention_ms.as_bytes(), flag(history.uncertain), counted.as_bytes()];
         state.write(&mut state.lease.connection()?, &RECORD_UNPOSTED, key, &args).await.map(drop)
     }
 

@@ -27,7 +27,7 @@ macro_rules! contract_tests {
             start_of_crashed_owner_is_orphaned, orphaned_start_stays_uncertain, outcome_is_returned_unchanged,
             outcome_is_final, outcome_without_start_is_recorded, letter_is_pending_until_stored,
             published_outcome_stays_published, published_and_letter_are_independent, attempts_survive_crashes,
-            doubt_is_recorded_only_without_record, replay_has_own_record,
+            doubt_is_recorded_only_without_record, unposted_is_recorded_only_without_record, replay_has_own_record,
             event_of_any_bytes_round_trips, concurrent_sends_do_not_mix, random_steps_match_the_model
         );
     };
@@ -237,6 +237,24 @@ pub(crate) async fn doubt_is_recorded_only_without_record(mut fixture: impl Jour
     assert_eq!(journal.start_attempt(&key("unknown")).await, Ok(WAITING_UNCERTAIN));
     assert_eq!(journal.finish_attempt(&key("unknown"), CERTAIN).await, Ok(()));
     assert_eq!(journal.lookup(&key("unknown")).await, Ok(WAITING_UNCERTAIN));
+}
+
+pub(crate) async fn unposted_is_recorded_only_without_record(mut fixture: impl JournalFixture) {
+    let journal = fixture.open().await;
+    journal.start_attempt(&key("started")).await.expect("available");
+    journal.record_doubt(&key("doubtful")).await.expect("available");
+    journal.record_outcome(&key("finished"), outcome("{}")).await.expect("available");
+    for id in ["started", "doubtful", "finished", "unknown"] {
+        assert_eq!(journal.record_unposted(&key(id), CERTAIN).await, Ok(()), "{id}");
+    }
+    let posted = AttemptHistory { counted: 2, uncertain: true };
+    assert_eq!(journal.record_unposted(&key("posted"), posted).await, Ok(()));
+    assert_eq!(journal.lookup(&key("started")).await, Ok(Record::InProgress));
+    let journal = fixture.crash(journal).await;
+    assert_eq!(journal.lookup(&key("doubtful")).await, Ok(WAITING_UNCERTAIN));
+    assert_eq!(journal.lookup(&key("finished")).await, Ok(Record::Finished(outcome("{}"))));
+    assert_eq!(journal.start_attempt(&key("unknown")).await, Ok(WAITING));
+    assert_eq!(journal.start_attempt(&key("posted")).await, Ok(Record::Waiting(posted)), "not as unposted");
 }
 
 pub(crate) async fn replay_has_own_record(mut fixture: impl JournalFixture) {

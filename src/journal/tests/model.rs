@@ -26,21 +26,22 @@ pub(crate) enum Step {
     RecordLetterStored(u8),
     RecordPublished(u8),
     RecordDoubt(u8),
+    RecordUnposted(u8, AttemptHistory),
     Crash,
 }
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let send = 0..4_u8;
+    let history = || (0..9_u32, any::<bool>()).prop_map(|(counted, uncertain)| AttemptHistory { counted, uncertain });
     let step = prop_oneof![
         2 => send.clone().prop_map(Step::Lookup),
         6 => send.clone().prop_map(Step::StartAttempt),
-        4 => (send.clone(), 0..9_u32, any::<bool>()).prop_map(|(send, counted, uncertain)| {
-            Step::FinishAttempt(send, AttemptHistory { counted, uncertain })
-        }),
+        4 => (send.clone(), history()).prop_map(|(send, history)| Step::FinishAttempt(send, history)),
         2 => (send.clone(), any::<bool>()).prop_map(|(send, letter_pending)| Step::RecordOutcome(send, letter_pending)),
         1 => send.clone().prop_map(Step::RecordLetterStored),
         1 => send.clone().prop_map(Step::RecordPublished),
-        1 => send.prop_map(Step::RecordDoubt),
+        1 => send.clone().prop_map(Step::RecordDoubt),
+        1 => (send, history()).prop_map(|(send, history)| Step::RecordUnposted(send, history)),
         2 => Just(Step::Crash),
     ];
     prop::collection::vec(step, 1..60)
@@ -89,6 +90,10 @@ impl ReferenceModel {
 
     fn record_doubt(&mut self, key: &SendKey) {
         self.records.entry(key.clone()).or_insert((WAITING_UNCERTAIN, UNCERTAIN));
+    }
+
+    fn record_unposted(&mut self, key: &SendKey, history: AttemptHistory) {
+        self.records.entry(key.clone()).or_insert((Record::Waiting(history), history));
     }
 
     fn record_letter_stored(&mut self, key: &SendKey) {
@@ -163,6 +168,10 @@ pub(crate) async fn apply_step(
         Step::RecordDoubt(id) => {
             model.record_doubt(&send(id));
             assert_eq!(journal.record_doubt(&send(id)).await, Ok(()), "step {number}");
+        }
+        Step::RecordUnposted(id, history) => {
+            model.record_unposted(&send(id), history);
+            assert_eq!(journal.record_unposted(&send(id), history).await, Ok(()), "step {number}");
         }
         Step::FinishAttempt(..)
         | Step::RecordOutcome(..)

@@ -5,17 +5,23 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    fake_ports::{FakePorts, status},
+    fake_ports::{FakePorts, status, success},
     test_daemon::TestDaemon,
 };
 use crate::{
-    domain::{command::OnUncertain, decode::MissingId},
+    domain::{
+        command::OnUncertain,
+        decode::MissingId,
+        evidence::{Evidence, NoAnswer},
+    },
     gate::GateReason,
     ports::Delivery,
 };
 
 const SOON: Duration = Duration::from_millis(100);
 const LATER: Duration = Duration::from_secs(60);
+/// After this a command has waited in memory for the maximum time, and its copy is in a tier.
+const UNTIL_COPY: Duration = Duration::from_secs(301);
 
 fn body(id: &str) -> Vec<u8> {
     json!({"commandId": id, "text": id, "channelType": "MOBILE", "deviceAddress": "a"}).to_string().into_bytes()
@@ -189,6 +195,116 @@ async fn redelivered_command_with_generated_id_is_in_doubt() {
         let event = daemon.fakes.events().remove(1);
         assert_eq!((&event["outcome"], &event["possibleDuplicate"]), (&json!("succeeded"), &json!(false)));
         assert_eq!(daemon.fakes.posts(), posts + 1, "the journal is complete, but has no record of a generated id");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn redelivered_command_stays_in_doubt_in_a_tier() {
+    let without_id = br#"{"text": "t", "channelType": "MOBILE", "deviceAddress": "a"}"#.to_vec();
+    for (body, is_shared) in [(body("c"), true), (without_id, false)] {
+        let mut daemon = TestDaemon::start_with(|settings| {
+            settings.on_uncertain = OnUncertain::Park;
+            settings.limits.missing_id = MissingId::Generate;
+        });
+        daemon.fakes.journal_state().is_shared = is_shared;
+        let hold = daemon.close_gate(GateReason::Operator);
+        daemon.deliver_raw(body, redelivered);
+        daemon.advance(UNTIL_COPY).await;
+        assert_eq!(daemon.fakes.delayed_tiers(), ["5s"]);
+        drop(hold);
+        daemon.advance(LATER).await;
+        let event = daemon.fakes.events().remove(0);
+        assert_eq!((&event["outcome"], &event["possibleDuplicate"]), (&json!("uncertain"), &json!(true)));
+        assert_eq!(daemon.fakes.posts(), 0, "is_shared: {is_shared}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn copy_of_unposted_command_is_not_in_doubt() {
+    for returns in [1, 10] {
+        let mut daemon = in_doubt(OnUncertain::Park);
+        let hold = daemon.close_gate(GateReason::Operator);
+        daemon.deliver_raw(body("c"), |_| {});
+        daemon.advance(SOON).await;
+        daemon.fakes.lose_session();
+        daemon.deliver_raw(body("c"), |delivery| (delivery.redelivered, delivery.returns) = (true, returns));
+        daemon.advance(UNTIL_COPY).await;
+        assert!(!daemon.fakes.delayed_tiers().is_empty());
+        drop(hold);
+        daemon.advance(LATER).await;
+        assert_eq!(outcomes(&daemon.fakes), [outcome("c", "succeeded", false)], "returned {returns} times");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn copy_of_unposted_command_is_on_record_for_a_successor() {
+    let mut daemon = in_doubt(OnUncertain::Park);
+    let hold = daemon.close_gate(GateReason::Operator);
+    daemon.deliver_raw(body("c"), |_| {});
+    daemon.advance(SOON).await;
+    daemon.fakes.lose_session();
+    daemon.fakes.redeliver();
+    daemon.advance(SOON).await;
+    daemon.fakes.journal_state().ignores_unposted = false;
+    daemon.advance(UNTIL_COPY).await;
+    assert_eq!((daemon.fakes.delayed_tiers(), daemon.fakes.acked()), (vec!["5s".to_owned()], vec![1]));
+    drop(hold);
+    let daemon = daemon.crash_and_restart().await;
+    daemon.advance(LATER).await;
+    assert_eq!(outcomes(&daemon.fakes), [outcome("c", "succeeded", false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requeued_command_keeps_its_attempts_without_record() {
+    let mut daemon = in_doubt(OnUncertain::Resend);
+    daemon.fakes.set_shared_journal();
+    daemon.fakes.script_evidence([Evidence::NoAnswer(NoAnswer::Timeout)]);
+    daemon.deliver_raw(body("c"), |_| {});
+    daemon.advance(SOON).await;
+    assert_eq!(daemon.fakes.posts(), 1);
+    daemon.fakes.lose_records();
+    daemon.fakes.lose_session();
+    daemon.advance(Duration::from_secs(1)).await;
+    daemon.fakes.redeliver();
+    daemon.advance(SOON).await;
+    assert_eq!(outcomes(&daemon.fakes), [outcome("c", "succeeded", true)]);
+    assert_eq!((daemon.fakes.posts(), &daemon.fakes.events()[0]["attempts"]), (2, &json!(2)));
+}
+
+/// A command in a tier, beside its attempt in progress in a lost session.
+async fn copy_beside_attempt(policy: OnUncertain, evidence: Evidence) -> TestDaemon {
+    let mut daemon = TestDaemon::start_with(|settings| settings.on_uncertain = policy);
+    daemon.fakes.script_evidence([evidence]);
+    daemon.fakes.withhold_answers(true);
+    daemon.deliver_raw(body("c"), |_| {});
+    daemon.advance(SOON).await;
+    daemon.fakes.lose_session();
+    daemon.fakes.redeliver();
+    daemon.advance(SOON).await;
+    assert_eq!((daemon.fakes.delayed_tiers(), daemon.fakes.acked()), (vec!["5s".to_owned()], vec![1]));
+    daemon
+}
+
+#[tokio::test(start_paused = true)]
+async fn copy_beside_attempt_is_uncertain_without_its_record() {
+    for (policy, posts, expected) in [(OnUncertain::Park, 1, "uncertain"), (OnUncertain::Resend, 2, "succeeded")] {
+        let daemon = copy_beside_attempt(policy, success()).await;
+        daemon.fakes.lose_records();
+        let daemon = daemon.crash_and_restart_with(|settings| settings.on_uncertain = policy).await;
+        daemon.fakes.withhold_answers(false);
+        daemon.advance(LATER).await;
+        assert_eq!((daemon.fakes.posts(), outcomes(&daemon.fakes)), (posts, vec![outcome("c", expected, true)]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn copy_beside_attempt_follows_its_record() {
+    for (evidence, possible_duplicate) in [(status(503), false), (Evidence::NoAnswer(NoAnswer::Timeout), true)] {
+        let daemon = copy_beside_attempt(OnUncertain::Resend, evidence).await;
+        daemon.fakes.withhold_answers(false);
+        daemon.advance(LATER).await;
+        assert_eq!(outcomes(&daemon.fakes), [outcome("c", "succeeded", possible_duplicate)]);
+        assert_eq!((daemon.fakes.posts(), &daemon.fakes.events()[0]["attempts"]), (2, &json!(2)));
     }
 }
 

@@ -44,6 +44,19 @@ impl FakePorts {
         }
     }
 
+    /// Puts the journal in doubt as one that several daemons share.
+    pub(super) fn set_shared_journal(&self) {
+        let mut journal = self.journal_state();
+        (journal.incomplete, journal.is_shared, journal.ignores_unposted) = (true, true, false);
+    }
+
+    /// Loses all records, as a removed directory does.
+    pub(super) fn lose_records(&self) {
+        let mut journal = self.journal_state();
+        journal.records.clear();
+        journal.histories.clear();
+    }
+
     pub(super) fn journal_writes(&self) -> Vec<&'static str> {
         self.journal_state().writes.clone()
     }
@@ -94,11 +107,11 @@ impl Journal for FakePorts {
         .await
     }
 
-    async fn record_unposted(&self, key: &SendKey) -> JournalResult<()> {
+    async fn record_unposted(&self, key: &SendKey, history: AttemptHistory) -> JournalResult<()> {
         if self.journal_state().ignores_unposted {
             return Ok(());
         }
-        let waiting = Record::Waiting(AttemptHistory::default());
+        let waiting = Record::Waiting(history);
         self.write("unposted", |journal| {
             journal.records.entry(key.clone()).or_insert(waiting);
         })

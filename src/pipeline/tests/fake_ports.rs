@@ -15,7 +15,7 @@ use crate::{
     domain::{
         evidence::{Answer, Evidence},
         message::{Message, Target},
-        properties::Properties,
+        properties::{Properties, header},
         tier::Tiers,
     },
     ports::{Clock, Delivery, DeliveryTag, Outbox, PublishError, Random, Sender, Settler},
@@ -314,13 +314,15 @@ impl FakePorts {
         }
     }
 
-    /// Delivers the copy after the tier's length, as the broker does.
+    /// Delivers the copy after the tier's length, as the broker does, and marked as the consumer marks it.
     fn return_from_tier(&self, tier: &str, message: Message) {
         let length = Tiers::default().iter().find(|known| known.name == tier).map(|known| known.length);
         let fakes = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(length.unwrap()).await;
-            fakes.deliver(message.body, message.properties, |_| {});
+            fakes.deliver(message.body, message.properties, |delivery| {
+                delivery.redelivered = delivery.properties.headers.contains_key(header::RETURNS);
+            });
         });
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{fake_ports::status, test_daemon::TestDaemon};
-use crate::{gate::GateReason, pipeline::Drained};
+use crate::{gate::GateReason, pipeline::Drained, ports::PublishError};
 
 const SOON: Duration = Duration::from_millis(100);
 
@@ -70,6 +70,48 @@ async fn drained_commands_are_not_in_doubt() {
     assert_eq!((events.len(), successor.fakes.posts()), (7, 7));
     let is_certain = |event: &Value| event["outcome"] == "succeeded" && event["possibleDuplicate"] == false;
     assert!(events.iter().all(is_certain), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unposted_command_with_refused_copy_is_not_in_doubt() {
+    let mut daemon = TestDaemon::start();
+    daemon.fakes.set_shared_journal();
+    let hold = daemon.close_gate(GateReason::Operator);
+    daemon.fakes.fail_publishes(std::iter::repeat_n(PublishError::Refused, 1_000));
+    daemon.deliver("hello", json!({"onUncertain": "park"}));
+    daemon.advance(Duration::from_secs(310)).await;
+    let fakes = daemon.fakes.clone();
+    assert_eq!(daemon.drain().await, Drained::Complete);
+    assert_eq!((fakes.acked(), fakes.delayed_tiers()), (vec![], vec![]));
+    drop(hold);
+    fakes.clear_failures();
+    let successor = TestDaemon::start_on_fakes(fakes);
+    successor.fakes.redeliver();
+    successor.advance(SOON).await;
+    let event = successor.fakes.events().remove(0);
+    assert_eq!((&event["outcome"], &event["possibleDuplicate"]), (&json!("succeeded"), &json!(false)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drained_command_redelivered_in_process_is_not_in_doubt() {
+    let mut daemon = TestDaemon::start();
+    daemon.fakes.journal_state().incomplete = true;
+    let hold = daemon.close_gate(GateReason::Operator);
+    daemon.deliver("hello", json!({"onUncertain": "park"}));
+    daemon.advance(SOON).await;
+    daemon.fakes.journal_state().ignores_unposted = true;
+    daemon.fakes.lose_session();
+    daemon.fakes.redeliver();
+    daemon.advance(SOON).await;
+    daemon.fakes.journal_state().ignores_unposted = false;
+    let fakes = daemon.fakes.clone();
+    assert_eq!(daemon.drain().await, Drained::Complete);
+    drop(hold);
+    let successor = TestDaemon::start_on_fakes(fakes);
+    successor.fakes.redeliver();
+    successor.advance(SOON).await;
+    let event = successor.fakes.events().remove(0);
+    assert_eq!((&event["outcome"], &event["possibleDuplicate"]), (&json!("succeeded"), &json!(false)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -131,12 +131,16 @@ impl TestDaemon {
 
     /// Kills this daemon and starts another on the same fakes; unacked deliveries are redelivered.
     pub(super) async fn crash_and_restart(self) -> Self {
+        self.crash_and_restart_with(|_| {}).await
+    }
+
+    pub(super) async fn crash_and_restart_with(self, change: impl FnOnce(&mut PipelineSettings)) -> Self {
         self.pipeline.abort();
         assert!(self.pipeline.await.is_err_and(|error| error.is_cancelled()), "the pipeline was running");
         // Its tasks are aborted with it, and dropped when they are polled next.
         tokio::task::yield_now().await;
         self.fakes.orphan_attempts();
-        let successor = Self::start_on_fakes(self.fakes);
+        let successor = Self::start_on(self.fakes, change);
         successor.fakes.redeliver();
         successor
     }

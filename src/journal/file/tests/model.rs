@@ -65,7 +65,8 @@ async fn fail_step(fault: DiskFault, step: Step, fixture: &FileJournalFixture, j
         | Step::RecordOutcome(id, _)
         | Step::RecordLetterStored(id)
         | Step::RecordPublished(id)
-        | Step::RecordDoubt(id) => (send(id), send((id + 1) % 4)),
+        | Step::RecordDoubt(id)
+        | Step::RecordUnposted(id, _) => (send(id), send((id + 1) % 4)),
         Step::Crash => return,
     };
     // An outcome is always written, so every other change in its batch fails with it.
