@@ -107,11 +107,15 @@ impl ActiveSegment {
         self.offsets.insert(hash, RecordPlace::new(offset))
     }
 
-    /// Adds a `Published` record to the batch if the send's newest record is in this segment; returns that record's place.
+    /// Adds a `Published` record to the batch, unless there is one, if the send's newest record is in this segment; returns
+    /// that record's place before.
     pub(super) fn put_published(&mut self, hash: KeyHash, at_ms: i64) -> Option<RecordPlace> {
         let place = *self.offsets.get(&hash)?;
-        self.append(hash, at_ms, SendState::Published);
-        self.offsets.insert(hash, place.with_published())
+        if !place.is_published() {
+            self.append(hash, at_ms, SendState::Published);
+            self.offsets.insert(hash, place.with_published());
+        }
+        Some(place)
     }
 
     /// Returns the record's offset.

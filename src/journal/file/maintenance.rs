@@ -52,8 +52,10 @@ impl Store {
             self.sealed.front().map_or(if is_empty { next.number } else { old.number }, |sealed| sealed.number);
         // After the creation: a crash in between must not look like a lost segment.
         let segments = sealed::segment_count(&self.sealed) + u64::from(!is_empty);
+        let dropped_until_ms = self.dropped_until_ms;
         let recorded = self.dir.update_header(|header| {
             (header.oldest, header.newest, header.segments) = (oldest, next.number, segments);
+            header.doubt_until_ms = header.doubt_until_ms.max(dropped_until_ms);
         });
         if let Err(error) = recorded {
             let _ = directory::remove_file(&next.path);

@@ -11,8 +11,8 @@
 //! once and then replies, so a reply never reports a change that is not durable. A record holds the full state of its
 //! send: the newest one is valid, and retention removes whole segments, oldest first.
 //!
-//! - The header keeps whether records may be missing: in a new directory, after a lost segment or an early removal. The
-//!   doubt ends with its time, or when the daemon knows that all earlier deliveries have come again.
+//! - The header keeps whether records may be missing: in a new directory, after a lost segment or an early removal, beside
+//!   other daemons on the queue. The doubt ends with its time, or when all earlier deliveries have been redelivered.
 //! - A torn batch at the end of the log is cut at opening. Damage in front of durable records fails with its place.
 //! - After a failed write or sync the batch is rolled back, its calls fail, and writing continues in a new segment as
 //!   soon as one can be created.
@@ -117,10 +117,12 @@ impl FileJournal {
         Ok(Self { requests: sender, state })
     }
 
-    /// Makes the journal incomplete for good: other daemons consume from the same queue, and their attempts are not
-    /// recorded here.
+    /// Puts the journal in doubt until this process ends, and for a period beyond: other daemons consume from the same
+    /// queue, and their attempts are not recorded here.
     pub fn set_shared_queue(&self) {
         self.state.set_shared_queue();
+        // Fails only after the journal was closed.
+        let _ = self.requests.send(WriterRequest::RecordSharedQueue);
     }
 
     /// Completes the earlier calls, then closes the directory. Later calls fail.

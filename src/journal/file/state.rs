@@ -62,7 +62,7 @@ impl FileJournalState {
 
     pub(super) fn doubt(&self) -> Doubt {
         let until_ms = self.former_doubt_until_ms.load(Ordering::Relaxed).max(self.dropped_until_ms());
-        if self.is_shared_queue.load(Ordering::Relaxed) {
+        if self.is_shared_queue() {
             Doubt::SharedQueue
         } else if until_ms > i64::MIN && self.capped_now().as_millisecond() <= until_ms {
             Doubt::SoleOwner
@@ -75,15 +75,18 @@ impl FileJournalState {
     pub(super) fn doubt_reason(&self) -> Option<&'static str> {
         match self.doubt() {
             Doubt::None => None,
-            Doubt::SharedQueue => Some("other daemons consume the queue"),
+            Doubt::SharedQueue => Some("other daemons consume the queue, and their attempts are not recorded here"),
             Doubt::SoleOwner if self.dropped_until_ms() > i64::MIN => Some("records were removed before their time"),
-            Doubt::SoleOwner => Some("it is new, or has lost records, and the broker may redeliver commands of before"),
+            Doubt::SoleOwner => Some(
+                "it is new, lacks records or shared the queue with other daemons, and the broker may still redeliver \
+                 commands that were sent without a record here",
+            ),
         }
     }
 
     /// Whether the writer should end the former doubt: there is some, and no earlier request is pending.
     pub(super) fn may_end_former_doubt(&self) -> bool {
-        let is_in_doubt = self.former_doubt_until_ms.load(Ordering::Relaxed) > i64::MIN;
+        let is_in_doubt = self.former_doubt_until_ms.load(Ordering::Relaxed) > i64::MIN && !self.is_shared_queue();
         is_in_doubt && !self.is_ending.swap(true, Ordering::Relaxed)
     }
 
@@ -102,6 +105,10 @@ impl FileJournalState {
     /// Records were removed that would have been kept until this time, in ms since 1970.
     pub(super) fn set_dropped_until(&self, until_ms: i64) {
         self.dropped_until_ms.fetch_max(until_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_shared_queue(&self) -> bool {
+        self.is_shared_queue.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_shared_queue(&self) {

@@ -40,6 +40,8 @@ pub(super) struct Store {
     pub(super) tuning: FileJournalTuning,
     /// The changes of the batch in memory, undone if it cannot be written.
     undo_log: Vec<UndoEntry>,
+    /// Records that were removed early would have been kept until this time, in ms since 1970.
+    pub(super) dropped_until_ms: i64,
 }
 
 struct UndoEntry {
@@ -56,7 +58,8 @@ impl Store {
         tuning: FileJournalTuning,
     ) -> Self {
         let session = dir.session();
-        Self { dir, active, sealed, in_progress: KeyHashMap::default(), session, tuning, undo_log: Vec::new() }
+        let (in_progress, undo_log) = (KeyHashMap::default(), Vec::new());
+        Self { dir, active, sealed, in_progress, session, tuning, undo_log, dropped_until_ms: i64::MIN }
     }
 
     /// Reads the newest record of a send.
@@ -128,7 +131,7 @@ impl Store {
         self.undo_log.push(UndoEntry { hash, place, in_progress });
     }
 
-    /// Adds a short record, without a lookup, if the active segment has the outcome: nearly always.
+    /// Adds a short record, without a lookup, if the active segment has the outcome: nearly always. A repeat adds none.
     fn put_published(&mut self, hash: KeyHash, at_ms: i64) -> bool {
         let place = self.active.put_published(hash, at_ms);
         if place.is_some() {

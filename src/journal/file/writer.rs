@@ -36,6 +36,9 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 const BUSY_BATCH: usize = 8;
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
+/// The doubt of a shared queue is recorded again after this part of its period.
+const SHARED_DOUBT_PARTS: i64 = 16;
+
 /// A request to the writer.
 pub(super) enum WriterRequest {
     Apply {
@@ -47,6 +50,8 @@ pub(super) enum WriterRequest {
     Published(KeyHash),
     /// Ends the doubt that existed at opening.
     EndFormerDoubt,
+    /// Records the doubt of a shared queue.
+    RecordSharedQueue,
     /// Ends the writer; the reply comes once another process can open the directory.
     Close(oneshot::Sender<()>),
 }
@@ -146,6 +151,7 @@ impl Writer {
                 }
                 WriterRequest::Published(hash) => self.published.push(hash),
                 WriterRequest::EndFormerDoubt => self.end_former_doubt(),
+                WriterRequest::RecordSharedQueue => self.record_shared_queue(),
                 WriterRequest::Close(closed) => closing = Some(closed),
             }
             if self.store.active.batch_bytes() >= MAX_BATCH_BYTES {
@@ -174,12 +180,30 @@ impl Writer {
     }
 
     fn end_former_doubt(&mut self) {
+        if self.state.is_shared_queue() {
+            return self.state.former_doubt_served(false);
+        }
         let dropped_until_ms = self.state.dropped_until_ms();
         let ended = self.store.dir.update_header(|header| header.doubt_until_ms = dropped_until_ms);
         self.state.former_doubt_served(ended.is_ok());
         match ended {
             Ok(()) => self.report_doubt(),
             Err(error) => drop(self.fail(&error, None)),
+        }
+    }
+
+    /// Keeps on record, beyond the end of this process, that attempts of other daemons are missing here. Ahead by a part of
+    /// the period, so that the header is rarely written.
+    fn record_shared_queue(&mut self) {
+        let until_ms = self.state.now().as_millisecond().saturating_add(self.limits.doubt_ms);
+        // During a failure nothing is attempted, and maintenance follows it.
+        let is_due = self.failure.is_none() && self.store.dir.header().doubt_until_ms < until_ms;
+        if !(is_due && self.state.is_shared_queue()) {
+            return;
+        }
+        let ahead_ms = until_ms.saturating_add(self.limits.doubt_ms / SHARED_DOUBT_PARTS);
+        if let Err(error) = self.store.dir.update_header(|header| header.doubt_until_ms = ahead_ms) {
+            self.fail(&error, None);
         }
     }
 
@@ -257,6 +281,7 @@ impl Writer {
         self.commit();
         // Even if nothing can be written: removing a segment may free the space.
         self.apply_retention();
+        self.record_shared_queue();
         if self.failure.is_some() {
             self.recover();
         } else if self.store.is_full(self.state.now(), &self.limits) {
@@ -287,10 +312,10 @@ impl Writer {
 
     fn apply_retention(&mut self) {
         let (now, may_write) = (self.state.capped_now(), self.failure.is_none());
-        match self.store.remove_oldest_segment(now, &self.limits, may_write, &self.listener) {
-            Ok(Some(until_ms)) => self.state.set_dropped_until(until_ms),
-            Ok(None) => {}
-            Err(error) => drop(self.fail(&error, None)),
+        let removed = self.store.remove_oldest_segment(now, &self.limits, may_write, &self.listener);
+        self.state.set_dropped_until(self.store.dropped_until_ms);
+        if let Err(error) = removed {
+            self.fail(&error, None);
         }
     }
 }

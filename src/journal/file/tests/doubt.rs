@@ -4,8 +4,8 @@ use std::{fs, time::Duration};
 
 use super::fixture::FileJournalFixture;
 use crate::{
-    domain::journal::Doubt,
-    journal::tests::contract::{key, outcome},
+    domain::journal::{Doubt, Record},
+    journal::tests::contract::{CERTAIN, WAITING, key, outcome},
     ports::Journal,
 };
 
@@ -109,6 +109,63 @@ async fn early_removal_is_doubt_that_the_daemon_cannot_end() {
     assert!(is_in_doubt(&fixture).await, "after a restart");
     fixture.advance(Duration::from_hours(73));
     assert!(!is_in_doubt(&fixture).await, "the lost records would have expired by now");
+}
+
+#[tokio::test]
+async fn early_removal_with_unwritable_header_is_doubt() {
+    let mut fixture = FileJournalFixture::new();
+    fixture.settings.max_bytes = 20_000;
+    let fixture = fixture.with_finished_sends(8).await;
+    let journal = fixture.open();
+    let draft = fixture.dir.path().join("header.draft");
+    fs::create_dir(&draft).expect("created");
+    journal.record_outcome(&key("large"), outcome(&"x".repeat(20_000))).await.expect("available");
+    fixture.wait_for_event("DroppedEarly");
+    assert!(fixture.wait_for_event("Unavailable").contains("header"));
+    assert_eq!(journal.doubt(), Doubt::SoleOwner);
+    fs::remove_dir(&draft).expect("removed");
+    fixture.wait_for_event("Available");
+    assert_eq!(journal.doubt(), Doubt::SoleOwner);
+    assert!(is_in_doubt(&fixture.crash()).await, "after a crash");
+}
+
+#[tokio::test]
+async fn shared_queue_is_doubt_beyond_the_process() {
+    let fixture = FileJournalFixture::new().with_finished_sends(1).await;
+    assert!(!is_in_doubt(&fixture).await);
+    let journal = fixture.open();
+    journal.set_shared_queue();
+    journal.end_former_doubt();
+    journal.record_outcome(&key("later"), outcome("{}")).await.expect("available");
+    assert_eq!(journal.doubt(), Doubt::SharedQueue);
+    assert!(is_in_doubt(&fixture.crash()).await, "after a crash");
+    // Renewed while the queue is shared.
+    fixture.advance(Duration::from_hours(100));
+    fixture.take_events();
+    (0..2).for_each(|_| drop(fixture.wait_for_event("Size")));
+    journal.close().await;
+    fixture.advance(Duration::from_hours(71));
+    assert!(is_in_doubt(&fixture).await, "after a restart");
+    let journal = fixture.open();
+    fixture.take_events();
+    fixture.end_doubt(&journal);
+    journal.close().await;
+    assert!(!is_in_doubt(&fixture).await, "ended by the next process");
+}
+
+#[tokio::test]
+async fn unposted_is_recorded_only_by_a_sole_owner_in_doubt() {
+    let fixture = FileJournalFixture::new();
+    let journal = fixture.open();
+    journal.record_unposted(&key("in-doubt"), CERTAIN).await.expect("available");
+    fixture.end_doubt(&journal);
+    journal.record_unposted(&key("complete"), CERTAIN).await.expect("available");
+    journal.set_shared_queue();
+    journal.record_unposted(&key("shared"), CERTAIN).await.expect("available");
+    assert_eq!(journal.lookup(&key("in-doubt")).await, Ok(WAITING));
+    for id in ["complete", "shared"] {
+        assert_eq!(journal.lookup(&key(id)).await, Ok(Record::Unknown), "{id}");
+    }
 }
 
 #[tokio::test]

@@ -189,6 +189,27 @@ async fn published_survives_a_failed_batch() {
 }
 
 #[tokio::test]
+async fn repeated_publish_adds_no_record() {
+    let fixture = FileJournalFixture::new().with_one_segment();
+    let journal = fixture.open();
+    journal.record_outcome(&key("a"), outcome("{}")).await.expect("available");
+    let mut before = fs::metadata(fixture.log(1)).expect("a log").len();
+    let mut added = Vec::new();
+    for (number, is_published) in [true, true, true, false].into_iter().enumerate() {
+        if is_published {
+            journal.record_published(&key("a")).await.expect("available");
+        }
+        // The publish is durable with this change.
+        journal.record_outcome(&key(&format!("other-{number}")), outcome("{}")).await.expect("available");
+        let after = fs::metadata(fixture.log(1)).expect("a log").len();
+        added.push(after - std::mem::replace(&mut before, after));
+    }
+    let alone = added[3];
+    assert!(added[0] > alone && added[1..] == [alone; 3], "{added:?}");
+    assert_eq!(journal.lookup(&key("a")).await, Ok(Record::Finished(published(outcome("{}")))));
+}
+
+#[tokio::test]
 async fn published_alone_becomes_durable_with_maintenance() {
     let fixture = FileJournalFixture::new();
     let journal = fixture.open();
