@@ -125,7 +125,7 @@ fn print_record(key: &SendKey, found: Option<&FoundRecord>, as_json: bool) {
     if as_json {
         return output::print_json(&json!({
             "commandId": id, "replay": replay, "state": state, "at": at, "uncertain": uncertain, "attempts": attempts,
-            "owesLetter": outcome.map(|outcome| outcome.letter_pending), "published": outcome.map(|outcome| outcome.published),
+            "letterPending": outcome.map(|outcome| outcome.letter_pending), "published": outcome.map(|outcome| outcome.published),
             "event": outcome.and_then(event),
         }));
     }

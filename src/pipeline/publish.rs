@@ -75,7 +75,7 @@ impl<P: Ports> PipelineContext<P> {
     }
 
     /// Waits until the publish whose turn it is may probe. A shutdown ends the wait and the probes: the journal holds the
-    /// outcomes, which are told after the next start.
+    /// outcomes, which are published after the next start.
     async fn await_probe(&self, place: &PublishTurn<'_>) -> Result<(), Unpublished> {
         let wait = retry::publish_probe_wait(place.failures(), self.ports.random().random_unit());
         let gives_up = place.is_rejected() && self.ports.journal().is_enabled();

@@ -22,7 +22,7 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub(super) struct JournalDirectory {
     path: PathBuf,
-    /// As in the file.
+    /// The content of the header file.
     header: JournalHeader,
     /// A random id of this opening of the directory.
     session: u64,

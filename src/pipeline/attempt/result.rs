@@ -29,7 +29,7 @@ pub(super) fn expired(state: &DeliveryState) -> CommandResult {
 }
 
 pub(super) fn poisoned(_: &DeliveryState) -> CommandResult {
-    let detail = "sessions with the broker that ended returned the command again and again".into();
+    let detail = "lost broker sessions returned the command to the queue too often".into();
     CommandResult::Failed(Failure { reason: Reason::Poison, http_status: None, detail })
 }
 
