@@ -24,7 +24,7 @@ use crate::{
     telemetry::Telemetry,
 };
 
-/// How often a closed gate is checked for the need to request a probe.
+/// How often a closed gate is checked for lost sessions and for the need to request a probe.
 const PROBE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Commands in hand beyond the prefetch that probes may need, so that a hand full of wrong commands is no dead end.
 const PROBE_ROOM: usize = 64;
@@ -124,7 +124,10 @@ impl<P: Ports> Dispatcher<P> {
                 Ok(()) = rates.changed() => self.scheduler.update_rates(),
                 Ok(()) = is_shared.changed() => self.scheduler.update_shared(),
                 () = sleep_until(self.scheduler.wake_at()) => {}
-                _ = probe_checks.tick(), if !self.scheduler.gate_was_open() => self.request_probe(),
+                _ = probe_checks.tick(), if !self.scheduler.gate_was_open() => {
+                    self.scheduler.requeue_lost();
+                    self.request_probe();
+                }
                 delivery = inbox.next() => match delivery {
                     Some(delivery) => self.receive_all(delivery, inbox),
                     // The sessions outlive the pipeline.

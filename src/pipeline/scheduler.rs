@@ -251,8 +251,19 @@ impl<P: Ports> CommandScheduler<P> {
             return;
         }
         self.generation = generation;
+        self.requeue_where(|tag| tag.generation < generation);
+    }
+
+    /// Requeues the commands of a lost session that wait for a grant. While the gate is closed, no delivery of a new session
+    /// does that, and another daemon may receive them: what was not posted must be on record by then.
+    pub(super) fn requeue_lost(&mut self) {
+        let context = self.context.clone();
+        self.requeue_where(|tag| !context.ports.settler().is_current(tag));
+    }
+
+    fn requeue_where(&mut self, is_stale: impl Fn(DeliveryTag) -> bool) {
         let now = self.now();
-        let stale = self.commands.iter_mut().filter(|(_, command)| command.tag.generation < generation);
+        let stale = self.commands.iter_mut().filter(|(_, command)| is_stale(command.tag));
         for (ticket, grant) in stale.filter_map(|(ticket, command)| Some((*ticket, command.grant.take()?))) {
             self.schedule.requeue(ticket, now);
             drop(grant.send(ScheduleGrant::Requeue));

@@ -255,6 +255,22 @@ async fn copy_of_unposted_command_is_on_record_for_a_successor() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lost_session_is_on_record_while_the_gate_is_closed() {
+    let mut daemon = in_doubt(OnUncertain::Park);
+    daemon.fakes.set_shared_journal();
+    let hold = daemon.close_gate(GateReason::Operator);
+    daemon.deliver_raw(body("c"), |_| {});
+    daemon.advance(SOON).await;
+    daemon.fakes.lose_session();
+    daemon.advance(Duration::from_secs(1)).await;
+    assert_eq!(daemon.fakes.journal_writes(), ["unposted"], "before another daemon receives it");
+    daemon.fakes.redeliver();
+    drop(hold);
+    daemon.advance(SOON).await;
+    assert_eq!(outcomes(&daemon.fakes), [outcome("c", "succeeded", false)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn requeued_command_keeps_its_attempts_without_record() {
     let mut daemon = in_doubt(OnUncertain::Resend);
     daemon.fakes.set_shared_journal();
