@@ -157,6 +157,11 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// records, beside daemons with other journals, and without a journal.
     fn is_complete(&self) -> bool;
 
+    /// Whether a record that is found is the newest one of its send: an older one may be left after lost writes.
+    fn has_newest_records(&self) -> bool {
+        self.is_complete()
+    }
+
     /// What [`Record::Unknown`] proves.
     fn doubt(&self) -> Doubt {
         if self.is_complete() { Doubt::None } else { Doubt::SharedQueue }

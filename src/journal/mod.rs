@@ -108,6 +108,14 @@ impl Journal for AnyJournal {
         }
     }
 
+    fn has_newest_records(&self) -> bool {
+        match self {
+            Self::File(journal) => journal.has_newest_records(),
+            Self::Redis(journal) => journal.has_newest_records(),
+            Self::None(journal) => journal.has_newest_records(),
+        }
+    }
+
     fn doubt(&self) -> Doubt {
         match self {
             Self::File(journal) => journal.doubt(),

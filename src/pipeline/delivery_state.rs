@@ -123,10 +123,10 @@ impl DeliveryState {
         self.attempts = self.attempts.max(counted);
     }
 
-    /// Adopts the attempts on record. A record as new as the headers also has the result of the attempt beside which the
-    /// copy was made, unless `is_complete` is false: the journal may have lost the newest record.
-    pub(super) fn restore_history(&mut self, history: AttemptHistory, is_complete: bool) {
-        let is_known = is_complete && history.counted >= self.attempts;
+    /// Adopts the attempts on record. If the record is the newest one and not older than the headers, it also has the result
+    /// of an attempt beside which the copy was made.
+    pub(super) fn restore_history(&mut self, history: AttemptHistory, is_newest: bool) {
+        let is_known = is_newest && history.counted >= self.attempts;
         self.uncertain = history.uncertain || (self.uncertain && !is_known);
         self.restore_attempts(history.counted);
     }

@@ -103,6 +103,12 @@ impl LeaseState {
         lock(&self.status).is_complete
     }
 
+    /// Whether the store has lost nothing of what was written since it was found empty.
+    pub(super) fn has_newest_records(&self) -> bool {
+        let status = lock(&self.status);
+        status.is_complete || status.reported_doubt == Some(DoubtCause::Empty)
+    }
+
     /// Drops the connection after a failed call and wakes the renewal task. `tag` is the hash tag of the call's key.
     pub(super) fn fail_call(&self, generation: u64, tag: Option<&str>, error: &RedisCallError) -> JournalUnavailable {
         let mut status = lock(&self.status);

@@ -216,6 +216,10 @@ impl Journal for RedisJournal {
     fn is_complete(&self) -> bool {
         self.state.lease.is_complete()
     }
+
+    fn has_newest_records(&self) -> bool {
+        self.state.lease.has_newest_records()
+    }
 }
 
 const fn flag(value: bool) -> &'static [u8] {

@@ -42,7 +42,7 @@ impl<P: Ports> AttemptContext<'_, P> {
                 Ok(self.orphaned())
             }
             Record::Waiting(history) => {
-                self.in_hand.state.restore_history(history, journal.is_complete());
+                self.in_hand.state.restore_history(history, journal.has_newest_records());
                 Ok(if self.in_hand.state.is_uncertain() { self.claim_uncertain() } else { ClaimResult::Granted })
             }
             // Every attempt is on record, so that of an uncertain copy is lost.

@@ -315,8 +315,14 @@ async fn copy_beside_attempt_is_uncertain_without_its_record() {
 
 #[tokio::test(start_paused = true)]
 async fn copy_beside_attempt_follows_its_record() {
-    for (evidence, possible_duplicate) in [(status(503), false), (Evidence::NoAnswer(NoAnswer::Timeout), true)] {
+    let timeout = || Evidence::NoAnswer(NoAnswer::Timeout);
+    for (evidence, lost_writes, possible_duplicate) in
+        [(status(503), false, false), (timeout(), false, true), (status(503), true, true)]
+    {
         let daemon = copy_beside_attempt(OnUncertain::Resend, evidence).await;
+        // A new store is in doubt, but has all records since.
+        daemon.fakes.set_shared_journal();
+        daemon.fakes.journal_state().lost_writes = lost_writes;
         daemon.fakes.withhold_answers(false);
         daemon.advance(LATER).await;
         assert_eq!(outcomes(&daemon.fakes), [outcome("c", "succeeded", possible_duplicate)]);

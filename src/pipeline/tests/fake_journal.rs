@@ -25,6 +25,8 @@ pub(super) struct FakeJournal {
     pub(super) is_shared: bool,
     /// As a file journal on a shared queue.
     pub(super) ignores_unposted: bool,
+    /// Records that are left may be older than lost ones.
+    pub(super) lost_writes: bool,
     /// From the read of a record until the caller has it.
     pub(super) read_latency: Duration,
 }
@@ -149,6 +151,10 @@ impl Journal for FakePorts {
 
     fn is_complete(&self) -> bool {
         self.doubt() == Doubt::None
+    }
+
+    fn has_newest_records(&self) -> bool {
+        !self.journal_state().lost_writes
     }
 
     fn doubt(&self) -> Doubt {

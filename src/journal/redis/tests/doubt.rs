@@ -81,6 +81,19 @@ async fn doubt_outlasts_its_owners() {
 }
 
 #[tokio::test]
+async fn records_of_another_server_may_not_be_the_newest() {
+    let prefix = prefix();
+    let url = shared_redis().url();
+    let owner = TestOwner::start(&url, &prefix, fast_timings()).await;
+    assert!(!owner.journal.is_complete() && owner.journal.has_newest_records(), "the store is new");
+    owner.end_doubt().await;
+    assert!(owner.journal.has_newest_records());
+    shared_redis().cli(&["set", &owner.journal.state.mark_key(), "another server"]);
+    let owner = TestOwner::start(&url, &prefix, fast_timings()).await;
+    assert!(!owner.journal.is_complete() && !owner.journal.has_newest_records());
+}
+
+#[tokio::test]
 async fn redis_restarted_without_its_data_is_in_doubt() {
     let mut redis = Redis::start_with(&["--save", "", "--appendonly", "no"]);
     let owner = TestOwner::start(&redis.url(), &prefix(), timings()).await;
