@@ -12,7 +12,8 @@ use crate::{
     ports::{Journal, Outbox, Ports, PublishError, Random},
 };
 
-/// The daemon shuts down while the broker rejects the message: its delivery must not be acked.
+/// The message was given up, so that its delivery must not be acked: the daemon shuts down while the broker rejects it, or
+/// the broker delivers the command again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unpublished;
 
@@ -28,6 +29,19 @@ impl<P: Ports> PipelineContext<P> {
         command_id: Option<&CommandId>,
     ) -> Result<(), Unpublished> {
         let Some(message) = message else { return Ok(()) };
+        self.publish_while(message, command_id, &|| true).await
+    }
+
+    /// [`Self::publish`] while `is_wanted`, which is asked before each further publish.
+    ///
+    /// # Errors
+    /// [`Unpublished`] during a shutdown, or if the message is no longer wanted.
+    pub(super) async fn publish_while(
+        &self,
+        message: Arc<Message>,
+        command_id: Option<&CommandId>,
+        is_wanted: &(impl Fn() -> bool + Sync),
+    ) -> Result<(), Unpublished> {
         let mut error = None;
         if !self.publish_turns.is_blocked() {
             match self.ports.outbox().publish(message.clone()).await {
@@ -36,7 +50,7 @@ impl<P: Ports> PipelineContext<P> {
             }
         }
         // Boxed: rarely needed, and it would enlarge the future of every task.
-        Box::pin(self.publish_in_turn(message, command_id, error)).await
+        Box::pin(self.publish_in_turn(message, command_id, error, is_wanted)).await
     }
 
     /// `error` is the result of the first publish, if there was one.
@@ -45,6 +59,7 @@ impl<P: Ports> PipelineContext<P> {
         message: Arc<Message>,
         command_id: Option<&CommandId>,
         error: Option<PublishError>,
+        is_wanted: &(impl Fn() -> bool + Sync),
     ) -> Result<(), Unpublished> {
         let failed = |error| FailedPublish {
             command_id: command_id.cloned(),
@@ -64,6 +79,9 @@ impl<P: Ports> PipelineContext<P> {
         loop {
             let turn = place.take().await;
             self.await_probe(&place).await?;
+            if !is_wanted() {
+                return Err(Unpublished);
+            }
             let Err(error) = self.ports.outbox().publish(message.clone()).await else {
                 place.record_confirm(command_id);
                 return Ok(());

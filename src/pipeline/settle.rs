@@ -93,14 +93,15 @@ impl<P: Ports> PipelineContext<P> {
     pub(super) async fn settle_delayed(&self, in_hand: &CommandInHand, delay: TierDelay) -> bool {
         let CommandInHand { delivery, command, state, .. } = in_hand;
         let Some(tier) = self.settings.tiers.get(delay.tier) else { return false };
-        if !self.ports.settler().is_current(delivery.tag) {
+        let is_current = || self.ports.settler().is_current(delivery.tag);
+        if !is_current() {
             return false;
         }
         self.prepare_copy(in_hand).await;
         let key = delivery.source.rsplit('/').next().unwrap_or_default();
         let copy = state.delayed_command(delay.not_before, delivery);
         let copy = copy.to_message(tier, key, delivery.body.clone(), &delivery.properties);
-        if self.publish(Some(Arc::new(copy)), Some(&command.id)).await.is_err() {
+        if self.publish_while(Arc::new(copy), Some(&command.id), &is_current).await.is_err() {
             return false;
         }
         self.ports.settler().ack(delivery.tag);

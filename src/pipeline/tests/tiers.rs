@@ -17,6 +17,7 @@ use crate::{
     },
     gate::GateReason,
     pipeline::Order,
+    ports::PublishError,
 };
 
 const LATER: Duration = Duration::from_secs(2_000);
@@ -46,6 +47,21 @@ async fn attempts_are_counted_across_tiers() {
     assert_eq!(daemon.fakes.delayed_tiers(), ["5s"]);
     assert_eq!(daemon.fakes.events()[0]["failure"]["reason"], "exhausted");
     assert_eq!(daemon.fakes.dead_letters()[0].properties.text(header::SOURCE), Some("edna.commands/send"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_copy_of_lost_session_is_given_up() {
+    let mut daemon = TestDaemon::start();
+    daemon.fakes.script_evidence(std::iter::repeat_n(status(503), 3));
+    daemon.fakes.fail_publishes(std::iter::repeat_n(PublishError::Refused, 3));
+    daemon.deliver("hello", json!({}));
+    daemon.advance(Duration::from_millis(1_500)).await;
+    assert!(daemon.fakes.delayed_tiers().is_empty(), "refused");
+    daemon.fakes.lose_session();
+    daemon.fakes.redeliver();
+    daemon.advance(LATER).await;
+    assert_eq!(daemon.fakes.delayed_tiers(), [""; 0], "the broker has delivered the command again");
+    assert_eq!((daemon.fakes.posts(), daemon.fakes.events().len(), daemon.fakes.acked()), (4, 1, vec![1]));
 }
 
 #[tokio::test(start_paused = true)]
