@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// For the broker to move expired messages, and for a count that is some seconds old.
 const SLACK: Duration = Duration::from_secs(20);
+/// Beside other consumers of the command queue: they send to the delay queue, too, which only a rise of the count shows.
+const SHARED_SLACK: Duration = Duration::from_secs(300);
 
 /// The number of messages in one delay queue over time. Times are since the start of the process.
 #[derive(Clone, Debug, Default)]
@@ -21,9 +23,13 @@ impl TierWatch {
         self.last_sent = Some(now);
     }
 
-    /// Records a count of the messages in the queue, whose messages expire after `length`. Returns whether the queue is
-    /// stuck if that has changed: it has released nothing for longer than `length`, although nothing was sent to it.
-    pub fn observe(&mut self, messages: u64, length: Duration, now: Duration) -> Option<bool> {
+    /// Records a count of the messages in the queue, whose messages expire after `length`; `is_shared` while other daemons
+    /// may send to it. Returns whether the queue is stuck if that has changed: it has released nothing for longer than
+    /// `length`, although nothing was sent to it.
+    pub fn observe(&mut self, messages: u64, length: Duration, is_shared: bool, now: Duration) -> Option<bool> {
+        if messages > self.messages {
+            self.last_sent = Some(now);
+        }
         if messages == 0 {
             self.held_since = None;
         } else if messages < self.messages || self.held_since.is_none() {
@@ -31,7 +37,8 @@ impl TierWatch {
         }
         self.messages = messages;
         let quiet_since = self.held_since.max(self.last_sent.filter(|_| messages > 0));
-        let is_stuck = quiet_since.is_some_and(|since| now.saturating_sub(since) > length + SLACK);
+        let slack = if is_shared { SHARED_SLACK } else { SLACK };
+        let is_stuck = quiet_since.is_some_and(|since| now.saturating_sub(since) > length + slack);
         (std::mem::replace(&mut self.is_stuck, is_stuck) != is_stuck).then_some(is_stuck)
     }
 
@@ -55,7 +62,7 @@ mod tests {
     /// Observes a count every 5 s from the given time on; returns the times of the changes.
     fn observe(watch: &mut TierWatch, from_s: u64, counts: impl IntoIterator<Item = u64>) -> Vec<(u64, bool)> {
         let times = (from_s..).step_by(5);
-        let observed = times.zip(counts).map(|(at, count)| (at, watch.observe(count, LENGTH, s(at))));
+        let observed = times.zip(counts).map(|(at, count)| (at, watch.observe(count, LENGTH, false, s(at))));
         observed.filter_map(|(at, change)| Some((at, change?))).collect()
     }
 
@@ -79,9 +86,21 @@ mod tests {
         let mut watch = TierWatch::default();
         for at in (0..200).step_by(10) {
             watch.record_sent(s(at));
-            assert_eq!(watch.observe(10, LENGTH, s(at)), None);
+            assert_eq!(watch.observe(10, LENGTH, false, s(at)), None);
         }
         assert_eq!(observe(&mut watch, 200, [10; 10]), [(220, true)], "the last was sent at 190 s");
+    }
+
+    #[test]
+    fn tier_that_another_daemon_fills_is_not_stuck() {
+        let mut watch = TierWatch::default();
+        assert_eq!(observe(&mut watch, 0, 1..=40), [], "a rise proves that messages are sent");
+        assert_eq!(observe(&mut watch, 200, [40; 10]), [(225, true)], "the last rise was at 195 s");
+        let (mut watch, mut changes) = (TierWatch::default(), Vec::new());
+        for at in (0..400).step_by(5) {
+            changes.extend(watch.observe(7, LENGTH, true, s(at)).map(|is_stuck| (at, is_stuck)));
+        }
+        assert_eq!(changes, [(310, true)], "others may send as many as expire");
     }
 
     #[test]

@@ -166,6 +166,12 @@ impl BrokerStatus {
         }
     }
 
+    /// Whether other daemons may consume the command queue.
+    #[must_use]
+    pub const fn has_other_consumers(&self) -> bool {
+        self.consumers > 1 || self.order_suspended
+    }
+
     /// Whether both connections are up.
     #[must_use]
     pub fn is_connected(&self) -> bool {

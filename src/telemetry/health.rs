@@ -135,9 +135,10 @@ impl Health {
 
     /// Records a count of the messages in a tier; returns whether it is stuck if that has changed.
     pub(crate) fn observe_tier(&self, tier: usize, messages: u64) -> Option<bool> {
+        let is_shared = lock(&self.broker).has_other_consumers();
         let mut tiers = lock(&self.tiers);
         let (tier, watch) = tiers.get_mut(tier)?;
-        watch.observe(messages, tier.length, self.uptime())
+        watch.observe(messages, tier.length, is_shared, self.uptime())
     }
 
     pub(crate) fn tier_name(&self, tier: usize) -> String {
