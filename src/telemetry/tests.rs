@@ -241,6 +241,9 @@ fn isolation_events_log_and_set_the_gauge() {
     telemetry.record(IsolationStarted { reason: IsolationReason::SessionsEnded, queue: "q", sessions: 2 });
     let since = Some("2026-11-22T12:00:00Z".parse().unwrap());
     let ended = IsolationEnded { queue: "q", dead: "d", sessions: 21, since, problem: "parse error" };
+    let fewer = IsolationEnded { sessions: 9, ..ended };
+    check(&telemetry, fewer, "WARN", &["isolation{reason=\"sessions_ended\"}"], &["9 consume sessions", "parse error"]);
+    telemetry.record(IsolationStarted { reason: IsolationReason::SessionsEnded, queue: "q", sessions: 2 });
     let parts = ["21 consume sessions", "2026-11-22T12:00:00.000Z", "parse error", "x-first-death-reason"];
     check(&telemetry, ended, "ERROR", &["isolation{reason=\"sessions_ended\"}"], &parts);
 }

@@ -44,6 +44,10 @@ pub struct IsolationEnded<'a> {
     pub problem: &'a str,
 }
 
+/// From this many sessions on, a message has ended them: the broker moves it to the dead letters after 20. Fewer may have
+/// ended for another reason.
+const MIN_HARMED_SESSIONS: u32 = 10;
+
 impl TelemetryEvent for IsolationEnded<'_> {
     fn count(&self, state: &TelemetryState) {
         state.health.set_isolation(None);
@@ -55,13 +59,23 @@ impl TelemetryEvent for IsolationEnded<'_> {
         let Some(since) = since else {
             return info!(queue, "taking commands from queue {queue:?} at full speed again");
         };
+        if sessions < MIN_HARMED_SESSIONS {
+            return warn!(
+                queue,
+                sessions,
+                %since,
+                problem,
+                "{sessions} consume sessions on queue {queue:?} ended in a row since {since:.3}, the last with: {problem}; \
+                 full speed again"
+            );
+        }
         error!(
             queue,
             sessions,
             %since,
             problem,
             "{sessions} consume sessions on queue {queue:?} ended in a row since {since:.3}, the last with: {problem}; \
-             full speed again. If a message in their hands could not be decoded, the broker has moved it to queue \
+             full speed again. If one of their messages could not be decoded, the broker has moved it to queue \
              {dead:?} with key poison and header x-first-death-reason = delivery_limit: find its producer"
         );
     }
