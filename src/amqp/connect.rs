@@ -20,7 +20,7 @@ const TRANSPORT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// A dead peer must not hold up the next connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The library checks twice in a heartbeat and declares a peer dead after two without a read: within 10 s.
+/// The library checks a connection twice per heartbeat and drops it after two heartbeats without a read: within 10 s.
 const HEARTBEAT_S: u16 = 4;
 /// With a longer interval a dead peer would hold unacknowledged commands for minutes.
 const MAX_HEARTBEAT_S: u16 = 60;
@@ -63,6 +63,15 @@ impl BrokerAddresses {
     /// # Errors
     /// [`SessionError::Connect`] or [`SessionError::Timeout`].
     pub async fn connect(&self, index: usize, name: &str) -> Result<Connection, SessionError> {
+        Ok(self.connect_abortable(index, name).await?.0)
+    }
+
+    /// As [`Self::connect`], with a handle that aborts the connection.
+    pub(super) async fn connect_abortable(
+        &self,
+        index: usize,
+        name: &str,
+    ) -> Result<(Connection, AbortHandle), SessionError> {
         let uri = self.uris.get(index % self.uris.len().max(1)).cloned().unwrap_or_default();
         let address = format!("{}:{}", uri.authority.host, uri.authority.port);
         match within(self.connect_timeout, "connect", self.open(uri, name)).await {
@@ -73,7 +82,7 @@ impl BrokerAddresses {
 
     /// Opens the stream here and hands it to the library: dropping this future closes it, while the library's own
     /// connecting would continue on a thread.
-    async fn open(&self, uri: AMQPUri, name: &str) -> Result<Connection, lapin::Error> {
+    async fn open(&self, uri: AMQPUri, name: &str) -> Result<(Connection, AbortHandle), lapin::Error> {
         let runtime = lapin::runtime::default_runtime()?;
         let transport = async {
             let (host, port) = (uri.authority.host.clone(), uri.authority.port);
@@ -94,8 +103,7 @@ impl BrokerAddresses {
             async move |_, _| lock(&stream).take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into());
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let connection = Connection::connector(uri, runtime, take_stream, properties).await?;
-        guard.disarm();
-        Ok(connection)
+        Ok((connection, guard.disarm()))
     }
 }
 
@@ -114,13 +122,26 @@ impl HandshakeGuard {
     }
 
     /// Leaves the connection to its heartbeats.
-    fn disarm(mut self) {
-        self.0 = None;
+    fn disarm(mut self) -> AbortHandle {
+        AbortHandle(self.0.take())
     }
 }
 
 impl Drop for HandshakeGuard {
     fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
+            // Fails if the peer has closed the connection already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Closes the socket of a connection without a handshake, for a broker that is sending more than fits. Must not outlive the
+/// connection: it keeps the socket open.
+pub(super) struct AbortHandle(Option<Socket>);
+
+impl AbortHandle {
+    pub(super) fn abort(&self) {
         if let Some(socket) = &self.0 {
             // Fails if the peer has closed the connection already.
             let _ = socket.shutdown(Shutdown::Both);

@@ -1,9 +1,11 @@
 //! One session on the command queue: subscribes while the gate is open, tracks deliveries, sends acknowledgements.
 
-use std::{sync::Arc, time::Duration};
+mod counts;
+
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt, future::try_join_all};
 use lapin::{
     Channel, Connection,
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
@@ -13,36 +15,52 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     acks::{Ack, AckTracker},
-    body_sizes::BodySizes,
+    body_sizes::{BodySizes, LargeBodies},
     consumer::Consumer,
-    consumer_count::{ConsumerCount, OtherConsumers},
-    earlier_subscriptions::EarlierSubscriptions,
+    consumer_count::answer_timeout,
     error::SessionError,
+    other_consumers::{ACK_PROCESSING_TIME, OtherConsumers, OwnConsumer},
     properties,
     short_string::short_string,
     slow_start::SlowStart,
     subscription::{ActiveSubscription, DeliveryResult, Demand, Subscription, SubscriptionWindow, window_size},
-    timeout::with_timeout,
-    topology::TopologyProbe,
+    timeout::{with_timeout, within},
+    topology::{QueueCounts, TopologyProbe},
 };
 use crate::{
     domain::properties::header,
     ports::{Delivery, DeliveryTag},
-    telemetry::events::{ConsumerStarted, ConsumerStopped, ConsumersCounted},
+    telemetry::events::{ConsumerStarted, ConsumerStopped},
 };
-
-/// How long the broker may take to process an acknowledgement that it has read.
-const ACK_PROCESSING_TIME: Duration = Duration::from_secs(1);
 
 /// The least time from one probe's delivery to the next probe's subscription.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
+/// What a session begins with.
+pub(super) struct SessionStart {
+    pub(super) generation: u64,
+    pub(super) slow_start: SlowStart,
+    /// As of the last session.
+    pub(super) sizes: BodySizes,
+    /// Whether the broker has several addresses.
+    pub(super) has_other_nodes: bool,
+}
+
 /// The session of one generation, on one channel.
-pub(super) struct ConsumeSession {
+pub(super) struct ConsumeSession<'a> {
     consumer: Arc<Consumer>,
     channel: Channel,
+    probe: TopologyProbe<'a>,
     generation: u64,
+    has_other_nodes: bool,
+    /// Whether the user may inspect the queue.
+    can_inspect: bool,
     subscription: Subscription,
+    own: OwnConsumer,
+    /// Another subscription must replace the present one.
+    needs_renewal: bool,
+    /// Arrived while a subscription was being cancelled.
+    early: Vec<Delivery>,
     /// The subscription takes one command, to probe whether the gate may open.
     is_probe: bool,
     next_probe: Instant,
@@ -50,45 +68,47 @@ pub(super) struct ConsumeSession {
     logged_prefetch: Option<u16>,
     slow_start: SlowStart,
     sizes: BodySizes,
+    large: LargeBodies,
     acks: AckTracker,
     earlier: EarlierSubscriptions,
     /// The last delivery of the subscriptions before the present one.
     last_of_earlier: u64,
-    /// Consecutive consumer counts of zero.
+    /// Consecutive counts of no consumer beside ready messages.
     zero_counts: u32,
-    /// The broker counted no consumer but this one.
-    is_sole_consumer: bool,
     last_ack_at: Option<Instant>,
 }
 
-impl ConsumeSession {
-    pub(super) fn new(consumer: Arc<Consumer>, channel: Channel, generation: u64, slow_start: SlowStart) -> Self {
-        let sizes = BodySizes::new(consumer.max_bytes);
+impl<'a> ConsumeSession<'a> {
+    pub(super) fn new(
+        consumer: Arc<Consumer>,
+        connection: &'a Connection,
+        channel: Channel,
+        start: SessionStart,
+    ) -> Self {
+        let SessionStart { generation, slow_start, sizes, has_other_nodes } = start;
         Self {
             consumer,
             channel,
+            probe: TopologyProbe::new(connection),
             generation,
+            has_other_nodes,
+            can_inspect: true,
             subscription: Subscription::None,
+            own: OwnConsumer::none(),
+            needs_renewal: false,
+            early: Vec::new(),
             is_probe: false,
             next_probe: Instant::now(),
             logged_prefetch: None,
             slow_start,
             sizes,
+            large: LargeBodies::default(),
             acks: AckTracker::default(),
             earlier: EarlierSubscriptions::default(),
             last_of_earlier: 0,
             zero_counts: 0,
-            is_sole_consumer: false,
             last_ack_at: None,
         }
-    }
-
-    /// Asks the broker whether anybody still holds deliveries of the queue. RabbitMQ counts a consumer, also a cancelled one
-    /// or one of a lost connection, until its deliveries are settled or returned.
-    pub(super) async fn check_other_consumers(&mut self, connection: &Connection) -> Result<(), SessionError> {
-        let consumers = TopologyProbe::new(connection).consumer_count(&self.consumer.names.commands()).await?;
-        self.is_sole_consumer = consumers == Some(0);
-        Ok(())
     }
 
     /// Whether the broker delivers commands, and not only one to probe the gate.
@@ -96,9 +116,9 @@ impl ConsumeSession {
         !matches!(self.subscription, Subscription::None) && !self.is_probe
     }
 
-    /// Whether the broker could deliver and nothing is in hand.
-    pub(super) fn is_idle(&self) -> bool {
-        matches!(self.subscription, Subscription::Active(_)) && self.acks.unsettled_count() == 0
+    /// Whether deliveries may arrive, be it one to probe the gate.
+    pub(super) const fn is_subscribed(&self) -> bool {
+        !matches!(self.subscription, Subscription::None)
     }
 
     /// Whether the channel is open.
@@ -114,6 +134,11 @@ impl ConsumeSession {
         &self.slow_start
     }
 
+    /// The sizes of recent bodies.
+    pub(super) const fn sizes(&self) -> BodySizes {
+        self.sizes
+    }
+
     /// The most deliveries that may be in hand with this prefetch and the sizes of recent bodies.
     pub(super) fn max_in_hand(&self, prefetch: u16) -> u16 {
         prefetch.min(self.sizes.max_in_hand())
@@ -121,7 +146,7 @@ impl ConsumeSession {
 
     /// The largest subscription that may be opened now.
     fn max_size(&self) -> u16 {
-        self.slow_start.max_size().min(self.sizes.max_in_hand())
+        self.slow_start.max_size().min(self.sizes.max_size())
     }
 
     /// Counts the deliveries that are proven by their time in hand; due at [`SlowStart::due`].
@@ -143,30 +168,66 @@ impl ConsumeSession {
     /// to new consumers only.
     pub(super) async fn update_subscription(&mut self, demand: Demand, prefetch: u16) -> Result<(), SessionError> {
         self.subscription = match std::mem::replace(&mut self.subscription, Subscription::None) {
-            Subscription::None if self.is_due(demand) => self.open_subscription(demand, prefetch).await?,
             Subscription::Active(active) if self.is_outdated(&active.window, demand, prefetch) => {
-                let cancel = self.channel.basic_cancel(active.consumer.tag(), BasicCancelOptions::default());
-                with_timeout("basic.cancel", cancel).await?;
-                Subscription::Cancelling(active.consumer)
+                self.cancel(active.consumer).await?
             }
             unchanged => unchanged,
         };
+        if self.will_subscribe(demand) {
+            self.subscription = self.open_subscription(demand, prefetch).await?;
+        }
         Ok(())
     }
 
+    /// Whether [`Self::update_subscription`] would open one.
+    pub(super) fn will_subscribe(&self, demand: Demand) -> bool {
+        !self.is_subscribed() && self.is_due(demand)
+    }
+
     fn is_due(&self, demand: Demand) -> bool {
-        match demand {
+        let is_wanted = match demand {
             Demand::Nothing => false,
             Demand::Probe => self.next_probe <= Instant::now(),
             Demand::Commands => true,
+        };
+        is_wanted && self.large.have_room(&self.sizes)
+    }
+
+    /// Cancels a subscription, and accepts the deliveries that arrive before the broker's reply: they may be too large to
+    /// wait for it.
+    async fn cancel(&mut self, mut consumer: lapin::Consumer) -> Result<Subscription, SessionError> {
+        let (channel, tag) = (self.channel.clone(), consumer.tag());
+        let cancel = channel.basic_cancel(tag, BasicCancelOptions::default());
+        let mut reply = pin!(within(answer_timeout(self.has_other_nodes), "basic.cancel", cancel));
+        loop {
+            tokio::select! {
+                biased;
+                delivery = consumer.next() => match delivery {
+                    Some(delivery) => {
+                        let delivery = self.accept(delivery?)?;
+                        self.early.push(delivery);
+                    }
+                    None => {
+                        reply.await?;
+                        self.record_cancelled();
+                        return Ok(Subscription::None);
+                    }
+                },
+                replied = &mut reply => return replied.map(|()| Subscription::Cancelling(consumer)),
+            }
         }
+    }
+
+    /// Takes the deliveries that arrived while a subscription was being cancelled.
+    pub(super) fn take_early(&mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.early)
     }
 
     fn is_outdated(&self, window: &SubscriptionWindow, demand: Demand, prefetch: u16) -> bool {
         let has_delivered = self.acks.contiguous_to() > self.last_of_earlier;
         match demand {
             Demand::Nothing => true,
-            Demand::Probe => !self.is_probe || has_delivered,
+            Demand::Probe => !self.is_probe || has_delivered || self.needs_renewal,
             Demand::Commands => {
                 let (max_size, unsettled) = (self.max_size(), self.unsettled());
                 // In isolation, commands that wait in hand must not hold up the next one.
@@ -174,7 +235,7 @@ impl ConsumeSession {
                     && self.slow_start.is_proven()
                     && unsettled < self.max_in_hand(prefetch)
                     && self.acks.unsettled_after(self.last_of_earlier) >= usize::from(window.size);
-                self.is_probe || is_used_up || window.is_outdated(prefetch, max_size, unsettled)
+                self.is_probe || is_used_up || self.needs_renewal || window.is_outdated(prefetch, max_size, unsettled)
             }
         }
     }
@@ -183,18 +244,30 @@ impl ConsumeSession {
         self.is_probe = demand == Demand::Probe;
         let max_size = if self.is_probe { 1 } else { self.max_size() };
         let size = window_size(self.max_in_hand(prefetch), self.unsettled()).min(max_size);
+        let before = self.count_before().await?;
         self.set_qos(size).await?;
         let last = self.acks.contiguous_to();
         let first = std::mem::replace(&mut self.last_of_earlier, last) + 1;
         self.earlier.push(first..=last);
         let consumer = self.subscribe().await?;
         let opened_at = Instant::now();
+        (self.own, self.needs_renewal) = (self.own.renewed(before), false);
         self.slow_start.record_subscription(opened_at);
         if !self.is_probe && self.logged_prefetch.replace(prefetch) != Some(prefetch) {
             self.consumer.telemetry.record(ConsumerStarted { queue: &self.consumer.names.commands(), prefetch });
         }
         let window = SubscriptionWindow { opened_at, prefetch, max_size, size };
         Ok(Subscription::Active(ActiveSubscription { consumer, window }))
+    }
+
+    /// The counts of the queue before a subscription, if the user may inspect it: a refusal closes a channel.
+    async fn count_before(&mut self) -> Result<Option<QueueCounts>, SessionError> {
+        if !self.can_inspect {
+            return Ok(None);
+        }
+        let counts = self.probe.queue_counts(&self.consumer.names.commands()).await?;
+        self.can_inspect = counts.is_some();
+        Ok(counts)
     }
 
     fn unsettled(&self) -> u16 {
@@ -208,28 +281,44 @@ impl ConsumeSession {
     async fn subscribe(&self) -> Result<lapin::Consumer, SessionError> {
         let (queue, generated_tag) = (short_string(self.consumer.names.commands()), ShortString::default());
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        with_timeout("basic.consume", self.channel.basic_consume(queue, generated_tag, options, arguments)).await
+        let consume = self.channel.basic_consume(queue, generated_tag, options, arguments);
+        within(answer_timeout(self.has_other_nodes), "basic.consume", consume).await
     }
 
     /// Accepts a delivery; the end of the subscription is an error unless it was cancelled here.
-    pub(super) fn receive(&mut self, result: Option<DeliveryResult>) -> Result<Option<Delivery>, SessionError> {
+    pub(super) fn receive(
+        &mut self,
+        result: Option<DeliveryResult>,
+        others: &mut OtherConsumers,
+    ) -> Result<Option<Delivery>, SessionError> {
+        let is_active = matches!(self.subscription, Subscription::Active(_));
         match result {
-            Some(Ok(delivery)) => Ok(Some(self.accept(delivery))),
+            Some(Ok(delivery)) => {
+                if is_active && self.own.record_delivery(Instant::now()) {
+                    (self.consumer.on_other_consumers)(others.take_over());
+                }
+                self.accept(delivery).map(Some)
+            }
             Some(Err(error)) => Err(error.into()),
             None if matches!(self.subscription, Subscription::Cancelling(_)) => {
                 self.subscription = Subscription::None;
-                // With an open gate a new subscription follows at once.
-                if !self.is_probe && !self.consumer.gate.state().is_open() {
-                    self.logged_prefetch = None;
-                    self.consumer.telemetry.record(ConsumerStopped { why: "the gate is closed" });
-                }
+                self.record_cancelled();
                 Ok(None)
             }
             None => Err(SessionError::ConsumerCancelled(self.consumer.names.commands())),
         }
     }
 
-    fn accept(&mut self, delivery: lapin::message::Delivery) -> Delivery {
+    fn record_cancelled(&mut self) {
+        // With an open gate a new subscription follows at once.
+        if !self.is_probe && !self.consumer.gate.state().is_open() {
+            self.logged_prefetch = None;
+            self.sizes.interrupt();
+            self.consumer.telemetry.record(ConsumerStopped { why: "the gate is closed" });
+        }
+    }
+
+    fn accept(&mut self, delivery: lapin::message::Delivery) -> Result<Delivery, SessionError> {
         let (number, now) = (delivery.delivery_tag, Instant::now());
         let (properties, returns) = (properties::read(&delivery.properties), properties::returns(&delivery.properties));
         // A copy made because of many returns is as much in doubt as they were.
@@ -237,46 +326,22 @@ impl ConsumeSession {
         self.acks.record_delivery(number);
         self.slow_start.record_delivery(number, returns, now);
         self.sizes.record(delivery.data.len());
+        if let Some(bytes) = self.large.insert(number, delivery.data.len(), &self.sizes) {
+            return Err(SessionError::TooManyBytes { bytes });
+        }
         self.zero_counts = 0;
         if self.is_probe {
             self.next_probe = now + PROBE_INTERVAL;
         }
-        Delivery {
+        Ok(Delivery {
             tag: DeliveryTag { generation: self.generation, number },
             properties,
             returns,
             redelivered,
-            is_sole_consumer: self.is_sole_consumer,
+            is_sole_consumer: self.own.is_sole(),
             source: [delivery.exchange.as_str(), "/", delivery.routing_key.as_str()].concat(),
             body: Bytes::from(delivery.data),
-        }
-    }
-
-    /// Checks the broker's consumer count against the subscription and reports it. Returns whether to poll again soon.
-    ///
-    /// # Errors
-    /// [`SessionError::ConsumerUnknown`] after consecutive counts of zero.
-    pub(super) fn check_consumer_count(
-        &mut self,
-        mut count: ConsumerCount,
-        others: &mut OtherConsumers,
-    ) -> Result<bool, SessionError> {
-        let Subscription::Active(ActiveSubscription { window, .. }) = &self.subscription else { return Ok(false) };
-        if window.opened_at > count.requested_at {
-            return Ok(false);
-        }
-        self.zero_counts = if count.consumers == 0 { self.zero_counts + 1 } else { 0 };
-        let earlier = self.earlier.count(&self.acks);
-        count.consumers = count.consumers.saturating_sub(earlier.unwrap_or(0));
-        self.consumer.telemetry.record(ConsumersCounted { consumers: count.consumers });
-        self.is_sole_consumer |= count.consumers == 1;
-        if self.zero_counts >= count.max_zero_counts {
-            return Err(SessionError::ConsumerUnknown(self.consumer.names.commands()));
-        }
-        if earlier.is_some() {
-            (self.consumer.on_other_consumers)(others.update(count));
-        }
-        Ok(self.zero_counts > 0)
+        })
     }
 
     /// Marks a delivery as settled; ignores those of earlier sessions, which the broker has requeued.
@@ -284,6 +349,7 @@ impl ConsumeSession {
         if tag.generation == self.generation {
             self.acks.settle(tag.number);
             self.slow_start.settle(tag.number);
+            self.large.remove(tag.number);
         }
     }
 

@@ -1,5 +1,7 @@
 //! The settings of the consumer of the command queue.
 
+use std::sync::{Arc, atomic::AtomicBool};
+
 use super::{
     consumer_count::OnOtherConsumers,
     topology::{Topology, TopologyNames},
@@ -18,8 +20,9 @@ pub struct Consumer {
     pub prefetch: u16,
     /// Bound of the bodies of unsettled deliveries, in bytes: while bodies are large, fewer are in hand.
     pub max_bytes: u32,
-    /// Whether to count the messages of the queues by AMQP, which does not show those that the broker is dead-lettering.
-    pub counts_messages: bool,
+    /// Set while the management API counts the messages of the queues: AMQP does not show those that the broker is
+    /// dead-lettering.
+    pub are_messages_counted: Arc<AtomicBool>,
     /// Called whenever the broker has reported the number of consumers.
     pub on_other_consumers: OnOtherConsumers,
     /// Deliveries are consumed only while it is open.

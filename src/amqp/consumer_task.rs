@@ -19,13 +19,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    body_sizes::BodySizes,
     connect::BrokerAddresses,
-    consume_session::ConsumeSession,
+    consume_session::{ConsumeSession, SessionStart},
     consumer::Consumer,
-    consumer_count::{ConsumerCountPoller, OtherConsumers},
+    consumer_count::ConsumerCountPoller,
     error::SessionError,
     inbox::{AmqpInbox, AmqpSettler},
     isolation::EndedSessions,
+    other_consumers::OtherConsumers,
     queue_counts::QueueCounter,
     subscription::{DeliveryResult, Demand},
     supervise::{SessionTask, Supervisor},
@@ -33,7 +35,7 @@ use super::{
     topology::{Topology, channel_refusal},
 };
 use crate::{
-    gate::GateState,
+    gate::{GateReason, GateState},
     ports::{Delivery, DeliveryTag, Random},
     telemetry::{
         Role,
@@ -67,6 +69,7 @@ impl Consumer {
             Supervisor { broker, role: Role::Consume, telemetry: self.telemetry.clone(), random, stop: stop.clone() };
         let task = ConsumerTask {
             gate: self.gate.subscribe(),
+            sizes: BodySizes::new(self.max_bytes),
             consumer: Arc::new(self),
             deliveries: delivery_sender,
             settled,
@@ -104,6 +107,8 @@ struct ConsumerTask {
     /// An earlier session has found or declared the topology.
     is_declared: bool,
     other_consumers: OtherConsumers,
+    /// Of the bodies in all sessions.
+    sizes: BodySizes,
     stop: CancellationToken,
     /// `false` while the broker may not have received the last acknowledgements.
     acks_flushed: bool,
@@ -118,9 +123,9 @@ impl SessionTask for ConsumerTask {
         self.consumer.telemetry.record(Connected { role: Role::Consume });
         let poller = ConsumerCountPoller::new(connection, self.consumer.names.commands(), self.has_other_nodes);
         self.other_consumers.start_session(Duration::from_secs(connection.configuration().heartbeat().into()));
-        let slow_start = self.ended_sessions.slow_start();
-        let mut session = ConsumeSession::new(self.consumer.clone(), channel, generation, slow_start);
-        session.check_other_consumers(connection).await?;
+        let (slow_start, sizes) = (self.ended_sessions.slow_start(), self.sizes);
+        let start = SessionStart { generation, slow_start, sizes, has_other_nodes: self.has_other_nodes };
+        let mut session = ConsumeSession::new(self.consumer.clone(), connection, channel, start);
         let mut events = pin!(connection.events_listener());
         let counter = QueueCounter::new(connection, self.consumer.clone());
         let result = tokio::select! {
@@ -129,6 +134,8 @@ impl SessionTask for ConsumerTask {
         };
         let result = result.map_err(|error| error.or_connection_error(events));
         self.is_consuming.store(false, Ordering::Relaxed);
+        self.sizes = session.sizes();
+        self.sizes.interrupt();
         self.other_consumers.end_session();
         // From here on the deliveries of this session must not be worked on or settled.
         self.generation.store(generation + 1, Ordering::Release);
@@ -154,7 +161,7 @@ impl SessionTask for ConsumerTask {
 impl ConsumerTask {
     async fn open_channel(&mut self, connection: &Connection) -> Result<Channel, SessionError> {
         let Consumer { names, tiers, declare, telemetry, .. } = &*self.consumer;
-        // Not again while everything is there: while a node is cut off, the others do not answer changes of the topology.
+        // Not declared again while it is complete: the other nodes do not answer declarations while one is cut off.
         let is_complete = self.is_declared && Topology::require(names, tiers, connection).await.is_ok();
         if !is_complete {
             if let Some(topology) = declare {
@@ -169,7 +176,7 @@ impl ConsumerTask {
 
     async fn consume_until_stopped(
         &mut self,
-        session: &mut ConsumeSession,
+        session: &mut ConsumeSession<'_>,
         events: &mut (impl Stream<Item = Event> + Send + Unpin),
         poller: ConsumerCountPoller<'_>,
     ) -> Result<(), SessionError> {
@@ -180,8 +187,7 @@ impl ConsumerTask {
         loop {
             let (gate, prefetch) = (*self.gate.borrow_and_update(), *self.prefetch.borrow_and_update());
             self.observe_slow_start(session);
-            session.update_subscription(demand(gate), prefetch).await?;
-            self.is_consuming.store(session.is_consuming(), Ordering::Relaxed);
+            self.update_subscription(session, gate, prefetch).await?;
             self.max_in_hand.store(session.max_in_hand(prefetch), Ordering::Relaxed);
             tokio::select! {
                 biased;
@@ -200,11 +206,8 @@ impl ConsumerTask {
                     None => return Err(SessionError::ConnectionClosed),
                 },
                 polled = &mut poll => {
-                    let (mut poller, count) = polled?;
+                    let (poller, count) = polled?;
                     let fast = session.check_consumer_count(count, &mut self.other_consumers)?;
-                    if session.is_idle() {
-                        poller.check_consensus().await?;
-                    }
                     poll.set(poller.next(fast));
                 }
                 () = self.stop.cancelled() => return self.finish(session).await,
@@ -212,16 +215,36 @@ impl ConsumerTask {
         }
     }
 
-    fn observe_slow_start(&mut self, session: &ConsumeSession) {
+    /// The pipeline must not end before the deliveries of a subscription in progress have arrived.
+    async fn update_subscription(
+        &self,
+        session: &mut ConsumeSession<'_>,
+        gate: GateState,
+        prefetch: u16,
+    ) -> Result<(), SessionError> {
+        let demand = demand(gate);
+        if session.will_subscribe(demand) {
+            self.is_consuming.store(true, Ordering::Relaxed);
+        }
+        session.update_subscription(demand, prefetch).await?;
+        let is_draining = gate.is_closed_by(GateReason::Drain);
+        let is_consuming = if is_draining { session.is_subscribed() } else { session.is_consuming() };
+        // Fails while the pipeline drains; the broker then requeues the deliveries.
+        session.take_early().into_iter().for_each(|delivery| drop(self.deliveries.send(delivery)));
+        self.is_consuming.store(is_consuming, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn observe_slow_start(&mut self, session: &ConsumeSession<'_>) {
         let Consumer { names, telemetry, .. } = &*self.consumer;
         self.ended_sessions.observe(session.slow_start(), names, telemetry);
     }
 
     /// Forwards all deliveries that are ready: a turn of the loop costs more than a delivery.
-    fn forward(&self, session: &mut ConsumeSession, first: Option<DeliveryResult>) -> Result<(), SessionError> {
+    fn forward(&mut self, session: &mut ConsumeSession<'_>, first: Option<DeliveryResult>) -> Result<(), SessionError> {
         let mut next = Some(first);
         while let Some(result) = next {
-            if let Some(delivery) = session.receive(result)? {
+            if let Some(delivery) = session.receive(result, &mut self.other_consumers)? {
                 // Fails while the pipeline drains; the broker then requeues the delivery.
                 drop(self.deliveries.send(delivery));
             }
@@ -230,7 +253,7 @@ impl ConsumerTask {
         Ok(())
     }
 
-    fn settle(&mut self, session: &mut ConsumeSession, first: DeliveryTag) {
+    fn settle(&mut self, session: &mut ConsumeSession<'_>, first: DeliveryTag) {
         session.settle(first);
         while let Ok(tag) = self.settled.try_recv() {
             session.settle(tag);
@@ -238,7 +261,7 @@ impl ConsumerTask {
     }
 
     /// Acknowledges what was settled, then closes the channel.
-    async fn finish(&mut self, session: &mut ConsumeSession) -> Result<(), SessionError> {
+    async fn finish(&mut self, session: &mut ConsumeSession<'_>) -> Result<(), SessionError> {
         self.acks_flushed = false;
         while let Ok(tag) = self.settled.try_recv() {
             session.settle(tag);
@@ -252,9 +275,27 @@ impl ConsumerTask {
 fn demand(gate: GateState) -> Demand {
     if gate.is_open() {
         Demand::Commands
-    } else if gate.probe_requested() {
+    } else if gate.probe_requested() && !gate.is_closed_by(GateReason::Drain) {
         Demand::Probe
     } else {
         Demand::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::Gate;
+
+    #[test]
+    fn drain_ends_the_demand_for_probes() {
+        let gate = Gate::default();
+        assert_eq!(demand(gate.state()), Demand::Commands);
+        let _auth = gate.close(GateReason::Auth, "refused");
+        assert_eq!(demand(gate.state()), Demand::Nothing);
+        gate.request_probe(true);
+        assert_eq!(demand(gate.state()), Demand::Probe);
+        let _drain = gate.close(GateReason::Drain, "a shutdown was requested");
+        assert_eq!(demand(gate.state()), Demand::Nothing);
     }
 }

@@ -33,6 +33,15 @@ pub enum SessionError {
     /// The broker counts no consumer on the queue, without having cancelled this one.
     #[error("the broker counts no consumer on queue {0}, although it did not cancel this one")]
     ConsumerUnknown(String),
+    /// Large bodies arrived before their size was known. The connection is aborted: the broker may be sending more.
+    #[error(
+        "bodies of {} MiB arrived at once, more than limits.max_bytes_in_hand allows; taking fewer messages from now on",
+        .bytes >> 20
+    )]
+    TooManyBytes {
+        /// Of the bodies in hand.
+        bytes: usize,
+    },
     /// The connection's event stream ended.
     #[error("the connection closed")]
     ConnectionClosed,

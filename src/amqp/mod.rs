@@ -16,6 +16,7 @@ mod error;
 mod inbox;
 mod isolation;
 mod management;
+mod other_consumers;
 mod pending_confirms;
 mod properties;
 mod publish;

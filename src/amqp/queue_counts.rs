@@ -1,6 +1,11 @@
 //! Counts the messages of the queues, and checks that the topology still exists, while a session lasts.
 
-use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::pending,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use lapin::Connection;
 use tokio::time::sleep;
@@ -46,14 +51,14 @@ impl<'a> QueueCounter<'a> {
     /// Returns whether the user may inspect the topology.
     async fn poll(&mut self) -> Result<bool, SessionError> {
         let consumer = self.consumer.clone();
-        let Consumer { names, tiers, counts_messages, .. } = &*consumer;
+        let Consumer { names, tiers, are_messages_counted, .. } = &*consumer;
         let Inspection { missing, is_refused } = Topology::inspect_required(names, tiers, &mut self.probe).await?;
         if is_refused {
             return Ok(false);
         }
         let is_complete = missing.is_empty();
         self.report(missing);
-        if is_complete && *counts_messages {
+        if is_complete && !are_messages_counted.load(Ordering::Relaxed) {
             self.count_messages().await?;
         }
         Ok(true)
@@ -79,9 +84,10 @@ impl<'a> QueueCounter<'a> {
             if self.absent.contains(&queue) {
                 continue;
             }
-            match self.probe.message_count(&names.watched(queue, tiers)).await? {
-                Some(messages) => telemetry.observe_queue(queue, messages.into()),
-                None => self.absent.push(queue),
+            match self.probe.queue_counts(&names.watched(queue, tiers)).await {
+                Ok(Some(counts)) => telemetry.observe_queue(queue, counts.ready.into()),
+                Ok(None) | Err(SessionError::Missing(_)) => self.absent.push(queue),
+                Err(error) => return Err(error),
             }
         }
         Ok(())

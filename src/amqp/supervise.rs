@@ -54,7 +54,7 @@ impl<R: Random> Supervisor<R> {
             let started_at = Instant::now();
             let (was_connected, result) = self.session(address, &mut task).await;
             let Err(error) = result else { return true };
-            // After any failed session: a node may accept connections and be of no use. Each role moves on by itself, or two
+            // After any failed session: a node may accept connections and serve no request. Each role moves on by itself, or two
             // roles that fail together would always meet the same one of two addresses.
             address += 1;
             failures = if started_at.elapsed() > STABLE_AFTER { 1 } else { failures + 1 };
@@ -82,14 +82,17 @@ impl<R: Random> Supervisor<R> {
     async fn session(&self, address: usize, task: &mut impl SessionTask) -> (bool, Result<(), SessionError>) {
         let name = format!("edna-courier {}", self.role.as_str());
         let connected = tokio::select! {
-            connected = self.broker.connect(address, &name) => connected,
+            connected = self.broker.connect_abortable(address, &name) => connected,
             () = self.stop.cancelled() => return (false, Ok(())),
         };
-        let connection = match connected {
-            Ok(connection) => connection,
+        let (connection, socket) = match connected {
+            Ok(connected) => connected,
             Err(error) => return (false, Err(error)),
         };
         let result = task.run_session(&connection).await;
+        if let Err(SessionError::TooManyBytes { .. }) = &result {
+            socket.abort();
+        }
         close(connection).await;
         (true, result)
     }

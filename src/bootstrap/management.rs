@@ -1,6 +1,13 @@
 //! Polls the management API, if `broker.management_url` names it: it counts the messages that AMQP does not show.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -24,6 +31,8 @@ pub(super) struct ManagementPoller {
     names: TopologyNames,
     tiers: Tiers,
     telemetry: Telemetry,
+    /// The last count succeeded; AMQP counts the messages while it is not set.
+    is_counting: Arc<AtomicBool>,
     /// The last poll failed.
     has_failed: bool,
     flags_checked: bool,
@@ -45,9 +54,15 @@ impl ManagementPoller {
             names: TopologyNames::new(&broker.prefix),
             tiers: tiers.clone(),
             telemetry: telemetry.clone(),
+            is_counting: Arc::default(),
             has_failed: false,
             flags_checked: false,
         }))
+    }
+
+    /// Set while the API counts the messages.
+    pub(super) fn is_counting(&self) -> Arc<AtomicBool> {
+        self.is_counting.clone()
     }
 
     /// Polls until it is dropped.
@@ -67,7 +82,9 @@ impl ManagementPoller {
     }
 
     async fn poll(&mut self) -> Result<(), ManagementError> {
-        self.count_messages().await?;
+        let counted = self.count_messages().await;
+        self.is_counting.store(counted.is_ok(), Ordering::Relaxed);
+        counted?;
         self.check_feature_flags().await
     }
 

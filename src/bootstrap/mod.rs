@@ -105,6 +105,7 @@ impl App {
         let mut background = JoinSet::new();
         background.spawn(telemetry.clone().heartbeat());
         background.spawn(journal::run(journal.clone()));
+        let are_messages_counted = management.as_ref().map(ManagementPoller::is_counting).unwrap_or_default();
         if let Some(poller) = management {
             background.spawn(async move { match poller.run().await {} });
         }
@@ -114,7 +115,7 @@ impl App {
         let settings = pipeline_settings(&config, rates.subscribe(), is_shared.subscribe());
         let on_other_consumers = on_other_consumers(&journal, &telemetry, is_shared);
         let BrokerHandles { inbox, settler, publisher, mut sessions } =
-            BrokerHandles::start(&config, &gate, &telemetry, on_other_consumers);
+            BrokerHandles::start(&config, &gate, &telemetry, are_messages_counted, on_other_consumers);
         let adapters = Adapters { client, publisher, settler, journal: journal.clone() };
         let pipeline = Pipeline::new(settings, adapters, gate.clone(), telemetry.clone(), drain.clone());
         let mut pipeline_task = JoinSet::new();

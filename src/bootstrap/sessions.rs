@@ -1,6 +1,9 @@
 //! The two connections to the broker: one consumes and acknowledges, the other publishes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +43,7 @@ impl BrokerHandles {
         config: &Config,
         gate: &Gate,
         telemetry: &Telemetry,
+        are_messages_counted: Arc<AtomicBool>,
         on_other_consumers: OnOtherConsumers,
     ) -> Self {
         let BrokerSettings { uris, tls, prefix, declare, .. } = config.broker.clone();
@@ -53,7 +57,7 @@ impl BrokerHandles {
             tiers: config.delivery.tiers.clone(),
             prefetch: config.limits.prefetch(),
             max_bytes: config.limits.max_bytes,
-            counts_messages: config.broker.management_url.is_none(),
+            are_messages_counted,
             on_other_consumers,
             gate: gate.clone(),
             telemetry: telemetry.clone(),

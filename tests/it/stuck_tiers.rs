@@ -1,8 +1,8 @@
 //! A delay queue that does not return its messages is told by `/readyz`, a metric and the log.
 
-use std::time::Duration;
+use std::{net::TcpListener, time::Duration};
 
-use lapin::{ExchangeKind, types::AMQPValue};
+use lapin::{BasicProperties, ExchangeKind, types::AMQPValue};
 
 use crate::support::{
     TIMEOUT,
@@ -73,6 +73,17 @@ async fn tier_without_target_is_stuck_by_management_api() {
     let (fixture, daemon) = with_delayed_command("stuck-target", arguments, true).await;
     expect_stuck(&daemon).await;
     assert_eq!(fixture.queues.client().depth(&fixture.queues.name(TIER)).await, 0, "by AMQP");
+}
+
+#[tokio::test]
+async fn messages_are_counted_by_amqp_without_the_management_api() {
+    let fixture = Fixture::new("count-fallback").await;
+    let unused = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let builder = fixture.builder().set("broker.management_url", &format!("http://{unused}"));
+    let daemon = start_ready(&builder).await;
+    fixture.queues.client().publish(&fixture.queues.name("dead"), "rejected", b"{}", BasicProperties::default()).await;
+    let counted = async || daemon.metric("courier_queue_messages", &[("queue", "dead")]).await;
+    eventually!(TIMEOUT, counted().await == 1.0, "the dead letter is counted");
 }
 
 #[tokio::test]

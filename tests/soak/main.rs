@@ -11,6 +11,7 @@ mod cluster;
 mod config;
 mod faults;
 mod figures;
+mod large_bodies;
 mod load;
 mod memory;
 mod order;

@@ -20,6 +20,6 @@ pub use self::{
     names::TopologyNames,
 };
 pub(super) use self::{
-    probe::{TopologyProbe, channel_refusal},
+    probe::{QueueCounts, TopologyProbe, channel_refusal},
     verify::Inspection,
 };

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use lapin::{
     BasicProperties, Channel, Connection, ErrorKind, ExchangeKind,
-    options::{
-        BasicGetOptions, BasicNackOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions,
-        QueueDeclareOptions,
-    },
+    options::{BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
 
@@ -59,6 +56,29 @@ pub(in crate::amqp) enum BrokerReply {
     Mismatch(String),
 }
 
+/// The broker's counts of one queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::amqp) struct QueueCounts {
+    /// Messages that wait for a consumer.
+    pub(in crate::amqp) ready: u32,
+    /// A cancelled consumer, also one of a lost connection, is counted until its deliveries are settled or returned. Those
+    /// that wait for the single active one to go are not.
+    pub(in crate::amqp) consumers: u32,
+}
+
+impl From<&lapin::Queue> for QueueCounts {
+    fn from(queue: &lapin::Queue) -> Self {
+        Self { ready: queue.message_count(), consumers: queue.consumer_count() }
+    }
+}
+
+impl QueueCounts {
+    /// Whether the broker has counted: RabbitMQ reports zeros for a queue whose leader is being elected or does not answer.
+    pub(in crate::amqp) const fn is_proven(self) -> bool {
+        self.ready > 0 || self.consumers > 0
+    }
+}
+
 /// Sends one request after the other.
 pub(in crate::amqp) struct TopologyProbe<'a> {
     connection: &'a Connection,
@@ -108,52 +128,20 @@ impl<'a> TopologyProbe<'a> {
         self.reply(result)
     }
 
-    /// Returns the number of consumers of the queue, or `None` if the user may not inspect it.
+    /// Returns the broker's counts of a queue, or `None` if the user may not inspect it.
     ///
     /// # Errors
-    /// The queue is gone, or the broker does not answer.
-    pub(in crate::amqp) async fn consumer_count(&mut self, queue: &str) -> Result<Option<u32>, SessionError> {
+    /// [`SessionError::Missing`] if the queue does not exist, or the broker does not answer.
+    pub(in crate::amqp) async fn queue_counts(&mut self, queue: &str) -> Result<Option<QueueCounts>, SessionError> {
         let channel = self.channel().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declare = channel.queue_declare(short_string(queue), options, FieldTable::default());
         let result = with_timeout("queue.declare", declare).await;
-        let consumers = result.as_ref().map(lapin::Queue::consumer_count).ok();
+        let counts = result.as_ref().map(QueueCounts::from).ok();
         match self.reply(result.map(drop))? {
             BrokerReply::NotFound(_) => Err(SessionError::Missing(vec![format!("queue {queue}")])),
-            BrokerReply::Ok | BrokerReply::AccessRefused(_) | BrokerReply::Mismatch(_) => Ok(consumers),
+            BrokerReply::Ok | BrokerReply::AccessRefused(_) | BrokerReply::Mismatch(_) => Ok(counts),
         }
-    }
-
-    /// Fetches from the queue and returns what it got; returns whether the broker allows it: not where there is a single
-    /// active consumer, nor without the permission to read.
-    ///
-    /// # Errors
-    /// The queue is gone, or the broker does not answer.
-    pub(in crate::amqp) async fn can_fetch(&mut self, queue: &str) -> Result<bool, SessionError> {
-        let channel = self.channel().await?;
-        let get = channel.basic_get(short_string(queue), BasicGetOptions::default());
-        let result = with_timeout("basic.get", get).await;
-        if let Ok(Some(message)) = &result {
-            let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-            with_timeout("basic.nack", channel.basic_nack(message.delivery.delivery_tag, requeue)).await?;
-        }
-        match self.reply(result.map(drop))? {
-            BrokerReply::NotFound(_) => Err(SessionError::Missing(vec![format!("queue {queue}")])),
-            reply => Ok(reply == BrokerReply::Ok),
-        }
-    }
-
-    /// Returns the number of ready messages of the queue, or `None` if it does not exist or the user may not inspect it.
-    ///
-    /// # Errors
-    /// The broker does not answer.
-    pub(in crate::amqp) async fn message_count(&mut self, queue: &str) -> Result<Option<u32>, SessionError> {
-        let channel = self.channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declare = channel.queue_declare(short_string(queue), options, FieldTable::default());
-        let result = with_timeout("queue.declare", declare).await;
-        let messages = result.as_ref().map(lapin::Queue::message_count).ok();
-        self.reply(result.map(drop)).map(|_| messages)
     }
 
     /// Resolves once the broker accepts publishes on this connection.

@@ -156,7 +156,7 @@ impl TelemetryEvent for TopologyMissing<'_> {
 
 /// What an operator does about a stuck tier, for logs and `/readyz`.
 pub const STUCK_TIER_REMEDY: &str = "run `edna-courier topology verify`; check that the exchange and the queue of commands \
-    exist, and the broker's log for errors of dead-lettering; restarting the node of the queue's leader starts it anew";
+    exist, and the broker's log for errors of dead-lettering; restarting the node of the queue's leader restarts dead-lettering";
 
 /// A delay queue does not return its messages, or does so again.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// A quorum queue confirms in milliseconds; the publisher drops the session after 30 s without a confirm.
+/// A quorum queue confirms in milliseconds; the publisher drops the session after 10 s without a confirm.
 const CONFIRM_BOUNDS_S: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0, 30.0];
 
 /// `Ok` is confirmed.

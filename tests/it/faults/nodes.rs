@@ -9,7 +9,7 @@ use crate::support::{
     TIMEOUT,
     eventually::eventually,
     fixture::{Fixture, start_ready},
-    proxy::Proxy,
+    proxy::{Proxy, Role},
 };
 
 /// From the fault until `/readyz` shows it.
@@ -62,23 +62,67 @@ async fn node_that_only_sends_heartbeats_is_left() {
     check_node_left("cut-off-node", Proxy::only_heartbeats).await;
 }
 
-#[tokio::test]
-async fn consensus_check_refused_by_the_queue_keeps_the_session() {
-    let fixture = Fixture::new("single-active").await;
-    let (_first, _second, urls) = two_nodes(&fixture).await;
-    let daemon = start_ready(&builder(&fixture).set("broker.url", &urls)).await;
+/// Replaces the queue of commands by one with a single active consumer, for which RabbitMQ refuses `basic.get`.
+async fn declare_single_active(fixture: &Fixture, urls: &str) {
+    let daemon = start_ready(&builder(fixture).set("broker.url", urls)).await;
     fixture.drain(&daemon).await;
     let commands = fixture.queues.name("commands");
     fixture.queues.client().delete_queue(&commands).await;
     let single_active = [("x-single-active-consumer", AMQPValue::Boolean(true))];
     fixture.queues.client().declare_queue(&commands, "send", single_active).await;
+}
+
+#[tokio::test]
+async fn node_that_cannot_change_the_queue_is_left() {
+    let fixture = Fixture::new("no-commit").await;
+    let (first, second, urls) = two_nodes(&fixture).await;
+    declare_single_active(&fixture, &urls).await;
+    let daemon = start_ready(&builder(&fixture).set("broker.url", &urls).set("broker.declare", "false")).await;
+    let before = second.open();
+    first.for_role(Role::Consume).withhold_deliveries();
+    let readiness = async || daemon.get("/readyz").await.0;
+    eventually!(REPORTED_WITHIN, readiness().await, |status| *status == 503, "the fault is reported");
+    eventually!(RECOVERY_TIMEOUT - REPORTED_WITHIN, readiness().await, |status| *status == 200, "readiness");
+    assert!(second.open() > before, "the daemon consumes from the second node");
+    fixture.send(3, "hello").await;
+    fixture.expect_all_succeeded(3).await;
+    fixture.drain(&daemon).await;
+}
+
+#[tokio::test]
+async fn renewed_subscription_keeps_the_session() {
+    let fixture = Fixture::new("single-active").await;
+    let (_first, _second, urls) = two_nodes(&fixture).await;
+    declare_single_active(&fixture, &urls).await;
     let builder = builder(&fixture).set("broker.url", &urls).set("broker.declare", "false").set("log.level", "trace");
     let daemon = start_ready(&builder).await;
     let polls = || daemon.log_text().matches("the command queue has 1 consumers").count();
-    eventually!(TIMEOUT, polls() >= 4, "polls after the refused one");
+    eventually!(TIMEOUT, polls() >= 4, "polls beside renewals");
     assert_eq!(daemon.metric("courier_reconnects_total", &[]).await, 0.0);
     fixture.send(3, "hello").await;
     fixture.expect_all_succeeded(3).await;
+    fixture.drain(&daemon).await;
+}
+
+/// Nothing is delivered, although commands are ready and the node answers.
+#[tokio::test]
+async fn subscription_that_delivers_nothing_is_replaced() {
+    let fixture = Fixture::new("stuck-consumer").await;
+    let proxy = Proxy::amqp(fixture.queues.broker().host_and_port()).await;
+    let url = fixture.queues.broker().url_at(proxy.address());
+    let daemon = start_ready(&builder(&fixture).set("broker.url", &url)).await;
+    // By then the session has its last subscription.
+    fixture.send(100, "hello").await;
+    fixture.expect_all_succeeded(100).await;
+    proxy.for_role(Role::Consume).withhold_deliveries();
+    fixture.send(10, "hello").await;
+    let reconnects = async || daemon.metric("courier_reconnects_total", &[("role", "consume")]).await;
+    let lost = "the broker did not answer basic.cancel";
+    eventually!(TIMEOUT, daemon.log_text().contains(lost), "a new subscription is tried");
+    proxy.resume().await;
+    eventually!(TIMEOUT, reconnects().await >= 1.0, "another session");
+    // They have the ids of earlier ones: the journal knows their outcomes.
+    assert!(fixture.queues.events(10).await.iter().all(|event| event["repeated"] == true));
     fixture.drain(&daemon).await;
 }
 

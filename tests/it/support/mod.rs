@@ -8,6 +8,7 @@ pub(crate) mod daemon;
 pub(crate) mod daemon_fixture;
 pub(crate) mod eventually;
 pub(crate) mod fixture;
+pub(crate) mod large_bodies;
 pub(crate) mod message;
 pub(crate) mod metrics;
 pub(crate) mod ordered;

@@ -130,6 +130,12 @@ impl Proxy {
         self.fault(|faults| faults.only_heartbeats = true);
     }
 
+    /// Holds back deliveries and the replies to subscriptions, as a node does that leads the queue and cannot commit a change
+    /// of it; for a proxy that parses AMQP.
+    pub(crate) fn withhold_deliveries(&self) {
+        self.fault(|faults| faults.withhold_deliveries = true);
+    }
+
     /// Ends all faults: forwards again, held-back bytes first, and accepts connections.
     pub(crate) async fn resume(&self) {
         self.fault(|faults| *faults = Faults { cuts: faults.cuts, losses: faults.losses, ..HEALTHY });

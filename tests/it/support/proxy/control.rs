@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use super::{
-    frames::{is_confirm, is_heartbeat},
+    frames::{is_confirm, is_delivery_related, is_heartbeat},
     role::Role,
 };
 
@@ -34,6 +34,8 @@ pub(super) struct Faults {
     pub(super) withhold_confirms: bool,
     /// Bytes from the server are held back, except heartbeats.
     pub(super) only_heartbeats: bool,
+    /// Deliveries and the replies to subscriptions are held back.
+    pub(super) withhold_deliveries: bool,
     /// Incremented to close all connections made before.
     pub(super) cuts: u64,
     /// Incremented to lose all connections made before.
@@ -46,6 +48,7 @@ pub(super) const HEALTHY: Faults = Faults {
     blackhole: false,
     withhold_confirms: false,
     only_heartbeats: false,
+    withhold_deliveries: false,
     cuts: 0,
     losses: 0,
 };
@@ -59,7 +62,14 @@ impl Control {
 impl Faults {
     /// Whether this frame from the server is held back.
     pub(super) fn withholds(&self, frame: &[u8]) -> bool {
-        self.withhold_confirms && is_confirm(frame) || self.only_heartbeats && !is_heartbeat(frame)
+        self.withhold_confirms && is_confirm(frame)
+            || self.only_heartbeats && !is_heartbeat(frame)
+            || self.withhold_deliveries && is_delivery_related(frame)
+    }
+
+    /// Whether some frames from the server are held back.
+    pub(super) fn withholds_some(&self) -> bool {
+        self.withhold_confirms || self.only_heartbeats || self.withhold_deliveries
     }
 
     pub(super) fn flows(&self, direction: Direction) -> bool {

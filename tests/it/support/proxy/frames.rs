@@ -2,6 +2,10 @@
 
 const HEADER: usize = 7;
 const METHOD: u8 = 1;
+/// Content header and content body.
+const CONTENT: [u8; 2] = [2, 3];
+/// The class `basic`.
+const BASIC: [u8; 2] = [0, 60];
 /// Class `basic` (60), method `ack` (80) or `nack` (120): publisher confirms, when sent by a broker.
 const CONFIRMS: [[u8; 4]; 2] = [[0, 60, 0, 80], [0, 60, 0, 120]];
 
@@ -19,6 +23,12 @@ pub(super) fn is_confirm(frame: &[u8]) -> bool {
     frame.first() == Some(&METHOD) && CONFIRMS.iter().any(|method| frame.get(HEADER..HEADER + 4) == Some(method))
 }
 
+/// Whether a frame from a broker belongs to a delivery, or to the reply to `basic.consume`, `basic.cancel` and the like.
+pub(super) fn is_delivery_related(frame: &[u8]) -> bool {
+    let is_basic = frame.first() == Some(&METHOD) && frame.get(HEADER..HEADER + 2) == Some(&BASIC);
+    is_basic || frame.first().is_some_and(|kind| CONTENT.contains(kind))
+}
+
 /// Whether a frame is a heartbeat.
 pub(super) fn is_heartbeat(frame: &[u8]) -> bool {
     frame.first() == Some(&HEARTBEAT)
@@ -34,5 +44,6 @@ fn take_frame_of_split_input_finds_whole_frames() {
         found.extend(take_frame(&mut buffer));
     }
     assert_eq!(found, [ack, heartbeat.clone(), found[0].clone()]);
+    assert!(is_delivery_related(&found[0]) && !is_delivery_related(&heartbeat));
     assert!(is_confirm(&found[0]) && !is_confirm(&heartbeat) && buffer.is_empty());
 }

@@ -35,7 +35,7 @@ impl Stream {
             return (std::mem::take(&mut self.received), 0);
         }
         let (mut forwarded, mut withheld) = (Vec::new(), 0);
-        if !faults.withhold_confirms && !faults.only_heartbeats {
+        if !faults.withholds_some() {
             forwarded.append(&mut self.withheld);
         }
         while let Some(frame) = take_frame(&mut self.received) {
