@@ -18,6 +18,7 @@ use super::{
     body_sizes::{BodySizes, LargeBodies},
     consumer::Consumer,
     consumer_count::answer_timeout,
+    earlier_subscriptions::EarlierSubscriptions,
     error::SessionError,
     other_consumers::{ACK_PROCESSING_TIME, OtherConsumers, OwnConsumer},
     properties,
@@ -249,9 +250,10 @@ impl<'a> ConsumeSession<'a> {
         let last = self.acks.contiguous_to();
         let first = std::mem::replace(&mut self.last_of_earlier, last) + 1;
         self.earlier.push(first..=last);
+        let earlier = self.earlier.count(&self.acks).filter(|_| !self.are_acks_in_flight());
         let consumer = self.subscribe().await?;
         let opened_at = Instant::now();
-        (self.own, self.needs_renewal) = (self.own.renewed(before), false);
+        (self.own, self.needs_renewal) = (self.own.renewed(before, earlier), false);
         self.slow_start.record_subscription(opened_at);
         if !self.is_probe && self.logged_prefetch.replace(prefetch) != Some(prefetch) {
             self.consumer.telemetry.record(ConsumerStarted { queue: &self.consumer.names.commands(), prefetch });
@@ -268,6 +270,11 @@ impl<'a> ConsumeSession<'a> {
         let counts = self.probe.queue_counts(&self.consumer.names.commands()).await?;
         self.can_inspect = counts.is_some();
         Ok(counts)
+    }
+
+    /// Whether the broker may still count a cancelled consumer whose deliveries are settled.
+    fn are_acks_in_flight(&self) -> bool {
+        self.last_ack_at.is_some_and(|at| at.elapsed() < ACK_PROCESSING_TIME)
     }
 
     fn unsettled(&self) -> u16 {

@@ -53,15 +53,16 @@ impl OwnConsumer {
         Self::opened(None, false)
     }
 
-    /// A subscription was opened after these counts, and replaces `self`.
-    pub(super) fn renewed(&self, before: Option<QueueCounts>) -> Self {
-        Self::opened(before, self.standing == ConsumerStanding::Counted)
+    /// A subscription was opened after these counts, and replaces `self`. `earlier` of the counted consumers are cancelled ones
+    /// of the same session, if that is known.
+    pub(super) fn renewed(&self, before: Option<QueueCounts>, earlier: Option<u32>) -> Self {
+        // RabbitMQ counts a consumer, also a cancelled or lost one, until its deliveries are settled or returned.
+        let is_sole = before.is_some_and(|counts| counts.is_proven() && Some(counts.consumers) == earlier);
+        Self { is_sole, ..Self::opened(before, self.standing == ConsumerStanding::Counted) }
     }
 
     fn opened(before: Option<QueueCounts>, follows_counted: bool) -> Self {
         let opened_at = Instant::now();
-        // RabbitMQ counts a consumer, also a cancelled or lost one, until its deliveries are settled or returned.
-        let is_sole = before.is_some_and(|counts| counts.is_proven() && counts.consumers == 0);
         Self {
             before,
             opened_at,
@@ -69,7 +70,7 @@ impl OwnConsumer {
             follows_counted,
             first_delivery_at: None,
             last_delivery_at: opened_at,
-            is_sole,
+            is_sole: false,
         }
     }
 
@@ -96,7 +97,8 @@ impl OwnConsumer {
     }
 
     /// Records a proven count that was requested after the subscription began and before it was cancelled.
-    pub(super) fn observe(&mut self, count: ConsumerCount, last_ack_at: Option<Instant>) {
+    /// `earlier` as in [`Self::renewed`].
+    pub(super) fn observe(&mut self, count: ConsumerCount, earlier: Option<u32>, last_ack_at: Option<Instant>) {
         let ConsumerCount { requested_at, counts } = count;
         // Acknowledgements end the cancelled consumers of this session: one may be in the first count only.
         let are_acks_in_flight = last_ack_at.is_some_and(|at| at + ACK_PROCESSING_TIME > self.opened_at);
@@ -108,7 +110,8 @@ impl OwnConsumer {
             };
         }
         let has_delivered = self.first_delivery_at.is_some_and(|at| at <= requested_at);
-        self.is_sole = counts.consumers == 1 && (self.is_sole || has_delivered);
+        let is_alone = earlier.is_some_and(|earlier| counts.consumers == earlier + 1);
+        self.is_sole = is_alone && (self.is_sole || has_delivered);
     }
 
     /// How many of the counted consumers are not this one.

@@ -45,13 +45,13 @@ impl ConsumeSession<'_> {
         Ok(self.zero_counts > 0)
     }
 
-    fn record_count(&mut self, count: ConsumerCount, others: &mut OtherConsumers) {
-        let consumers = count.counts.consumers;
-        self.consumer.telemetry.record(ConsumersCounted { consumers });
-        self.own.observe(count, self.last_ack_at);
-        self.zero_counts = if consumers == 0 { self.zero_counts + 1 } else { 0 };
-        // RabbitMQ counts a cancelled consumer until its deliveries are settled.
-        if self.own.is_waiting() || !self.acks.has_unsettled_up_to(self.last_of_earlier) {
+    fn record_count(&mut self, mut count: ConsumerCount, others: &mut OtherConsumers) {
+        self.zero_counts = if count.counts.consumers == 0 { self.zero_counts + 1 } else { 0 };
+        let earlier = self.earlier.count(&self.acks);
+        self.own.observe(count, earlier, self.last_ack_at);
+        count.counts.consumers = count.counts.consumers.saturating_sub(earlier.unwrap_or(0));
+        self.consumer.telemetry.record(ConsumersCounted { consumers: count.counts.consumers });
+        if self.own.is_waiting() || earlier.is_some() {
             (self.consumer.on_other_consumers)(others.update(count, &self.own));
         }
     }

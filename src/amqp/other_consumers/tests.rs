@@ -14,8 +14,8 @@ fn count(consumers: u32) -> ConsumerCount {
 
 /// A subscription that was opened beside `before` consumers, and then counted.
 fn opened(previous: &OwnConsumer, before: u32, after: u32) -> OwnConsumer {
-    let mut own = previous.renewed(Some(counts(0, before)));
-    own.observe(count(after), None);
+    let mut own = previous.renewed(Some(counts(0, before)), None);
+    own.observe(count(after), Some(0), None);
     own
 }
 
@@ -116,31 +116,33 @@ async fn handed_over_queue_proves_another_daemon_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn sole_consumer_needs_a_proof() {
-    assert!(OwnConsumer::none().renewed(Some(counts(5, 0))).is_sole(), "nobody beside messages");
-    assert!(!OwnConsumer::none().renewed(Some(counts(0, 0))).is_sole(), "the broker may not have counted");
-    assert!(!OwnConsumer::none().renewed(None).is_sole());
+    assert!(OwnConsumer::none().renewed(Some(counts(5, 0)), Some(0)).is_sole(), "nobody beside messages");
+    assert!(!OwnConsumer::none().renewed(Some(counts(0, 0)), Some(0)).is_sole(), "the broker may not have counted");
+    assert!(!OwnConsumer::none().renewed(None, Some(0)).is_sole());
+    assert!(OwnConsumer::none().renewed(Some(counts(0, 2)), Some(2)).is_sole(), "both were cancelled here");
+    assert!(!OwnConsumer::none().renewed(Some(counts(0, 2)), None).is_sole(), "some may be settled");
     let mut own = first_opened(0, 1);
     assert!(!own.is_sole(), "the one may be of another daemon");
     let before_delivery = count(1);
     advance(HEARTBEAT).await;
     own.record_delivery(Instant::now());
-    own.observe(before_delivery, None);
+    own.observe(before_delivery, Some(0), None);
     assert!(!own.is_sole());
-    own.observe(count(1), None);
+    own.observe(count(1), Some(0), None);
     assert!(own.is_sole());
-    own.observe(count(2), None);
+    own.observe(count(2), Some(0), None);
     assert!(!own.is_sole(), "another daemon");
-    own.observe(count(1), None);
-    assert!(own.is_sole() && !own.renewed(Some(counts(0, 1))).is_sole(), "a standby may have taken over");
+    own.observe(count(1), Some(0), None);
+    assert!(own.is_sole() && !own.renewed(Some(counts(0, 1)), Some(0)).is_sole(), "a standby may have taken over");
 }
 
 #[tokio::test(start_paused = true)]
 async fn acks_in_flight_leave_the_standing_unknown() {
-    let mut own = OwnConsumer::none().renewed(Some(counts(0, 1)));
-    own.observe(count(1), Some(Instant::now()));
+    let mut own = OwnConsumer::none().renewed(Some(counts(0, 1)), None);
+    own.observe(count(1), Some(0), Some(Instant::now()));
     assert!(!own.is_waiting() && started().needs_renewal(Instant::now(), &own));
     advance(2 * ACK_PROCESSING_TIME).await;
-    let mut own = OwnConsumer::none().renewed(Some(counts(0, 1)));
-    own.observe(count(1), Some(Instant::now() - 2 * ACK_PROCESSING_TIME));
+    let mut own = OwnConsumer::none().renewed(Some(counts(0, 1)), None);
+    own.observe(count(1), Some(0), Some(Instant::now() - 2 * ACK_PROCESSING_TIME));
     assert!(own.is_waiting());
 }
