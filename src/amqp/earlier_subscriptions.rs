@@ -30,11 +30,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cancelled_subscription_counts_while_it_has_deliveries_in_hand() {
+    fn cancelled_subscription_counts_while_deliveries_are_in_hand() {
         let (mut acks, mut earlier) = (AckTracker::default(), EarlierSubscriptions::default());
         (1..=6).for_each(|number| acks.record_delivery(number));
         earlier.push(1..=2);
-        earlier.push(3..=2);
+        earlier.push(RangeInclusive::new(3, 2));
         earlier.push(3..=4);
         assert_eq!(earlier.count(&acks), Some(2), "one had no delivery");
         [1, 3, 4].into_iter().for_each(|number| acks.settle(number));
