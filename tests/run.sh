@@ -16,6 +16,7 @@
 #     sh tests/run.sh soak      random faults under load for ten minutes (EDNA_COURIER_SOAK_SECONDS, EDNA_COURIER_SOAK_SEED)
 #     sh tests/run.sh figures   measurements: a refused token with 10,000 queued commands; 300,000 commands due at once;
 #                             40,000 commands for 200 devices in order; 60 messages of 15 MiB among small commands
+#     sh tests/run.sh cluster   three nodes of an installed rabbitmq-server, the daemon's own frozen or cut off
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/setup.sh
