@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 
 /// How long a narrow subscription is kept before a wider one replaces it.
-const MIN_LIFETIME: Duration = Duration::from_secs(5);
+const MIN_LIFETIME: Duration = Duration::from_millis(200);
 
 /// Whether the broker sends deliveries.
 pub(super) enum Subscription {

@@ -35,7 +35,7 @@ const CONFIRM_TIME: Duration = Duration::from_millis(2);
 /// The broker delivers ten messages in this time, the shortest that tokio's timers resolve.
 const TEN_DELIVERIES: Duration = Duration::from_millis(1);
 /// How long the daemon keeps a narrow subscription.
-const MIN_LIFETIME: Duration = Duration::from_secs(5);
+const MIN_LIFETIME: Duration = Duration::from_millis(200);
 
 #[derive(Clone)]
 pub(super) struct QueueModel {
