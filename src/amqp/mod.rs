@@ -6,6 +6,7 @@
 
 mod acks;
 mod body_sizes;
+mod cancelled_subscriptions;
 mod connect;
 mod consume_session;
 mod consumer;

@@ -250,6 +250,25 @@ async fn separate_journals_on_one_queue_log_a_warning() {
 }
 
 #[tokio::test]
+async fn cancelled_subscriptions_hide_no_other_daemon() {
+    let fixture = Fixture::new("journal-cancelled").await;
+    let url = format!("{}?heartbeat=2", fixture.queues.broker().url());
+    let start = async || {
+        let builder = builder(&fixture, "park").set("broker.url", &url);
+        start_ready(&builder.set("limits.per_second", "0.001")).await
+    };
+    let one = start().await;
+    // All for this daemon, with a prefetch of 24.
+    fixture.send(24, "hello").await;
+    // The first subscriptions take 1 and 16. They are cancelled, and the broker counts them while their deliveries wait.
+    eventually!(TIMEOUT, one.metric("courier_in_hand", &[]).await, |in_hand| *in_hand >= 20.0, "the third one");
+    let _other = start().await;
+    let is_known = || one.log_text().contains("the queue has 2 consumers");
+    eventually!(TIMEOUT, is_known(), "a warning of the other daemon");
+    assert_eq!(one.metric("courier_consumers", &[]).await, 2.0);
+}
+
+#[tokio::test]
 async fn consumer_of_lost_connection_is_no_other_daemon() {
     let fixture = Fixture::new("journal-own-past").await;
     let broker = fixture.queues.broker();
