@@ -120,12 +120,17 @@ impl RateLimiter {
         self.classes.get(class)?.as_ref().map(|bucket| bucket.token_time)
     }
 
+    /// The time until the class has a token of its own; zero when it has one, or no rate.
+    #[must_use]
+    pub fn class_wait(&self, class: usize, now: Duration) -> Duration {
+        self.classes.get(class).and_then(Option::as_ref).map(|bucket| bucket.wait(now)).unwrap_or_default()
+    }
+
     /// Returns the time until an attempt of this class may start; zero when it may. An unknown class has no own rate.
     #[must_use]
     pub fn wait(&self, class: usize, now: Duration) -> Duration {
-        let class = self.classes.get(class).and_then(Option::as_ref);
-        let waits = class.into_iter().chain(&self.target).map(|bucket| bucket.wait(now));
-        waits.max().unwrap_or_default()
+        let target = self.target.as_ref().map(|bucket| bucket.wait(now));
+        self.class_wait(class, now).max(target.unwrap_or_default())
     }
 
     /// Takes a token of the class and of the target, or none at all.

@@ -130,7 +130,7 @@ impl Schedule {
         let class = arrival.class.min(self.settings.classes - 1);
         let room = Room {
             may_hold: self.totals.held < self.settings.bounds.max_held,
-            is_crowded: self.waiting() >= self.settings.bounds.max_waiting,
+            is_crowded: self.waiting(now) >= self.settings.bounds.max_waiting,
         };
         let overflow = self.class_overflow(class, now);
         let lane = self.lanes.entry(lane_id).or_default();
@@ -138,7 +138,7 @@ impl Schedule {
         let is_duplicate = |other: &Ticket| in_hand.get(other).is_some_and(|other| other.id == arrival.id);
         let position = lane.position_after_duplicate(is_duplicate).unwrap_or_else(|| lane.take_position(arrival.id));
         let command_time = lane.command_time(self.rates.key_interval(), &self.settings, now);
-        // Those in hand behind it would keep their share and never get there.
+        // Commands in hand that wait for this one keep their share, so it must not leave.
         let overflow = overflow.filter(|_| !lane.is_awaited(position));
         lane.insert(position, (ticket, arrival.id), room, command_time, &self.settings, now);
         self.in_hand.insert(ticket, LaneCommand { lane: lane_id, position, id: arrival.id, class });
@@ -288,9 +288,9 @@ impl Schedule {
         self.rates.set_rates(rates, now);
     }
 
-    /// The commands in hand that wait for nothing but rates and a free slot.
-    pub fn ready(&self) -> impl Iterator<Item = Ticket> {
-        self.ready.lanes().filter_map(|lane_id| Some(self.lanes.get(&lane_id)?.ready?.ticket))
+    /// The commands in hand that wait for nothing but the target's rate and a free slot.
+    pub fn ready(&self, now: Duration) -> impl Iterator<Item = Ticket> {
+        self.ready.lanes(&self.rates, now).filter_map(|lane_id| Some(self.lanes.get(&lane_id)?.ready?.ticket))
     }
 
     /// The counts so far.

@@ -89,10 +89,10 @@ impl<P: Ports> CommandScheduler<P> {
         self.limit.target()
     }
 
-    /// The commands that wait for nothing but rates and a permit, so that they could be a probe.
+    /// The commands that wait for nothing but the target's rate and a permit, so that they could be a probe.
     pub(super) fn probes_in_hand(&self) -> ProbesInHand {
         let rank = probe_rank(&self.context.api_health, &self.commands, self.context.monotonic());
-        match self.schedule.ready().map(rank).min() {
+        match self.schedule.ready(self.now()).map(rank).min() {
             None => ProbesInHand::None,
             Some(Some(rank)) if rank.is_best() => ProbesInHand::Best,
             Some(_) => ProbesInHand::Failed,
@@ -111,7 +111,7 @@ impl<P: Ports> CommandScheduler<P> {
 
     /// The commands in hand that wait for anything but a free slot or the target's rate.
     pub(super) fn waiting(&self) -> usize {
-        self.schedule.waiting()
+        self.schedule.waiting(self.now())
     }
 
     pub(super) fn update_rates(&mut self) {

@@ -40,19 +40,19 @@ impl ClassBacklog {
         }
     }
 
-    /// How long the backlog keeps the class busy at one command per `command_time`. A command that is delayed until then
-    /// leaves no gap.
-    pub(super) fn busy_for(&mut self, command_time: Duration, now: Duration) -> Duration {
+    /// How long the backlog keeps the class busy at one command per `command_time`, with gaps of at most `max_gap`. A
+    /// command that is delayed until then leaves no larger one.
+    pub(super) fn busy_for(&mut self, command_time: Duration, max_gap: Duration, now: Duration) -> Duration {
         self.remove_due(now);
         let mut returning: Vec<_> = self.returning.iter().flatten().collect();
         returning.sort_unstable_by_key(|copies| copies.due);
         let time_for = |count: u32| command_time.saturating_mul(count);
         let mut busy_until = now.saturating_add(time_for(u32::try_from(self.in_hand).unwrap_or(u32::MAX)));
         for copies in returning {
-            if copies.due > busy_until {
+            if copies.due > busy_until.saturating_add(max_gap) {
                 break;
             }
-            busy_until = busy_until.saturating_add(time_for(copies.count));
+            busy_until = busy_until.max(copies.due).saturating_add(time_for(copies.count));
         }
         busy_until.saturating_sub(now)
     }
@@ -69,14 +69,15 @@ mod tests {
     #[test]
     fn busy_time_ends_at_the_first_gap() {
         let mut backlog = ClassBacklog { in_hand: 10, ..ClassBacklog::default() };
-        assert_eq!(backlog.busy_for(s(1), s(100)), s(10));
+        assert_eq!(backlog.busy_for(s(1), s(0), s(100)), s(10));
         for tier in [0, 0, 0, 1, 1] {
             backlog.add_delayed(tier, s([5, 30][tier]), s(100));
         }
-        assert_eq!(backlog.busy_for(s(1), s(100)), s(13), "until the three have returned and gone");
+        assert_eq!(backlog.busy_for(s(1), s(0), s(100)), s(13), "until the three have returned and gone");
+        assert_eq!(backlog.busy_for(s(1), s(17), s(100)), s(32), "over a gap of 17 s");
         backlog.in_hand = 27;
-        assert_eq!(backlog.busy_for(s(1), s(100)), s(32), "no gap before the other two");
-        assert_eq!(backlog.busy_for(s(1), s(105)), s(29), "those that are due are in the queue, or in hand");
+        assert_eq!(backlog.busy_for(s(1), s(0), s(100)), s(32), "no gap before the other two");
+        assert_eq!(backlog.busy_for(s(1), s(0), s(105)), s(29), "those that are due are in the queue, or in hand");
     }
 
     #[test]
@@ -86,8 +87,8 @@ mod tests {
             backlog.add_delayed(0, s(5), Duration::from_millis(ms));
         }
         assert!(backlog.returning[0].len() <= 33, "{}", backlog.returning[0].len());
-        assert_eq!(backlog.busy_for(s(1), s(100)), s(0));
+        assert_eq!(backlog.busy_for(s(1), s(0), s(100)), s(0));
         backlog.in_hand = 1;
-        assert!(backlog.busy_for(s(1), s(100)) > s(4_000));
+        assert!(backlog.busy_for(s(1), s(0), s(100)) > s(4_000));
     }
 }

@@ -111,9 +111,11 @@ impl ReadyQueue {
         classes.flat_map(|(class, queue)| queue.lanes.values().map(move |lane| (*lane, class)))
     }
 
-    /// All ready lanes.
-    pub(super) fn lanes(&self) -> impl Iterator<Item = LaneId> {
-        self.classes.iter().flat_map(|queue| queue.lanes.values().copied())
+    /// The ready lanes of the classes within their own rates.
+    pub(super) fn lanes(&self, rates: &RateLimiter, now: Duration) -> impl Iterator<Item = LaneId> {
+        let within_rate = move |(class, _): &(usize, &ClassQueue)| rates.class_wait(*class, now).is_zero();
+        let classes = self.classes.iter().enumerate().filter(within_rate);
+        classes.flat_map(|(_, queue)| queue.lanes.values().copied())
     }
 
     /// No attempt may start, whatever the rates: this time is no rate wait.

@@ -5,26 +5,32 @@ use std::time::Duration;
 use super::{HandBounds, Schedule};
 
 impl Schedule {
-    /// The tier for a command of a class that has its share of waiting commands in hand.
+    /// The tier for a command of a class that waits for its rate and has its share in hand.
     pub(super) fn class_overflow(&mut self, class: usize, now: Duration) -> Option<usize> {
         let command_time = self.rates.class_token_time(class)?;
-        let backlog = self.backlogs.get_mut(class)?;
-        if backlog.in_hand < self.settings.useful_share(command_time) {
+        let in_hand = self.backlogs.get(class)?.in_hand;
+        if in_hand < self.settings.useful_share(command_time) || !self.is_held_back(class, in_hand, now) {
             return None;
         }
-        let wait = backlog.busy_for(command_time, now);
-        (wait >= self.settings.short_wait()).then(|| self.settings.longest_tier_within(wait))
+        let wait = self.backlogs.get_mut(class)?.busy_for(command_time, self.settings.short_wait(), now);
+        Some(self.settings.longest_tier_within(wait))
     }
 
     /// The commands in hand that wait for anything but a free slot or the target's rate.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        let rate_limited = self.backlogs.iter().enumerate().filter_map(|(class, backlog)| {
-            let command_time = self.rates.class_token_time(class)?;
-            let wait = command_time.saturating_mul(u32::try_from(backlog.in_hand).unwrap_or(u32::MAX));
-            (wait >= self.settings.short_wait()).then_some(backlog.in_hand)
-        });
-        self.totals.waiting + rate_limited.sum::<usize>()
+    pub fn waiting(&self, now: Duration) -> usize {
+        let in_hand = self.backlogs.iter().map(|backlog| backlog.in_hand).enumerate();
+        let rate_limited = in_hand.filter(|(class, in_hand)| self.is_held_back(*class, *in_hand, now));
+        self.totals.waiting + rate_limited.map(|(_, in_hand)| in_hand).sum::<usize>()
+    }
+
+    /// Whether these commands of a class wait for its rate: for a while, or, in a class with a high rate, as many as may.
+    /// Those of a class with a token left wait for the API.
+    fn is_held_back(&self, class: usize, in_hand: usize, now: Duration) -> bool {
+        let Some(command_time) = self.rates.class_token_time(class) else { return false };
+        let wait = command_time.saturating_mul(u32::try_from(in_hand).unwrap_or(u32::MAX));
+        let is_full = in_hand >= self.settings.bounds.max_share.max(1);
+        wait >= self.settings.short_wait() || (is_full && !self.rates.class_wait(class, now).is_zero())
     }
 
     /// Reports whether other daemons consume the queue. While they do, nothing waits for a missing command, and commands

@@ -42,6 +42,16 @@ fn class_beyond_its_share_goes_to_the_tier_that_fits() {
 }
 
 #[test]
+fn ready_leaves_out_a_class_without_a_token() {
+    let mut schedule = schedule_with(&class_rates());
+    let [first, second] = [1, 2].map(|id| insert_keyless(&mut schedule, id, 0, s(0)));
+    assert_eq!(schedule.ready(s(0)).collect::<Vec<_>>(), [first, second]);
+    assert_eq!(attempts(&mut schedule, s(0)), [first]);
+    assert_eq!(schedule.ready(s(0)).count(), 0);
+    assert_eq!(schedule.ready(s(2)).collect::<Vec<_>>(), [second]);
+}
+
+#[test]
 fn class_with_order_keeps_order_when_it_overflows() {
     let mut schedule = schedule_with(&class_rates());
     for id in 0..9 {
@@ -61,7 +71,7 @@ fn target_rate_delays_no_command() {
         insert(&mut schedule, &id.to_string(), id, s(0));
     }
     let (attempts, delays) = decisions(&mut schedule, s(0));
-    assert_eq!((attempts.len(), delays, schedule.waiting()), (1, vec![], 0));
+    assert_eq!((attempts.len(), delays, schedule.waiting(s(0))), (1, vec![], 0));
 }
 
 #[test]
@@ -89,7 +99,7 @@ fn slow_lanes_beyond_their_share_overflow_and_fast_ones_do_not() {
         }
     }
     assert_eq!(decisions(&mut schedule, s(0)).1.len(), 1, "of the third lane, one copy at a time");
-    assert_eq!(schedule.waiting(), 9);
+    assert_eq!(schedule.waiting(s(0)), 9);
     let [fast, next] = [1, 2].map(|id| insert(&mut schedule, "fast", id, s(0)));
     assert_eq!(decisions(&mut schedule, s(0)), (vec![fast], vec![]));
     schedule.remove(fast, s(0));
