@@ -1,9 +1,9 @@
 //! Detects outages of the API, keeps the gate closed during each, and admits one probe at a time to find out whether it
 //! is over.
 //!
-//! An outage belongs to no command: the best candidate of the commands that can be attempted when the next probe is due
-//! becomes that probe. So an outage outlives the commands that detected it, and concurrent outages share one probe.
-//! Nor does it count against one: what fails while the API is known to be down says nothing about the command.
+//! When the next probe is due, the best candidate among the commands that can be attempted becomes that probe. An outage
+//! does not depend on the commands that detected it, and concurrent outages share one probe. Failures during an outage
+//! are not counted as attempts of the command: they are caused by the outage.
 
 use std::{
     sync::{Arc, Mutex},
@@ -77,13 +77,13 @@ pub(super) enum AttemptTurn {
 /// The commands in hand that could be the next probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProbesInHand {
-    /// No command waits for nothing but the gate.
+    /// No command could be attempted if the gate were open.
     None,
-    /// Those that do have just failed, or an uncertain attempt would end them.
+    /// Each candidate has failed lately, or would end with an uncertain attempt.
     Failed,
-    /// At least one is as good as any in the queue.
+    /// No command in the queue can be a better probe than the best candidate.
     Best,
-    /// Whatever they are, there is no room for another.
+    /// There is no room for another command in hand.
     Full,
 }
 
@@ -181,9 +181,9 @@ impl ApiHealth {
         state.next_probe().filter(|_| can_probe)
     }
 
-    /// Begins, prolongs and ends outages. Returns whether the attempt proves nothing about the command: it failed while the
-    /// breaker was closed, or was rejected while the brake was, and did not end that outage. This also holds for attempts
-    /// that were in flight when the gate closed.
+    /// Begins, prolongs and ends outages. Returns whether the attempt proves nothing about the command: it failed as a
+    /// probe or while the breaker was closed, or was rejected while the brake was, and did not end that outage. This also
+    /// holds for attempts that were in flight when the gate closed.
     pub(super) fn record(&self, result: AttemptResult<'_>) -> bool {
         let mut state = lock(&self.state);
         let AttemptResult { verdict, candidate, now, .. } = result;
@@ -193,7 +193,8 @@ impl ApiHealth {
         if result.is_probe {
             state.record_probe(result, is_fresh);
         }
-        let is_excused = cause(verdict).is_some_and(|reason| state.has(reason));
+        let is_excused = cause(verdict)
+            .is_some_and(|reason| state.has(reason) || (result.is_probe && reason == GateReason::Breaker));
         if let Some(reason) = state.detect(verdict) {
             let problem = result.evidence.to_string();
             match state.outages.iter_mut().find(|outage| outage.reason == reason) {

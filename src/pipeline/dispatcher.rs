@@ -86,6 +86,8 @@ struct Dispatcher<P: Ports> {
     context: Arc<PipelineContext<P>>,
     scheduler: CommandScheduler<P>,
     prefetch: PrefetchControl,
+    /// The most deliveries that the session takes now.
+    max_in_hand: usize,
     events: mpsc::UnboundedReceiver<TaskEvent>,
     tasks: JoinSet<()>,
 }
@@ -96,7 +98,8 @@ impl<P: Ports> Dispatcher<P> {
         let (sender, events) = mpsc::unbounded_channel();
         let scheduler = CommandScheduler::new(context.clone(), sender);
         let prefetch = PrefetchControl::new(context.settings.prefetch);
-        Self { context, scheduler, prefetch, events, tasks: JoinSet::new() }
+        let max_in_hand = prefetch.current();
+        Self { context, scheduler, prefetch, max_in_hand, events, tasks: JoinSet::new() }
     }
 
     /// Returns whether a bug ended it.
@@ -176,6 +179,7 @@ impl<P: Ports> Dispatcher<P> {
     fn dispatch(&mut self, inbox: &mut impl Inbox) {
         self.scheduler.set_consuming(inbox.is_consuming());
         self.scheduler.set_max_in_hand(inbox.max_in_hand());
+        self.max_in_hand = inbox.max_in_hand().into();
         self.scheduler.dispatch();
         let (concurrency, waiting) = (self.scheduler.target_concurrency(), self.scheduler.waiting());
         if let Some(prefetch) = self.prefetch.adjust(concurrency, waiting, self.scheduler.now()) {
@@ -242,7 +246,9 @@ impl<P: Ports> Dispatcher<P> {
     /// Requests a command for a probe if none in hand is a good one. That one may have to wait, too, so their number is
     /// limited.
     fn request_probe(&self) {
-        let has_room = self.tasks.len() < usize::from(self.context.settings.prefetch) + PROBE_ROOM;
+        // Where large bodies lower the prefetch, probes have no room of their own.
+        let extra = if self.max_in_hand < self.prefetch.current() { 1 } else { PROBE_ROOM };
+        let has_room = self.tasks.len() < self.max_in_hand + extra;
         let in_hand = if has_room { self.scheduler.probes_in_hand() } else { ProbesInHand::Full };
         self.context.api_health.request_probe(in_hand, self.context.monotonic());
     }

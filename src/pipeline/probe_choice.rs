@@ -11,7 +11,8 @@ use crate::domain::schedule::Ticket;
 const MAX_FAILURES: usize = 10_000;
 /// After this time a failure says nothing about the next attempt.
 const MAX_FAILURE_AGE: Duration = Duration::from_secs(3_600);
-/// A command that has failed this often in a row is no better a probe than one whose failure would end it.
+/// After this many failures in a row a command ranks with those that an uncertain attempt would end: otherwise a few
+/// commands that always fail would be the probes for ever, and keep the gate closed.
 const MANY_FAILURES: u32 = 3;
 
 /// What the choice of a probe depends on. The hashes are those of the command's send key and of its device.
@@ -28,10 +29,10 @@ pub(super) struct ProbeCandidate {
 pub(super) struct ProbeRank {
     /// An uncertain attempt would end the command, or it has failed often.
     is_costly: bool,
-    /// When the command failed last, if it did: never is less than long ago.
+    /// The time of the last failure. A command that has not failed (`None`) precedes all others.
     command_failed: Option<Instant>,
     device_failed: Option<Instant>,
-    /// The latest first: wrong commands arrive together, and those before this one have been tried.
+    /// The latest arrival precedes: wrong commands often arrive one after the other, and probes of the earlier ones failed.
     arrival: Reverse<Ticket>,
 }
 
@@ -93,5 +94,31 @@ impl RecentFailures {
             device_failed: self.recent(candidate.device, now).map(|failure| failure.last),
             arrival: Reverse(ticket),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn candidate(command: u64, is_parked_if_uncertain: bool) -> ProbeCandidate {
+        ProbeCandidate { command, device: 100 + command, is_parked_if_uncertain }
+    }
+
+    #[test]
+    fn often_failed_command_ranks_after_a_fresh_one_with_park() {
+        let (resend, park, now) = (candidate(1, false), candidate(2, true), Instant::now());
+        let mut failures = RecentFailures::default();
+        for failed in 0..=MANY_FAILURES {
+            let [resend_rank, park_rank] =
+                [resend, park].map(|candidate| failures.rank(candidate, Ticket::default(), now));
+            assert_eq!(resend_rank < park_rank, failed < MANY_FAILURES, "failed {failed} times");
+            failures.record(resend, false, now);
+        }
+        failures.record(park, false, now + Duration::from_secs(1));
+        let ranks = [resend, park].map(|candidate| failures.rank(candidate, Ticket::default(), now));
+        assert!(ranks[0] < ranks[1], "the one that failed longest ago");
+        failures.record(resend, true, now);
+        assert!(failures.rank(resend, Ticket::default(), now).is_best(), "a success counts anew");
     }
 }

@@ -83,7 +83,7 @@ pub struct Arrival<'a> {
 }
 
 /// Identifies a command in hand. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub(super) u64);
 
 /// What the dispatcher must do next.

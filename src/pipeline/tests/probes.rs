@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use serde_json::json;
 
 use super::{
-    fake_ports::{FakePorts, status, success},
+    fake_ports::{FakePorts, status, success, throttled},
     test_daemon::TestDaemon,
 };
 use crate::{
@@ -159,6 +159,21 @@ async fn bad_commands_in_hand_request_another_probe() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hand_beyond_the_configured_prefetch_has_room_for_a_probe() {
+    let mut daemon = TestDaemon::start_with(|settings| settings.prefetch = 10);
+    daemon.fakes.answer_bad_with(refused());
+    // As many in hand as after the prefetch has grown, none of them a good probe.
+    for n in 0..75 {
+        daemon.deliver("bad", json!({"deviceAddress": format!("8900{n:07}"), "onUncertain": "park"}));
+    }
+    daemon.advance(20 * SECOND).await;
+    assert!(!daemon.gate_is_open());
+    let requested = daemon.gate.clone();
+    let before_the_next = tokio::time::timeout(2 * MINUTE, requested.until(|gate| gate.probe_requested()));
+    before_the_next.await.expect("a request before the next probe");
+}
+
+#[tokio::test(start_paused = true)]
 async fn tail_of_failing_commands_leaves_the_gate_open() {
     let mut daemon = TestDaemon::start();
     let mut failures = HashMap::<String, u32>::new();
@@ -269,4 +284,35 @@ async fn failed_login_is_no_attempt() {
     let events = daemon.fakes.events();
     assert_eq!(events.len(), 12);
     assert!(events.iter().all(|event| event["attempts"] == 1 && event["possibleDuplicate"] == false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_of_a_login_postpones_the_probe() {
+    for (retry_after_s, next_probe_s) in [(120, 120), (0, 1), (86_400, 3_600)] {
+        let mut daemon = TestDaemon::start();
+        let retry_after = Some(retry_after_s * SECOND);
+        let no_login = NoToken { problem: "the login was put off".into(), retry_after };
+        daemon.fakes.script_evidence([Evidence::NoToken(no_login)]);
+        daemon.deliver("hello", device(0));
+        daemon.advance(next_probe_s * SECOND - SECOND / 10).await;
+        assert_eq!((daemon.fakes.posts(), daemon.gate_is_open()), (1, false), "Retry-After: {retry_after_s}");
+        // A command that was held for too long may be in a tier: the probe is another one.
+        daemon.deliver("hello", device(1));
+        daemon.advance(SECOND / 5).await;
+        assert!(daemon.gate_is_open(), "Retry-After: {retry_after_s}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn probe_of_another_reason_that_fails_is_uncounted() {
+    for closing in [status(401), throttled(1)] {
+        for failure in [status(503), status(502), refused(), timeout()] {
+            let mut daemon = TestDaemon::start_with(|settings| settings.max_attempts = 1);
+            daemon.fakes.script_evidence([closing.clone(), failure.clone()]);
+            daemon.deliver("hello", device(0));
+            daemon.advance(MINUTE).await;
+            assert_eq!(daemon.fakes.dead_letters(), [], "{closing}, then {failure}");
+            assert_eq!(daemon.fakes.events()[0]["attempts"], 1, "{closing}, then {failure}");
+        }
+    }
 }
