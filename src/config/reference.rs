@@ -313,7 +313,8 @@ const SETTINGS: &[Setting] = &[
         "limits.device_interval",
         "duration from 0ms to 1h",
         Some("0s"),
-        "Shortest time between the starts of two attempts for one device. Needs `delivery.order = \"device\"`.",
+        "Shortest time between the starts of two attempts for one device. Needs `delivery.order = \"device\"`, and is not \
+         applied while other daemons consume the queue.",
     ),
     plain(
         "journal.kind",

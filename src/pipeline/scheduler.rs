@@ -125,7 +125,8 @@ impl<P: Ports> CommandScheduler<P> {
         let is_shared = *settings.is_shared.borrow();
         self.schedule.set_shared(is_shared, now);
         if settings.order == Order::Device {
-            self.context.telemetry.record(OrderSuspended { is_suspended: is_shared });
+            let has_device_interval = !settings.rates.borrow().key_interval.is_zero();
+            self.context.telemetry.record(OrderSuspended { is_suspended: is_shared, has_device_interval });
         }
     }
 

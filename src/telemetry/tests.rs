@@ -215,8 +215,10 @@ fn connection_events_count_reconnects() {
     check(&telemetry, Connected { role }, "INFO", &[up], &["consume"]);
     check(&telemetry, ConsumerStarted { queue: "q", prefetch: 80 }, "INFO", &["consumer_active"], &["\"queue\":\"q\""]);
     let not_kept = "other daemons consume the command queue";
-    check(&telemetry, OrderSuspended { is_suspended: true }, "WARN", &[], &[not_kept]);
-    check(&telemetry, OrderSuspended { is_suspended: false }, "INFO", &[], &["no other daemon"]);
+    let suspended = |is_suspended, has_device_interval| OrderSuspended { is_suspended, has_device_interval };
+    check(&telemetry, suspended(true, false), "WARN", &[], &[not_kept]);
+    check(&telemetry, suspended(true, true), "WARN", &[], &[not_kept, "limits.device_interval is not applied"]);
+    check(&telemetry, suspended(false, true), "INFO", &[], &["no other daemon", "limits.device_interval is applied"]);
     check(&telemetry, ConsumersCounted { consumers: 2 }, "TRACE", &["consumers"], &["\"consumers\":2"]);
     check(&telemetry, ConsumerStopped { why: "closed" }, "INFO", &["consumer_active"], &["closed"]);
     telemetry.record(ConsumerStarted { queue: "q", prefetch: 80 });

@@ -38,6 +38,8 @@ impl TelemetryEvent for OrderEvents {
 pub struct OrderSuspended {
     /// Whether they do.
     pub is_suspended: bool,
+    /// Whether `limits.device_interval` is set, which needs the order.
+    pub has_device_interval: bool,
 }
 
 impl TelemetryEvent for OrderSuspended {
@@ -46,13 +48,22 @@ impl TelemetryEvent for OrderSuspended {
     }
 
     fn log(&self) {
-        if self.is_suspended {
+        if self.is_suspended && self.has_device_interval {
+            warn!(
+                "other daemons consume the command queue: the order of a device's commands is not kept, and \
+                 limits.device_interval is not applied; run one daemon on the queue, or unset limits.device_interval and \
+                 set delivery.order = \"none\""
+            );
+        } else if self.is_suspended {
             warn!(
                 "other daemons consume the command queue: the order of a device's commands is not kept; run one daemon \
                  on the queue, or set delivery.order = \"none\""
             );
         } else {
-            info!("no other daemon consumes the command queue: the order of a device's commands is kept from now on");
+            info!(
+                "no other daemon consumes the command queue: the order of a device's commands{} from now on",
+                if self.has_device_interval { " is kept, and limits.device_interval is applied," } else { " is kept" }
+            );
         }
     }
 }
