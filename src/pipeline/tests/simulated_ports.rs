@@ -45,10 +45,12 @@ pub(super) enum ApiFailure {
 pub(super) struct Tally {
     pub(super) finished: usize,
     pub(super) exhausted: usize,
-    pub(super) uncertain: usize,
     pub(super) expired: usize,
-    pub(super) attempts: usize,
-    /// When each probe started.
+    /// When each letter of an uncertain command was published.
+    pub(super) uncertain: Vec<Instant>,
+    /// The attempts that the API failed although the gate was open: those that closed it.
+    pub(super) closing: usize,
+    /// When each attempt at a closed gate started.
     pub(super) probes: Vec<Instant>,
 }
 
@@ -175,9 +177,10 @@ impl Sender for SimulatedPorts {
     async fn send(&self, _: &Bytes) -> (Evidence, Duration) {
         let failure = {
             let mut state = self.state();
-            state.tally.attempts += 1;
             if !self.gate.state().is_open() {
                 state.tally.probes.push(Instant::now());
+            } else if state.failure.is_some() {
+                state.tally.closing += 1;
             }
             state.failure
         };
@@ -202,7 +205,7 @@ impl Outbox for SimulatedPorts {
         match &message.target {
             Target::Event { .. } => tally.finished += 1,
             Target::Dead(Reason::Exhausted) => tally.exhausted += 1,
-            Target::Dead(Reason::Uncertain) => tally.uncertain += 1,
+            Target::Dead(Reason::Uncertain) => tally.uncertain.push(Instant::now()),
             Target::Dead(Reason::Expired) => tally.expired += 1,
             Target::Dead(_) | Target::Reply(_) => {}
             Target::Tier { tier, .. } => self.return_from_tier(tier, message.as_ref().clone()),
