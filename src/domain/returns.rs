@@ -1,7 +1,8 @@
-//! What follows from the number of times that the broker took a command back from sessions that ended.
+//! Decides how to handle a command that the broker has redelivered often.
 //!
-//! The broker counts the returns of a message, and moves it to the dead letters beyond its queue's delivery limit. A
-//! lost connection is not the fault of the commands in hand, so a command is copied before that: a copy starts at zero.
+//! The broker counts how often sessions that ended returned a message, and dead-letters it beyond its queue's delivery
+//! limit. Most commands in hand did not cause the end of a session, so the daemon publishes a copy before that: the
+//! broker's count of a copy starts at zero.
 
 /// The delivery limit of the command queue: beyond it the broker dead-letters a command with the key `poison`.
 pub const DELIVERY_LIMIT: u32 = 20;

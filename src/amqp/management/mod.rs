@@ -1,4 +1,4 @@
-//! The HTTP API of RabbitMQ's management plugin: what AMQP cannot tell, such as policies. Optional.
+//! The HTTP API of RabbitMQ's management plugin, for data that AMQP does not expose, such as policies. Optional.
 
 mod url;
 

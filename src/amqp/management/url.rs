@@ -22,7 +22,7 @@ impl ManagementUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return Err("holds a query or a fragment; a ? or # in a password is written %3F %23");
         }
-        // Some know the API by this path.
+        // Accepts the address of the HTTP API, which ends with this path, besides that of the plugin.
         let path = url.path().trim_end_matches('/');
         let path = path.strip_suffix("/api").unwrap_or(path).to_owned();
         url.set_path(&path);
