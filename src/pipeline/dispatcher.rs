@@ -114,7 +114,7 @@ impl<P: Ports> Dispatcher<P> {
         loop {
             self.dispatch(inbox);
             if context.gate.state().is_closed_by(GateReason::Brake) {
-                // At once: the next probe follows shortly, and should be a command that has not failed yet.
+                // At once: the next probe follows shortly.
                 self.request_probe();
             }
             tokio::select! {
@@ -249,7 +249,14 @@ impl<P: Ports> Dispatcher<P> {
         // Where large bodies lower the prefetch, probes have no room of their own.
         let extra = if self.max_in_hand < self.prefetch.current() { 1 } else { PROBE_ROOM };
         let has_room = self.tasks.len() < self.max_in_hand + extra;
-        let in_hand = if has_room { self.scheduler.probes_in_hand() } else { ProbesInHand::Full };
+        let in_hand = if !has_room {
+            ProbesInHand::Full
+        } else if self.context.gate.state().is_closed_by(GateReason::Brake) {
+            // Wrong commands arrive together: one further back in the queue is likelier to be a good one.
+            ProbesInHand::Failed
+        } else {
+            self.scheduler.probes_in_hand()
+        };
         self.context.api_health.request_probe(in_hand, self.context.monotonic());
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long good commands may wait behind rejected ones. A probe of each one before them takes longer.
-const HELD_UP: Duration = Duration::from_secs(20);
+const HELD_UP: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn outage_costs_no_command_over_many_probes() {
