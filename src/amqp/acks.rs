@@ -62,9 +62,9 @@ impl AckTracker {
         self.contiguous_to
     }
 
-    /// Whether a delivery after the first and up to the second tag is unsettled.
-    pub(super) fn has_unsettled_between(&self, after: u64, up_to: u64) -> bool {
-        self.unsettled.range(after + 1..).next().is_some_and(|first| *first <= up_to)
+    /// Whether one of these deliveries is unsettled.
+    pub(super) fn has_unsettled(&self, numbers: &RangeInclusive<u64>) -> bool {
+        self.unsettled.range(numbers.clone()).next().is_some()
     }
 
     /// Marks a delivery as settled; a repeated call has no effect.

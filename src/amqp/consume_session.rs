@@ -15,8 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     acks::{Ack, AckTracker},
-    body_sizes::BodySizes,
-    cancelled_subscriptions::CancelledSubscriptions,
+    body_sizes::{BodySizes, LargeBodies},
     consumer::Consumer,
     consumer_count::answer_timeout,
     earlier_subscriptions::EarlierSubscriptions,
@@ -38,6 +37,7 @@ use crate::{
 
 /// The least time from one probe's delivery to the next probe's subscription.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Deliveries that a probe takes while the brake is closed: good commands may wait behind many of one sender's wrong ones.
 const BRAKE_PROBE_SIZE: u16 = 16;
 
@@ -61,6 +61,11 @@ pub(super) struct ConsumeSession<'a> {
     /// Whether the user may inspect the queue.
     can_inspect: bool,
     subscription: Subscription,
+    own: OwnConsumer,
+    /// Another subscription must replace the present one.
+    needs_renewal: bool,
+    /// Arrived while a subscription was being cancelled.
+    early: Vec<Delivery>,
     /// The subscription takes a few commands, of which one probes whether the gate may open.
     is_probe: bool,
     next_probe: Instant,
@@ -73,8 +78,7 @@ pub(super) struct ConsumeSession<'a> {
     earlier: EarlierSubscriptions,
     /// The last delivery of the subscriptions before the present one.
     last_of_earlier: u64,
-    cancelled: CancelledSubscriptions,
-    /// Consecutive consumer counts of zero.
+    /// Consecutive counts of no consumer beside ready messages.
     zero_counts: u32,
     last_ack_at: Option<Instant>,
 }
@@ -107,7 +111,6 @@ impl<'a> ConsumeSession<'a> {
             acks: AckTracker::default(),
             earlier: EarlierSubscriptions::default(),
             last_of_earlier: 0,
-            cancelled: CancelledSubscriptions::default(),
             zero_counts: 0,
             last_ack_at: None,
         }
@@ -247,9 +250,12 @@ impl<'a> ConsumeSession<'a> {
         let max_size = if self.is_probe { self.probe_size() } else { self.max_size() };
         let free = window_size(self.max_in_hand(prefetch), self.unsettled());
         let size = if self.is_probe { max_size } else { free.min(max_size) };
+        let before = self.count_before().await?;
         self.set_qos(size).await?;
         let last = self.acks.contiguous_to();
-        self.cancelled.add(std::mem::replace(&mut self.last_of_earlier, last), last, &self.acks);
+        let first = std::mem::replace(&mut self.last_of_earlier, last) + 1;
+        self.earlier.push(first..=last);
+        let earlier = self.earlier.count(&self.acks).filter(|_| !self.are_acks_in_flight());
         let consumer = self.subscribe().await?;
         let opened_at = Instant::now();
         (self.own, self.needs_renewal) = (self.own.renewed(before, earlier), false);
@@ -259,6 +265,21 @@ impl<'a> ConsumeSession<'a> {
         }
         let window = SubscriptionWindow { opened_at, prefetch, max_size, size };
         Ok(Subscription::Active(ActiveSubscription { consumer, window }))
+    }
+
+    /// The counts of the queue before a subscription, if the user may inspect it: a refusal closes a channel.
+    async fn count_before(&mut self) -> Result<Option<QueueCounts>, SessionError> {
+        if !self.can_inspect {
+            return Ok(None);
+        }
+        let counts = self.probe.queue_counts(&self.consumer.names.commands()).await?;
+        self.can_inspect = counts.is_some();
+        Ok(counts)
+    }
+
+    /// Whether the broker may still count a cancelled consumer whose deliveries are settled.
+    fn are_acks_in_flight(&self) -> bool {
+        self.last_ack_at.is_some_and(|at| at.elapsed() < ACK_PROCESSING_TIME)
     }
 
     fn probe_size(&self) -> u16 {
@@ -337,34 +358,7 @@ impl<'a> ConsumeSession<'a> {
             is_sole_consumer: self.own.is_sole(),
             source: [delivery.exchange.as_str(), "/", delivery.routing_key.as_str()].concat(),
             body: Bytes::from(delivery.data),
-        }
-    }
-
-    /// Checks the broker's consumer count against the subscription and reports it. Returns whether to poll again soon.
-    ///
-    /// # Errors
-    /// [`SessionError::ConsumerUnknown`] after consecutive counts of zero.
-    pub(super) fn check_consumer_count(
-        &mut self,
-        count: ConsumerCount,
-        others: &mut OtherConsumers,
-    ) -> Result<bool, SessionError> {
-        let Subscription::Active(ActiveSubscription { window, .. }) = &self.subscription else { return Ok(false) };
-        if window.opened_at > count.requested_at {
-            return Ok(false);
-        }
-        let cancelled = self.cancelled.count(&self.acks);
-        let consumers = count.consumers.saturating_sub(cancelled.unwrap_or_else(|uncertain| uncertain));
-        self.consumer.telemetry.record(ConsumersCounted { consumers });
-        self.is_sole_consumer |= count.consumers == 1;
-        self.zero_counts = if count.consumers == 0 { self.zero_counts + 1 } else { 0 };
-        if self.zero_counts >= count.max_zero_counts {
-            return Err(SessionError::ConsumerUnknown(self.consumer.names.commands()));
-        }
-        if cancelled.is_ok() {
-            (self.consumer.on_other_consumers)(others.update(ConsumerCount { consumers, ..count }));
-        }
-        Ok(self.zero_counts > 0)
+        })
     }
 
     /// Marks a delivery as settled; ignores those of earlier sessions, which the broker has requeued.

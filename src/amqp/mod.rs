@@ -6,7 +6,6 @@
 
 mod acks;
 mod body_sizes;
-mod cancelled_subscriptions;
 mod connect;
 mod consume_session;
 mod consumer;
