@@ -1,26 +1,27 @@
 //! One session on the command queue: subscribes while the gate is open, tracks deliveries, sends acknowledgements.
 
 mod counts;
+mod settling;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, future::try_join_all};
+use futures_util::StreamExt;
 use lapin::{
     Channel, Connection,
-    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::{
-    acks::{Ack, AckTracker},
+    acks::AckTracker,
     body_sizes::{BodySizes, LargeBodies},
     consumer::Consumer,
     consumer_count::answer_timeout,
     earlier_subscriptions::EarlierSubscriptions,
     error::SessionError,
-    other_consumers::{ACK_PROCESSING_TIME, OtherConsumers, OwnConsumer},
+    other_consumers::{OtherConsumers, OwnConsumer},
     properties,
     short_string::short_string,
     slow_start::SlowStart,
@@ -248,8 +249,8 @@ impl<'a> ConsumeSession<'a> {
     async fn open_subscription(&mut self, demand: Demand, prefetch: u16) -> Result<Subscription, SessionError> {
         self.is_probe = demand == Demand::Probe;
         let max_size = if self.is_probe { self.probe_size() } else { self.max_size() };
-        let free = window_size(self.max_in_hand(prefetch), self.unsettled());
-        let size = if self.is_probe { max_size } else { free.min(max_size) };
+        let free = if self.is_probe { u16::MAX } else { window_size(self.max_in_hand(prefetch), self.unsettled()) };
+        let size = free.min(max_size);
         let before = self.count_before().await?;
         self.set_qos(size).await?;
         let last = self.acks.contiguous_to();
@@ -277,14 +278,12 @@ impl<'a> ConsumeSession<'a> {
         Ok(counts)
     }
 
-    /// Whether the broker may still count a cancelled consumer whose deliveries are settled.
-    fn are_acks_in_flight(&self) -> bool {
-        self.last_ack_at.is_some_and(|at| at.elapsed() < ACK_PROCESSING_TIME)
-    }
-
     fn probe_size(&self) -> u16 {
-        let is_braked = self.consumer.gate.state().is_closed_by(GateReason::Brake);
-        if is_braked { self.max_size().min(BRAKE_PROBE_SIZE) } else { 1 }
+        if self.consumer.gate.state().is_closed_by(GateReason::Brake) {
+            self.max_size().min(BRAKE_PROBE_SIZE)
+        } else {
+            1
+        }
     }
 
     fn unsettled(&self) -> u16 {
@@ -359,40 +358,6 @@ impl<'a> ConsumeSession<'a> {
             source: [delivery.exchange.as_str(), "/", delivery.routing_key.as_str()].concat(),
             body: Bytes::from(delivery.data),
         })
-    }
-
-    /// Marks a delivery as settled; ignores those of earlier sessions, which the broker has requeued.
-    pub(super) fn settle(&mut self, tag: DeliveryTag) {
-        if tag.generation == self.generation {
-            self.acks.settle(tag.number);
-            self.slow_start.settle(tag.number);
-            self.large.remove(tag.number);
-        }
-    }
-
-    /// Sends the acknowledgements that are due, or all of them, in one write.
-    pub(super) async fn flush_acks(&mut self, all: bool) -> Result<(), SessionError> {
-        let acks = self.acks.flush(all);
-        if acks.is_empty() {
-            return Ok(());
-        }
-        self.last_ack_at = Some(Instant::now());
-        let send = |Ack { number, multiple }| self.channel.basic_ack(number, BasicAckOptions { multiple });
-        with_timeout("basic.ack", try_join_all(acks.into_iter().map(send))).await.map(drop)
-    }
-
-    /// Sends all acknowledgements and waits until the broker has processed them.
-    ///
-    /// The reply to a later method proves that the broker has read them. But the channel of a quorum queue holds back
-    /// acknowledgements beyond 32 that await the queue's log, and drops them when it closes; no method reports when it
-    /// holds none, so a pause follows.
-    pub(super) async fn drain_acks(&mut self, prefetch: u16) -> Result<(), SessionError> {
-        self.flush_acks(true).await?;
-        self.set_qos(prefetch).await?;
-        if let Some(last) = self.last_ack_at {
-            sleep_until(last + ACK_PROCESSING_TIME).await;
-        }
-        Ok(())
     }
 
     pub(super) async fn close(&self) -> Result<(), SessionError> {
