@@ -121,7 +121,7 @@ async fn second_daemon_suspends_the_order_of_devices() {
     let url = format!("{}?heartbeat=2", fixture.queues.broker().url());
     let builder = builder(&fixture).set("journal.kind", "redis").set("journal.redis_url", &redis.url());
     let builder = builder.set("broker.url", &url).set("delivery.tiers", "200ms,1h");
-    let builder = builder.set("limits.device_interval", "1ms");
+    let builder = builder.set("limits.device_interval", "1ms").set("admin.token", "t").set("api.timeout", "5m");
     fixture.queues.name("retry.1h");
     let one = start_ready(&builder).await;
     assert_eq!(one.status().await["order_suspended"], false);

@@ -97,10 +97,15 @@ async fn verify_catch_all_policy_is_found_and_named() {
     assert_eq!(verify(&queues, management).await, (Some(0), BTreeMap::new()));
     let definition = json!({"message-ttl": 60_000, "max-length": 1_000});
     set_policy(&queues, &format!("^{}[.]", queues.prefix()), Some(definition)).await;
-    eventually!(TIMEOUT, verify(&queues, management).await, |(code, _)| *code == Some(1), "the policy in force");
-    let (_, found) = verify(&queues, management).await;
+    let with_ttl = ["queue commands", "queue dead", "queue retry.1h"];
+    let all_found = |(_, found): &(_, BTreeMap<String, String>)| {
+        with_ttl.iter().chain([&TIER]).all(|queue| found.contains_key(*queue))
+    };
+    // The broker applies a policy to one queue after the other.
+    let (code, found) = eventually!(TIMEOUT, verify(&queues, management).await, all_found, "the policy in force");
+    assert_eq!(code, Some(1));
     let by_policy = format!("by policy {:?}", queues.prefix());
-    for queue in ["queue commands", "queue dead", "queue retry.1h"] {
+    for queue in with_ttl {
         assert!(found[queue].starts_with("wrong_arguments: "), "{found:?}");
         assert!(found[queue].contains("message-ttl is 60000 instead of "), "{found:?}");
         assert!(found[queue].contains(&by_policy), "{found:?}");
