@@ -13,7 +13,8 @@
 #
 #     sh tests/run.sh again 20  the integration tests 20 times in a row with one broker: EDNA_COURIER_TEST_AMQP_URL, else a
 #                             container, else a private rabbitmq-server; lists the tests that failed and how often
-#     sh tests/run.sh soak      random faults under load for ten minutes (EDNA_COURIER_SOAK_SECONDS, EDNA_COURIER_SOAK_SEED)
+#     sh tests/run.sh soak      random faults under load for half an hour: two deployments, one with a journal in Redis
+#                             (EDNA_COURIER_SOAK_SECONDS, EDNA_COURIER_SOAK_SEED)
 #     sh tests/run.sh figures   measurements: a refused token with 10,000 queued commands; 300,000 commands due at once;
 #                             40,000 commands for 200 devices in order; 60 messages of 15 MiB among small commands
 #     sh tests/run.sh cluster   three nodes of an installed rabbitmq-server, the daemon's own frozen or cut off
@@ -236,7 +237,10 @@ esac
 need_cargo
 need_cc
 case ${1:-} in
-soak) on_demand --exact soak ;;
+soak)
+    need_redis
+    on_demand --exact soak
+    ;;
 figures) on_demand figure_ ;;
 cluster) on_demand cluster_ ;;
 again) again "${2:-20}" ;;

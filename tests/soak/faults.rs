@@ -1,169 +1,166 @@
-//! Injects faults of all kinds one after the other; a seed determines order and durations.
+//! The faults, their durations, and what each can justify.
 
-use std::{future::pending, time::Duration};
+use std::{ops::Range, time::Duration};
 
-use axum::http::{HeaderValue, StatusCode};
-use edna_courier::sandbox::{Action, Rule, Sandbox, ScriptedResponse};
 use fastrand::Rng;
-use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::support::{
-    TIMEOUT,
-    broker::Broker,
-    daemon::Daemon,
-    eventually::eventually,
-    proxy::{Direction, Proxy, Role},
+use crate::{
+    config::API_TIMEOUT,
+    doubt::{Effects, Site},
+    support::proxy::Direction,
 };
 
-/// Range of the duration of a fault, in milliseconds.
-const FAULT_MS: std::ops::Range<u64> = 500..6_000;
-/// Range of the pause before a fault, in milliseconds.
-const PAUSE_MS: std::ops::Range<u64> = 500..4_000;
-
-#[derive(Clone, Copy, Debug)]
-enum Fault {
+/// Of links to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkFault {
     Cut,
-    Stall,
+    /// 25 cuts.
+    Flap,
+    Freeze,
     HalfOpen(Direction),
+    /// Closed on the daemon's side only.
+    Lose,
     Blackhole,
     Refuse,
     WithholdConfirms,
+    OnlyHeartbeats,
+    Slow,
+}
+
+/// Of the API or the link to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ApiFault {
+    Refuse,
+    Status(u16),
+    /// 429 with `Retry-After`.
+    Throttle,
+    Hang,
+    /// 401.
+    TokenRefused,
+    Slow,
+    /// The connection closes after the request.
+    Reset,
+    LinkCut,
+    LinkFreeze,
+}
+
+/// One kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Link(LinkFault),
     RestartBroker,
     MemoryAlarm,
-    ApiRefuses,
-    ApiCuts,
-    ApiAnswers(u16),
-    ApiHangs,
-    ApiThrottles,
-    TokenRefused,
+    /// A listener's queue of events is full.
+    FullListener,
+    /// The queue of a tier is missing.
+    DeletedTier,
+    Api(ApiFault),
+    /// An outage of 20 to 40 s at one command a second.
+    Trickle(ApiFault),
+    RestartRedis,
+    SuspendRedis,
+    CutRedis,
+    /// SIGKILL of a daemon with the Redis journal.
+    Kill,
+    /// SIGTERM.
+    Terminate,
+    /// A message that crashes each daemon that receives it.
+    CrashingMessage,
 }
 
-const FAULTS: [Fault; 16] = [
-    Fault::Cut,
-    Fault::Stall,
-    Fault::HalfOpen(Direction::ToServer),
-    Fault::HalfOpen(Direction::ToClient),
-    Fault::Blackhole,
-    Fault::Refuse,
-    Fault::WithholdConfirms,
+pub(crate) const FAULTS: &[Fault] = &[
+    Fault::Link(LinkFault::Cut),
+    Fault::Link(LinkFault::Flap),
+    Fault::Link(LinkFault::Freeze),
+    Fault::Link(LinkFault::HalfOpen(Direction::ToServer)),
+    Fault::Link(LinkFault::HalfOpen(Direction::ToClient)),
+    Fault::Link(LinkFault::Lose),
+    Fault::Link(LinkFault::Blackhole),
+    Fault::Link(LinkFault::Refuse),
+    Fault::Link(LinkFault::WithholdConfirms),
+    Fault::Link(LinkFault::OnlyHeartbeats),
+    Fault::Link(LinkFault::Slow),
     Fault::RestartBroker,
     Fault::MemoryAlarm,
-    Fault::ApiRefuses,
-    Fault::ApiCuts,
-    Fault::ApiAnswers(503),
-    Fault::ApiAnswers(500),
-    Fault::ApiHangs,
-    Fault::ApiThrottles,
-    Fault::TokenRefused,
+    Fault::FullListener,
+    Fault::DeletedTier,
+    Fault::Api(ApiFault::Refuse),
+    Fault::Api(ApiFault::Status(503)),
+    Fault::Api(ApiFault::Status(502)),
+    Fault::Api(ApiFault::Throttle),
+    Fault::Api(ApiFault::Hang),
+    Fault::Api(ApiFault::TokenRefused),
+    Fault::Api(ApiFault::Slow),
+    Fault::Api(ApiFault::Reset),
+    Fault::Api(ApiFault::LinkCut),
+    Fault::Api(ApiFault::LinkFreeze),
+    Fault::Trickle(ApiFault::Refuse),
+    Fault::Trickle(ApiFault::Status(503)),
+    Fault::Trickle(ApiFault::Status(502)),
+    Fault::Trickle(ApiFault::Hang),
+    Fault::RestartRedis,
+    Fault::SuspendRedis,
+    Fault::CutRedis,
+    Fault::Kill,
+    Fault::Kill,
+    Fault::Terminate,
+    Fault::CrashingMessage,
 ];
 
-/// Access to everything that can fail.
-pub(crate) struct FaultInjector<'a> {
-    rng: Rng,
-    broker: &'a Broker,
-    sandbox: &'a Sandbox,
-    /// Proxy handles for the consuming connection, the publishing one, and both.
-    broker_proxies: [(&'static str, Proxy); 3],
-    api: &'a Proxy,
-}
-
-impl<'a> FaultInjector<'a> {
-    pub(crate) fn new(seed: u64, broker: &'a Broker, sandbox: &'a Sandbox, proxy: &Proxy, api: &'a Proxy) -> Self {
-        let broker_proxies = [
-            ("consume", proxy.for_role(Role::Consume)),
-            ("publish", proxy.for_role(Role::Publish)),
-            ("both", proxy.clone()),
-        ];
-        Self { rng: Rng::with_seed(seed), broker, sandbox, broker_proxies, api }
-    }
-
-    /// Injects faults until this time and ends the last one. After each fault the daemon must consume again by itself.
-    pub(crate) async fn run(&mut self, daemon: &Daemon, until: Instant) {
-        let started = Instant::now();
-        let mut order = Vec::new();
-        while Instant::now() < until {
-            if order.is_empty() {
-                order = FAULTS.to_vec();
-                self.rng.shuffle(&mut order);
+impl Fault {
+    /// How long it lasts, in ms.
+    fn duration_ms(self) -> Range<u64> {
+        match self {
+            // Longer than two heartbeats.
+            Self::Link(LinkFault::Freeze | LinkFault::HalfOpen(_) | LinkFault::OnlyHeartbeats) => 3_000..9_000,
+            Self::Api(ApiFault::LinkFreeze) => {
+                let timeout_ms = u64::try_from(API_TIMEOUT.as_millis()).expect("short");
+                timeout_ms..3 * timeout_ms
             }
-            let Some(fault) = order.pop() else { break };
-            let (name, proxy) = self.broker_proxies[self.rng.usize(..self.broker_proxies.len())].clone();
-            let (pause, duration) = (self.rng.u64(PAUSE_MS), Duration::from_millis(self.rng.u64(FAULT_MS)));
-            elapse(Duration::from_millis(pause)).await;
-            let at = started.elapsed();
-            self.begin(fault, &proxy).await;
-            elapse(duration).await;
-            self.end(fault, &proxy).await;
-            let ended = Instant::now();
-            let ready = (200, "consuming\n".to_owned());
-            eventually!(
-                TIMEOUT,
-                daemon.get("/readyz").await,
-                |response| *response == ready,
-                format!("readiness after {fault:?}")
-            );
-            let recovered = ended.elapsed();
-            let (at, memory) = (at.as_secs(), daemon.rss_bytes() >> 20);
-            println!("{at:5} s: {fault:?} ({name}) for {duration:.1?}, ready after {recovered:.1?}; {memory} MiB");
-        }
-        // The load and the memory samples end at the same time.
-        drop(timeout_at(until, pending::<()>()).await);
-    }
-
-    async fn begin(&self, fault: Fault, proxy: &Proxy) {
-        match fault {
-            Fault::Cut => proxy.cut(),
-            Fault::Stall => proxy.stall(),
-            Fault::HalfOpen(direction) => proxy.stall_direction(direction),
-            Fault::Blackhole => {
-                proxy.blackhole();
-                proxy.cut();
-            }
-            Fault::Refuse => {
-                proxy.refuse().await;
-                proxy.cut();
-            }
-            Fault::WithholdConfirms => proxy.withhold_confirms(),
-            Fault::RestartBroker => self.broker.stop().await,
-            Fault::MemoryAlarm => self.watermark("0.00001").await,
-            Fault::ApiRefuses => {
-                self.api.refuse().await;
-                self.api.cut();
-            }
-            Fault::ApiCuts => self.api.cut(),
-            Fault::ApiAnswers(status) => self.script(0.8, StatusCode::from_u16(status).expect("a status")),
-            Fault::ApiHangs => self.script(0.5, ScriptedResponse::Hang),
-            Fault::ApiThrottles => {
-                let (status, retry_after) = (StatusCode::TOO_MANY_REQUESTS, Some(HeaderValue::from_static("1")));
-                self.script(0.1, ScriptedResponse::Status { status, retry_after, body: None });
-            }
-            Fault::TokenRefused => self.sandbox.set_token("another".into()),
+            Self::Trickle(_) => 20_000..40_000,
+            // Shorter than a lease.
+            Self::SuspendRedis => 1_000..8_000,
+            Self::Kill | Self::Terminate => 100..3_000,
+            _ => 500..6_000,
         }
     }
 
-    async fn end(&self, fault: Fault, proxy: &Proxy) {
-        match fault {
-            Fault::RestartBroker => self.broker.start().await,
-            Fault::MemoryAlarm => self.watermark("0.6").await,
-            _ => {}
+    pub(crate) fn duration(self, rng: &mut Rng) -> Duration {
+        Duration::from_millis(rng.u64(self.duration_ms()))
+    }
+
+    /// The deployment that it hits: one, or both.
+    pub(crate) fn site(self, rng: &mut Rng) -> Option<Site> {
+        match self {
+            Self::Link(_) | Self::FullListener | Self::DeletedTier => {
+                [Some(Site::File), Some(Site::Redis), None][rng.usize(..3)]
+            }
+            Self::RestartRedis
+            | Self::SuspendRedis
+            | Self::CutRedis
+            | Self::Kill
+            | Self::Terminate
+            | Self::CrashingMessage => Some(Site::Redis),
+            // One broker and one sandbox.
+            Self::RestartBroker | Self::MemoryAlarm | Self::Api(_) | Self::Trickle(_) => None,
         }
-        self.sandbox.set_token("t".into());
-        self.sandbox.clear_script();
-        self.api.resume().await;
-        proxy.resume().await;
     }
 
-    fn script(&self, share: f64, action: impl Into<Action>) {
-        self.sandbox.script([Rule::new(action).share(share)]).expect("room");
+    /// What it can justify. The status of each POST is evidence of its own, so answers justify nothing here.
+    pub(crate) fn effects(self) -> Effects {
+        match self {
+            Self::Link(_) | Self::RestartBroker | Self::MemoryAlarm | Self::FullListener => Effects::REDELIVERY,
+            Self::Api(fault) | Self::Trickle(fault) => match fault {
+                ApiFault::Refuse | ApiFault::LinkCut | ApiFault::LinkFreeze => Effects::DOUBT,
+                _ => Effects::NONE,
+            },
+            // Another server, which may lack records.
+            Self::RestartRedis => Effects::CRASH,
+            // The note that an event is published is not repeated. Each crash is a disturbance of its own.
+            Self::SuspendRedis | Self::CutRedis | Self::Terminate | Self::Kill | Self::CrashingMessage => {
+                Effects::REDELIVERY
+            }
+            Self::DeletedTier => Effects::NONE,
+        }
     }
-
-    async fn watermark(&self, share: &str) {
-        let output = self.broker.rabbitmqctl(&["set_vm_memory_high_watermark", share]).await;
-        output.unwrap_or_else(|error| panic!("{error}"));
-    }
-}
-
-/// Lets this time pass.
-async fn elapse(time: Duration) {
-    drop(timeout(time, pending::<()>()).await);
 }

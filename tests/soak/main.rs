@@ -1,17 +1,30 @@
-//! Long tests on demand: random faults under load for ten minutes, and measurements of extreme cases.
+//! Long tests on demand: random faults under load for half an hour, and measurements of extreme cases.
 //!
 //! ```text
 //! sh tests/run.sh soak      # EDNA_COURIER_SOAK_SECONDS and EDNA_COURIER_SOAK_SEED
 //! sh tests/run.sh figures
 //! ```
+//!
+//! The soak runs two deployments with one broker and one API: a daemon with a file journal, and two daemons that share a
+//! queue and a journal in Redis. It injects one fault at a time, with commands that fail by themselves and messages that
+//! no client can decode beside it, and loses both journals once. `account.rs` then closes the account, see
+//! `selftest.rs` for its tests.
 #![cfg(test)] // Makes clippy treat this target as test code.
 #![expect(clippy::disallowed_methods, reason = "tests spawn servers, read the clock and the environment")]
 
 mod cluster;
+mod account;
+mod collector;
 mod config;
+mod deployment;
+mod doubt;
+mod environment;
 mod faults;
 mod figures;
 mod large_bodies;
+mod injector;
+mod kind;
+mod ledger;
 mod load;
 mod memory;
 mod order;
@@ -20,56 +33,59 @@ mod order;
 #[path = "../it/support/mod.rs"]
 mod support;
 
-use std::{net::Ipv4Addr, time::Duration};
-
-use edna_courier::sandbox::{Options, Sandbox};
-use tokio::time::Instant;
+use std::time::Duration;
 
 use self::{
-    config::env_number,
-    faults::FaultInjector,
+    account::Account,
+    collector::Collector,
+    config::{MAX_ATTEMPTS, env_number},
+    environment::Environment,
+    injector::FaultInjector,
     load::CommandLoad,
     memory::MemorySamples,
-    support::{
-        broker::Broker,
-        collector::{Duplicates, OutcomeCollector},
-        fixture::{Fixture, start_ready, wait_ready},
-        proxy::Proxy,
-        queues::Queues,
-    },
 };
 
-/// Limit of the time from the last fault to the last outcome.
-const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(180);
+/// Findings that are printed with their history.
+const MAX_EXPLAINED: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn soak() {
     let seed = env_number("EDNA_COURIER_SOAK_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let seconds = env_number("EDNA_COURIER_SOAK_SECONDS").unwrap_or(600);
-    println!("{seconds} s of faults; to repeat this run, set EDNA_COURIER_SOAK_SEED={seed}");
-    let broker = Broker::start_private().await;
-    let options = Options { latency: Duration::from_millis(5), keep: 0, seed, ..Options::default() };
-    let sandbox = Sandbox::start((Ipv4Addr::LOCALHOST, 0).into(), options).expect("a free port");
-    let mut fixture = Fixture { sandbox, queues: Queues::on(&broker, "soak").await };
-    let broker_proxy = Proxy::amqp(broker.host_and_port()).await;
-    let api_proxy = Proxy::tcp(fixture.sandbox.addr().to_string()).await;
-    let daemon = start_ready(&config::daemon_builder(&fixture, &broker_proxy, &api_proxy).await).await;
+    let duration = Duration::from_secs(env_number("EDNA_COURIER_SOAK_SECONDS").unwrap_or(1_800));
+    println!("{duration:?} of faults; to repeat this run, set EDNA_COURIER_SOAK_SEED={seed}");
+    let environment = Environment::start(seed).await;
+    let mut collector = Collector::new(&environment).await;
+    let (mut load, mut injector) = (CommandLoad::new(seed, &environment), FaultInjector::new(seed, &environment));
+    let mut memory = MemorySamples::default();
 
-    let until = Instant::now() + Duration::from_secs(seconds);
-    let mut injector = FaultInjector::new(seed, &broker, &fixture.sandbox, &broker_proxy, &api_proxy);
-    let (load, memory, ()) = tokio::join!(
-        CommandLoad::run(&fixture.queues, until),
-        MemorySamples::collect(&daemon, until),
-        injector.run(&daemon, until)
-    );
+    let run = async {
+        let (faults, ()) = tokio::join!(injector.run(duration), load.run(duration));
+        let settled = environment.wait_settled().await;
+        environment.finish();
+        [faults, settled]
+    };
+    let (results, (), (), ()) =
+        tokio::join!(run, collector.run(), environment.supervise(), memory.collect(&environment));
 
-    fixture.queues.reconnect().await;
-    wait_ready(&daemon).await;
-    let mut outcomes = OutcomeCollector::start(&fixture.queues).await;
-    outcomes.wait_for_events(load.sent(), CATCH_UP_TIMEOUT).await;
-    fixture.drain(&daemon).await;
-    outcomes.drain(&fixture.queues).await;
-    outcomes.assert_outcomes(load.expected(), Duplicates::Allowed);
-    println!("{} commands, each with exactly one outcome; {outcomes}", load.sent());
-    memory.expect_flat();
+    environment.terminate().await;
+    let mut problems: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    problems.extend(collector.collect().await.err().map(|error| error.to_string()));
+    collector.collect_poison().await;
+    collector.record_posts();
+    problems.extend(environment.left_over().await);
+    problems.extend(memory.problem());
+    problems.extend(audit(&environment));
+    let logs = environment.write_logs().await;
+    assert!(problems.is_empty(), "seed {seed}, logs in {}:\n{}", logs.display(), problems.join("\n"));
+    environment.remove_logs();
+}
+
+/// Closes the account; returns its findings.
+fn audit(environment: &Environment) -> Vec<String> {
+    let ledger = environment.ledger();
+    let account = Account::new(&ledger, MAX_ATTEMPTS);
+    let findings = account.findings();
+    println!("{account}; {} findings", findings.len());
+    let explained = findings.iter().take(MAX_EXPLAINED).map(|finding| account.explain(finding));
+    explained.chain(findings.iter().skip(MAX_EXPLAINED).map(|finding| finding.problem.clone())).collect()
 }
