@@ -18,7 +18,7 @@ use lapin::{
 use tokio::sync::Mutex;
 
 use crate::{
-    config::{TIERS, keep_all_events, with_settings},
+    config::{TIERS, with_settings},
     doubt::Site,
     support::{
         TIMEOUT,
@@ -140,12 +140,12 @@ impl Deployment {
         deployment
     }
 
-    /// Why it does not work at full speed; empty if it does.
+    /// Why it does not consume, if only one command at a time; empty if it does.
     pub(crate) async fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for (number, daemon) in self.daemons.iter().enumerate() {
             let ready = daemon.lock().await.get("/readyz").await;
-            if ready != "consuming\n" {
+            if !ready.starts_with("consuming") {
                 problems.push(format!("{} {number}: {}", self.site.as_str(), ready.trim_end()));
             }
         }
@@ -174,17 +174,19 @@ impl Deployment {
     }
 }
 
-/// Declares the topology by the command line. What no client can decode then goes to a queue of its own, so that the
+/// Declares the topology by the command line, and the events queue anew without a length limit. What no client can decode then goes to a queue of its own, so that the
 /// dead letters can be read.
 async fn declare(queues: &Queues) {
-    keep_all_events(queues).await;
     for (tier, _) in TIERS {
         queues.name(&format!("retry.{tier}"));
     }
     let apply = DaemonBuilder::for_program(env!("CARGO_BIN_EXE_edna-courier"), &["topology", "apply"]);
     let apply = with_settings(apply.queues(queues)).spawn();
     assert_eq!(apply.wait_exit(TIMEOUT).await, 0, "topology apply");
-    let (client, poison, dead) = (queues.client(), queues.name("poison"), queues.name("dead"));
+    let (client, events) = (queues.client(), queues.name("events"));
+    client.delete_queue(&events).await;
+    client.declare_queue(&events, "#", []).await;
+    let (poison, dead) = (queues.name("poison"), queues.name("dead"));
     client.declare_exchange(&poison, ExchangeKind::Fanout).await;
     client.declare_queue(&poison, "", []).await;
     client.bind_to(&dead, &poison, "poison").await;

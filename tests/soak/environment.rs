@@ -39,6 +39,8 @@ pub(crate) struct Environment {
     pub(crate) broker: RwLock<Broker>,
     ledger: SyncMutex<Ledger>,
     start: Timestamp,
+    /// Cleared at the end of the load.
+    pub(crate) is_loaded: AtomicBool,
     /// The load is one command a second.
     pub(crate) is_trickle: AtomicBool,
     /// No command is published twice, as the journals are about to be lost.
@@ -68,6 +70,7 @@ impl Environment {
             broker: RwLock::new(broker),
             ledger: SyncMutex::default(),
             start: Timestamp::now(),
+            is_loaded: AtomicBool::new(true),
             is_trickle: AtomicBool::new(false),
             is_unique: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
@@ -108,11 +111,12 @@ impl Environment {
 
     // --- Health ---
 
-    /// Waits until all daemons work at full speed and no command waits in a queue.
+    /// Waits until all daemons consume, no command waits in a queue, and what cannot be decoded is buried. Returns what
+    /// was last in the way.
     ///
     /// # Errors
     /// What does not work after [`RECOVERY_TIMEOUT`].
-    pub(crate) async fn wait_healthy(&self) -> Result<(), String> {
+    pub(crate) async fn wait_healthy(&self) -> Result<String, String> {
         self.wait_until_empty("recovery", async || self.problems().await).await
     }
 
@@ -120,7 +124,7 @@ impl Environment {
     ///
     /// # Errors
     /// What is left after [`RECOVERY_TIMEOUT`].
-    pub(crate) async fn wait_settled(&self) -> Result<(), String> {
+    pub(crate) async fn wait_settled(&self) -> Result<String, String> {
         self.wait_until_empty("the last outcome", async || {
             let mut left = self.problems().await;
             for deployment in &self.deployments {
@@ -140,13 +144,20 @@ impl Environment {
         .await
     }
 
-    async fn wait_until_empty(&self, what: &str, problems: impl AsyncFn() -> Vec<String>) -> Result<(), String> {
+    async fn wait_until_empty(&self, what: &str, problems: impl AsyncFn() -> Vec<String>) -> Result<String, String> {
+        let mut last = String::new();
         let observe = async || {
             elapse(LOOK_INTERVAL).await;
-            problems().await
+            let problems = problems().await;
+            if !problems.is_empty() {
+                last = problems.join("; ");
+            }
+            problems
         };
-        let waited = poll(RECOVERY_TIMEOUT, observe, Vec::is_empty).await;
-        waited.map(drop).map_err(|last| format!("{what} takes longer than {RECOVERY_TIMEOUT:?}: {last}"))
+        match poll(RECOVERY_TIMEOUT, observe, Vec::is_empty).await {
+            Ok(_) => Ok(last),
+            Err(_) => Err(format!("{what} takes longer than {RECOVERY_TIMEOUT:?}: {last}")),
+        }
     }
 
     async fn problems(&self) -> Vec<String> {
@@ -181,7 +192,7 @@ impl Environment {
     ///
     /// # Errors
     /// A daemon remains in doubt.
-    pub(crate) async fn end_redis_doubt(&self) -> Result<(), String> {
+    pub(crate) async fn end_redis_doubt(&self) -> Result<String, String> {
         let deployment = self.deployment(Site::Redis);
         self.redis.lock().await.cli(&["del", &format!("{}:journal:doubt", deployment.queues.prefix())]);
         self.wait_without_doubt(Site::Redis).await
@@ -191,7 +202,7 @@ impl Environment {
     ///
     /// # Errors
     /// A daemon remains in doubt.
-    pub(crate) async fn wait_without_doubt(&self, site: Site) -> Result<(), String> {
+    pub(crate) async fn wait_without_doubt(&self, site: Site) -> Result<String, String> {
         self.wait_until_empty("the end of doubt", async || {
             let in_doubt = self.deployment(site).metric("courier_journal_in_doubt").await;
             (in_doubt != Some(0.0)).then(|| format!("in doubt: {in_doubt:?}")).into_iter().collect()

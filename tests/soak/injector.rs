@@ -50,12 +50,18 @@ impl<'a> FaultInjector<'a> {
         Self { rng: Rng::with_seed(seed), environment }
     }
 
-    /// Injects faults for this long, and loses both journals once after four fifths. After each fault everything must
-    /// work again by itself.
+    /// Injects faults for this long, and loses both journals once after four fifths; then ends the load. After each fault
+    /// everything must work again by itself.
     ///
     /// # Errors
     /// What does not.
     pub(crate) async fn run(&mut self, duration: Duration) -> Result<(), String> {
+        let result = self.inject_all(duration).await;
+        self.environment.is_loaded.store(false, Ordering::Relaxed);
+        result
+    }
+
+    async fn inject_all(&mut self, duration: Duration) -> Result<(), String> {
         let started = Instant::now();
         let (mut order, mut is_lost) = (Vec::new(), false);
         while started.elapsed() < duration {
@@ -83,16 +89,18 @@ impl<'a> FaultInjector<'a> {
         let deployments: Vec<_> = sites.into_iter().map(|site| environment.deployment(site)).collect();
         let role = self.apply(fault, &deployments, duration).await;
         let ended = Instant::now();
-        environment.wait_healthy().await.map_err(|problem| format!("after {fault:?} at {began} ms: {problem}"))?;
+        let healthy = environment.wait_healthy().await;
+        let last = healthy.map_err(|problem| format!("after {fault:?} at {began} ms: {problem}"))?;
         if fault == Fault::RestartRedis {
             environment.end_redis_doubt().await?;
         }
         environment.end(disturbance);
         println!(
-            "{:5} s: {fault:?} ({}{role}) for {duration:.1?}, recovered after {:.1?}",
+            "{:5} s: {fault:?} ({}{role}) for {duration:.1?}, recovered after {:.1?} ({})",
             began / 1_000,
             site.map_or("both", Site::as_str),
-            ended.elapsed()
+            ended.elapsed(),
+            last.lines().next().unwrap_or_default()
         );
         Ok(())
     }

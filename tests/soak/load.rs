@@ -28,6 +28,9 @@ const RATE_MS: std::ops::Range<u64> = 3_000..12_000;
 /// Every so many commands one is special.
 const SPECIAL_INTERVAL: u64 = 8;
 
+/// Each takes some seconds, with one command at a time: one in this many rounds.
+const UNDECODABLE_ROUNDS: u64 = 3;
+
 /// Devices of each deployment.
 const DEVICES: u64 = 60;
 
@@ -82,11 +85,10 @@ impl<'a> CommandLoad<'a> {
         Self { rng, environment, channel: None, next: 0, repeatable_from: 0 }
     }
 
-    /// Publishes commands for this long.
-    pub(crate) async fn run(&mut self, duration: Duration) {
-        let started = Instant::now();
-        let (mut rate, mut rate_until) = (RATES[0], started);
-        while started.elapsed() < duration {
+    /// Publishes commands until the load ends.
+    pub(crate) async fn run(&mut self) {
+        let (mut rate, mut rate_until) = (RATES[0], Instant::now());
+        while self.environment.is_loaded.load(Ordering::Relaxed) {
             if Instant::now() >= rate_until {
                 rate = RATES[self.rng.usize(..RATES.len())];
                 rate_until = Instant::now() + Duration::from_millis(self.rng.u64(RATE_MS));
@@ -111,6 +113,9 @@ impl<'a> CommandLoad<'a> {
             }
             Special::Kind(kind) => self.publish_new(site, kind).await,
             Special::Duplicate => self.publish_duplicate().await,
+            Special::Undecodable if self.next / SPECIAL_INTERVAL / SPECIALS.len() as u64 % UNDECODABLE_ROUNDS != 0 => {
+                self.publish_new(site, Kind::Plain).await;
+            }
             Special::Undecodable => {
                 let id = BINARY_IDS[self.rng.usize(..BINARY_IDS.len())];
                 let properties = RawProperties::with_correlation_id(id);

@@ -59,8 +59,8 @@ async fn soak() {
     let mut memory = MemorySamples::default();
 
     let run = async {
-        let (faults, ()) = tokio::join!(injector.run(duration), load.run(duration));
-        let settled = environment.wait_settled().await;
+        let (faults, ()) = tokio::join!(injector.run(duration), load.run());
+        let settled = environment.wait_settled().await.map(drop);
         environment.finish();
         [faults, settled]
     };
