@@ -1,7 +1,6 @@
 //! Everything that runs in a soak: a broker, a sandbox, a Redis, and two deployments between them.
 
 use std::{
-    fs,
     net::Ipv4Addr,
     path::PathBuf,
     sync::{
@@ -194,6 +193,13 @@ impl Environment {
     /// A daemon remains in doubt.
     pub(crate) async fn end_redis_doubt(&self) -> Result<String, String> {
         let deployment = self.deployment(Site::Redis);
+        // Otherwise one of them would begin the doubt later.
+        self.wait_until_empty("the beginning of doubt", async || {
+            let in_doubt = deployment.metric("courier_journal_in_doubt").await;
+            let all = deployment.daemons.len() as f64;
+            (in_doubt != Some(all)).then(|| format!("in doubt: {in_doubt:?} of {all}")).into_iter().collect()
+        })
+        .await?;
         self.redis.lock().await.cli(&["del", &format!("{}:journal:doubt", deployment.queues.prefix())]);
         self.wait_without_doubt(Site::Redis).await
     }
@@ -261,10 +267,6 @@ impl Environment {
             }
         }
         &self.logs
-    }
-
-    pub(crate) fn remove_logs(&self) {
-        drop(fs::remove_dir_all(&self.logs));
     }
 
     /// Ends the tasks that accompany the faults.

@@ -31,6 +31,9 @@ const SPECIAL_INTERVAL: u64 = 8;
 /// Each takes some seconds, with one command at a time: one in this many rounds.
 const UNDECODABLE_ROUNDS: u64 = 3;
 
+/// The depth of a header that the client library decodes.
+const NESTED_DEPTH: usize = 40;
+
 /// Devices of each deployment.
 const DEVICES: u64 = 60;
 
@@ -45,11 +48,13 @@ enum Special {
     Kind(Kind),
     /// An earlier command again.
     Duplicate,
+    /// A command with a header of nested arrays, deep and decodable.
+    Nested,
     /// A message with a binary correlation id.
     Undecodable,
 }
 
-const SPECIALS: [Special; 17] = [
+const SPECIALS: [Special; 18] = [
     Special::Kind(Kind::Rejected),
     Special::Duplicate,
     Special::Kind(Kind::TokenRefused),
@@ -60,6 +65,7 @@ const SPECIALS: [Special; 17] = [
     Special::Kind(Kind::UncertainParked),
     Special::Kind(Kind::GeneratedId),
     Special::Kind(Kind::Retried),
+    Special::Nested,
     Special::Undecodable,
     Special::Kind(Kind::Expired),
     Special::Duplicate,
@@ -113,6 +119,7 @@ impl<'a> CommandLoad<'a> {
             }
             Special::Kind(kind) => self.publish_new(site, kind).await,
             Special::Duplicate => self.publish_duplicate().await,
+            Special::Nested => self.publish_nested(site).await,
             Special::Undecodable if self.next / SPECIAL_INTERVAL / SPECIALS.len() as u64 % UNDECODABLE_ROUNDS != 0 => {
                 self.publish_new(site, Kind::Plain).await;
             }
@@ -129,6 +136,17 @@ impl<'a> CommandLoad<'a> {
         let body = self.command(site, kind).to_string();
         self.environment.ledger().add_command(self.next, site, kind, body.clone());
         self.publish(self.next, site, &body).await;
+    }
+
+    async fn publish_nested(&mut self, site: Site) {
+        let body = self.command(site, Kind::Plain).to_string();
+        let environment = self.environment;
+        environment.ledger().add_command(self.next, site, Kind::Plain, body.clone());
+        let broker = environment.broker.read().await;
+        let now_ms = environment.now_ms();
+        environment.ledger().add_publish(self.next, now_ms);
+        let (exchange, properties) = (commands(environment, site), RawProperties::with_nested_header(NESTED_DEPTH));
+        RawClient::connect(&broker).await.publish(&exchange, "send", &properties, body.as_bytes()).await;
     }
 
     fn command(&mut self, site: Site, kind: Kind) -> Value {
@@ -172,7 +190,7 @@ impl<'a> CommandLoad<'a> {
     }
 
     async fn publish(&mut self, number: u64, site: Site, body: &str) {
-        let exchange = self.environment.deployment(site).queues.name("commands");
+        let exchange = commands(self.environment, site);
         loop {
             let now_ms = self.environment.now_ms();
             self.environment.ledger().add_publish(number, now_ms);
@@ -201,6 +219,11 @@ impl<'a> CommandLoad<'a> {
     }
 }
 
+/// The exchange of a deployment's commands.
+fn commands(environment: &Environment, site: Site) -> String {
+    environment.deployment(site).queues.name("commands")
+}
+
 /// Publishes a message that ends each session or process that receives it.
 pub(crate) async fn publish_culprit(
     environment: &Environment,
@@ -213,6 +236,6 @@ pub(crate) async fn publish_culprit(
     let disturbance = environment.begin(Some(site), Effects::REDELIVERY, cause);
     let published_ms = environment.now_ms();
     environment.ledger().add_culprit(body.clone(), Culprit { site, published_ms, letters: 0, disturbance });
-    let exchange = environment.deployment(site).queues.name("commands");
+    let exchange = commands(environment, site);
     RawClient::connect(&broker).await.publish(&exchange, "send", properties, body.as_bytes()).await;
 }

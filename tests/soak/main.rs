@@ -33,7 +33,7 @@ mod order;
 #[path = "../it/support/mod.rs"]
 mod support;
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use self::{
     account::Account,
@@ -75,9 +75,12 @@ async fn soak() {
     problems.extend(environment.left_over().await);
     problems.extend(memory.problem());
     problems.extend(audit(&environment));
-    let logs = environment.write_logs().await;
+    let logs = environment.write_logs().await.clone();
+    // Before a panic, in which each daemon would print its log.
+    drop((collector, load, injector));
+    drop(environment);
     assert!(problems.is_empty(), "seed {seed}, logs in {}:\n{}", logs.display(), problems.join("\n"));
-    environment.remove_logs();
+    drop(fs::remove_dir_all(logs));
 }
 
 /// Closes the account; returns its findings.
