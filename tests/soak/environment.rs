@@ -119,6 +119,18 @@ impl Environment {
         self.wait_until_empty("recovery", async || self.problems().await).await
     }
 
+    /// Waits until all commands that were published before this time have an outcome.
+    ///
+    /// # Errors
+    /// Those without one after [`RECOVERY_TIMEOUT`].
+    pub(crate) async fn wait_finished(&self, before_ms: u64) -> Result<String, String> {
+        self.wait_until_empty("the outcome of earlier commands", async || {
+            let unfinished = Site::ALL.map(|site| self.ledger().unfinished(site, before_ms)).concat();
+            unfinished.iter().map(ToString::to_string).collect()
+        })
+        .await
+    }
+
     /// Waits until every command has an outcome, every queue is empty and nothing is in hand.
     ///
     /// # Errors

@@ -282,8 +282,7 @@ impl<'a> FaultInjector<'a> {
         }
         environment.wait_healthy().await.map_err(|problem| format!("after the loss of the journals: {problem}"))?;
         environment.wait_without_doubt(Site::File).await?;
-        let unfinished = || Site::ALL.map(|site| environment.ledger().unfinished(site, lost_ms));
-        eventually!(TIMEOUT, unfinished(), |open| open.iter().all(Vec::is_empty), "outcomes of before the loss");
+        environment.wait_finished(lost_ms).await?;
         environment.end_redis_doubt().await?;
         environment.end(disturbance);
         environment.is_unique.store(false, Ordering::Relaxed);
