@@ -29,7 +29,7 @@ const RATE_MS: std::ops::Range<u64> = 3_000..12_000;
 const SPECIAL_INTERVAL: u64 = 8;
 
 /// Each takes some seconds, with one command at a time: one in this many rounds.
-const UNDECODABLE_ROUNDS: u64 = 3;
+const UNDECODABLE_ROUNDS: usize = 3;
 
 /// The depth of a header that the client library decodes.
 const NESTED_DEPTH: usize = 40;
@@ -111,16 +111,17 @@ impl<'a> CommandLoad<'a> {
             self.repeatable_from = self.next;
         }
         let site = Site::ALL[self.rng.usize(..Site::ALL.len())];
-        let special = SPECIALS[usize::try_from(self.next / SPECIAL_INTERVAL).expect("fits") % SPECIALS.len()];
+        let nth = usize::try_from(self.next / SPECIAL_INTERVAL).expect("fits");
+        let (round, special) = (nth / SPECIALS.len(), SPECIALS[nth % SPECIALS.len()]);
         match special {
-            _ if self.next % SPECIAL_INTERVAL != 0 => {
+            _ if !self.next.is_multiple_of(SPECIAL_INTERVAL) => {
                 let kind = if self.rng.u8(..4) == 0 { Kind::Parked } else { Kind::Plain };
                 self.publish_new(site, kind).await;
             }
             Special::Kind(kind) => self.publish_new(site, kind).await,
             Special::Duplicate => self.publish_duplicate().await,
             Special::Nested => self.publish_nested(site).await,
-            Special::Undecodable if self.next / SPECIAL_INTERVAL / SPECIALS.len() as u64 % UNDECODABLE_ROUNDS != 0 => {
+            Special::Undecodable if !round.is_multiple_of(UNDECODABLE_ROUNDS) => {
                 self.publish_new(site, Kind::Plain).await;
             }
             Special::Undecodable => {
