@@ -12,8 +12,8 @@
 #![cfg(test)] // Makes clippy treat this target as test code.
 #![expect(clippy::disallowed_methods, reason = "tests spawn servers, read the clock and the environment")]
 
-mod cluster;
 mod account;
+mod cluster;
 mod collector;
 mod config;
 mod deployment;
@@ -21,9 +21,9 @@ mod doubt;
 mod environment;
 mod faults;
 mod figures;
-mod large_bodies;
 mod injector;
 mod kind;
+mod large_bodies;
 mod ledger;
 mod load;
 mod memory;
