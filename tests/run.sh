@@ -89,6 +89,7 @@ check_code() {
     need_component clippy clippy
     check format cargo fmt --check
     check lints cargo clippy --quiet --all-targets --locked -- -D warnings
+    check 'lints of the soak' cargo clippy --quiet --test soak --locked -- -D warnings
     export RUSTDOCFLAGS='-D warnings'
     check documentation cargo doc --quiet --no-deps --document-private-items --locked
 }

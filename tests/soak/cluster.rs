@@ -1,8 +1,9 @@
 //! A cluster of three nodes, one of which can do nothing for the daemon: frozen, or cut off from the others.
 
-#[expect(dead_code, reason = "used in full by the integration tests")]
+#[expect(dead_code, clippy::duplicate_mod, reason = "a part of the integration tests' support that only it uses")]
 #[path = "../it/support/broker/node.rs"]
 mod node;
+#[expect(clippy::duplicate_mod, reason = "the same")]
 #[path = "../it/support/broker/reaper.rs"]
 mod reaper;
 
