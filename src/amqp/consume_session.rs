@@ -251,7 +251,7 @@ impl<'a> ConsumeSession<'a> {
         let max_size = if self.is_probe { self.probe_size() } else { self.max_size() };
         let free = if self.is_probe { u16::MAX } else { window_size(self.max_in_hand(prefetch), self.unsettled()) };
         let size = free.min(max_size);
-        let before = self.count_before().await?;
+        let before = self.queue_counts().await?;
         self.set_qos(size).await?;
         let last = self.acks.contiguous_to();
         let first = std::mem::replace(&mut self.last_of_earlier, last) + 1;
@@ -260,6 +260,10 @@ impl<'a> ConsumeSession<'a> {
         let consumer = self.subscribe().await?;
         let opened_at = Instant::now();
         (self.own, self.needs_renewal) = (self.own.renewed(before, earlier), false);
+        if before.is_some_and(|counts| !counts.is_proven()) {
+            let after = self.queue_counts().await?;
+            self.own.record_counts_after_zeros(after);
+        }
         self.slow_start.record_subscription(opened_at);
         if !self.is_probe && self.logged_prefetch.replace(prefetch) != Some(prefetch) {
             self.consumer.telemetry.record(ConsumerStarted { queue: &self.consumer.names.commands(), prefetch });
@@ -268,8 +272,8 @@ impl<'a> ConsumeSession<'a> {
         Ok(Subscription::Active(ActiveSubscription { consumer, window }))
     }
 
-    /// The counts of the queue before a subscription, if the user may inspect it: a refusal closes a channel.
-    async fn count_before(&mut self) -> Result<Option<QueueCounts>, SessionError> {
+    /// The counts of the queue, if the user may inspect it: a refusal closes a channel.
+    async fn queue_counts(&mut self) -> Result<Option<QueueCounts>, SessionError> {
         if !self.can_inspect {
             return Ok(None);
         }

@@ -74,6 +74,12 @@ impl OwnConsumer {
         }
     }
 
+    /// Records the counts just after `basic.consume`, if those before were zeros: of an empty queue without consumers, or of
+    /// one whose leader did not answer. A leader that now counts one consumer has counted this one.
+    pub(super) fn record_counts_after_zeros(&mut self, after: Option<QueueCounts>) {
+        self.is_sole |= after.is_some_and(|counts| counts.consumers == 1);
+    }
+
     /// Whether this is proven to be the queue's only consumer, so that nobody else holds deliveries.
     pub(super) const fn is_sole(&self) -> bool {
         self.is_sole

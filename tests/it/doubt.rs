@@ -95,3 +95,15 @@ async fn unposted_commands_with_new_journal_are_not_in_doubt() {
     fixture.queues.client().expect_empty(&fixture.queues.name("dead")).await;
     fixture.drain(&daemon).await;
 }
+
+/// The slow start replaces subscriptions while commands are on their way, which the broker then delivers again.
+#[tokio::test]
+async fn first_commands_with_new_journal_are_not_in_doubt() {
+    let fixture = Fixture::new("doubt-first").await;
+    let daemon = start_ready(&fixture.builder().set("delivery.on_uncertain", "park")).await;
+    fixture.send(1, "hello").await;
+    fixture.expect_all_succeeded(1).await;
+    let in_doubt = async || !daemon.status().await["journal_doubt"].is_null();
+    assert!(!in_doubt().await, "{}", daemon.log_text());
+    fixture.drain(&daemon).await;
+}

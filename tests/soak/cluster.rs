@@ -34,7 +34,7 @@ const RECOVERED_WITHIN: Duration = Duration::from_secs(15);
 /// the prefetch of commands for the consumer at that node.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(120);
 
-const COMMANDS: u16 = 200;
+const COMMANDS: u16 = 400;
 
 /// Refuses the other nodes, as if the network between them were cut. Clients still reach the node.
 const CUT_OFF: &str = "lists:foreach(fun(N) -> erlang:set_cookie(N, other), erlang:disconnect_node(N) end, nodes()).";
@@ -97,12 +97,20 @@ async fn check_node_left(test: &str, fault: impl AsyncFnOnce(&Cluster)) {
     let daemon = start_ready(&builder).await;
     fixture.send(COMMANDS / 2, "hello").await;
     eventually!(TIMEOUT, fixture.posts() >= u64::from(COMMANDS) / 2, "POSTs by the first node");
+    // A first delivery to the only daemon on the queue ends the doubt of its new journal.
+    let mut sent = COMMANDS / 2;
+    let mut is_in_doubt = async || {
+        fixture.queues.send(&command(sent, "hello")).await;
+        sent += 1;
+        !daemon.status().await["journal_doubt"].is_null()
+    };
+    eventually!(TIMEOUT, is_in_doubt().await, |in_doubt| !in_doubt, "a complete journal");
 
     fault(&cluster).await;
     let (reported, recovered) = readiness_after_fault(&daemon).await;
     println!("{test}: reported after {reported:.1?}, consuming again after {recovered:.1?}");
     let posts = fixture.posts();
-    for index in COMMANDS / 2..COMMANDS {
+    for index in sent..COMMANDS {
         fixture.queues.send(&command(index, "hello")).await;
     }
     eventually!(TIMEOUT, fixture.posts() > posts, "POSTs by another node");

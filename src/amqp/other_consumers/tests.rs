@@ -137,6 +137,17 @@ async fn sole_consumer_needs_a_proof() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn first_consumer_of_an_empty_queue_is_the_sole_one() {
+    for (after, is_sole) in
+        [(Some(counts(0, 1)), true), (Some(counts(0, 2)), false), (Some(counts(0, 0)), false), (None, false)]
+    {
+        let mut own = OwnConsumer::none().renewed(Some(counts(0, 0)), Some(0));
+        own.record_counts_after_zeros(after);
+        assert_eq!(own.is_sole(), is_sole, "{after:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn acks_in_flight_leave_the_standing_unknown() {
     let mut own = OwnConsumer::none().renewed(Some(counts(0, 1)), None);
     own.observe(count(1), Some(0), Some(Instant::now()));
