@@ -44,7 +44,6 @@ use self::{
     malformed::{FieldError, FieldProblem},
     message_format::{MessageFormat, check_content_encoding, utf8},
     salvage::Salvaged,
-    string::JsonStr,
     wire::WireCommand,
 };
 use super::{
@@ -88,15 +87,14 @@ fn decode_strictly(
         MessageFormat::CloudEventsBinary => cloudevents::binary(json, properties, limits),
         MessageFormat::Plain => {
             let wire: WireCommand<'_> = object::read(json, limits.unknown_fields)?;
-            let command_id = wire.command_id.value().map(|JsonStr(id)| id.as_ref());
-            let id = plain_id(command_id, properties.message_id.as_deref(), limits.missing_id, new_id)?;
+            let id = plain_id(wire.command_id(), properties.message_id.as_deref(), limits.missing_id, new_id)?;
             check::command(wire, id, limits)
         }
     }
 }
 
-/// Returns the id of a plain command: `commandId`, else the property `message_id`, else as configured. Some clients
-/// send an empty `message_id` for none.
+/// Returns the id of a plain command: `commandId`, else the property `message_id`, which many client libraries fill by
+/// themselves, else as configured. An empty id is absent.
 fn plain_id(
     command_id: Option<&str>,
     message_id: Option<&str>,
@@ -105,7 +103,6 @@ fn plain_id(
 ) -> Result<CommandId, FieldError> {
     const FIELD: &str = "commandId";
     match (command_id, message_id.filter(|id| !id.is_empty())) {
-        (Some(own), Some(other)) if own != other => Err(FieldError::at(FIELD, FieldProblem::Differs("`message_id`"))),
         (Some(own), _) => check::command_id(FIELD, own),
         (None, Some(other)) => check::command_id("message_id", other),
         (None, None) => match missing_id {

@@ -1,5 +1,7 @@
 //! The limits: from the fields in the body to a command that satisfies all of them.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use super::{
@@ -18,7 +20,7 @@ use crate::domain::command::{Attachment, Command, CommandId, OnUncertain};
 /// Checks all fields but `commandId`: the caller determines the id, which depends on the message's format.
 pub(super) fn command(wire: WireCommand<'_>, id: CommandId, limits: &DecodeLimits) -> Result<Command, FieldError> {
     let attachments = attachments(wire.attachments)?;
-    let expires_at = wire.expires_at.into_value().map(|JsonStr(text)| timestamp::parse("expiresAt", &text));
+    let expires_at = optional(wire.expires_at).map(|text| timestamp::parse("expiresAt", &text));
     Ok(Command {
         id,
         text: text(wire.text, attachments.is_empty(), limits.max_text)?,
@@ -65,22 +67,17 @@ fn channel_type(slot: FieldSlot<JsonStr<'_>>, allowed: &[String]) -> Result<Stri
 
 fn device_address(slot: FieldSlot<JsonStr<'_>>) -> Result<String, FieldError> {
     const FIELD: &str = "deviceAddress";
-    let address = identifier(FIELD, slot)?.ok_or_else(|| FieldError::at(FIELD, FieldProblem::Missing))?;
+    let JsonStr(address) = required(FIELD, slot)?;
     not_empty(FIELD, &address)?;
-    Ok(address)
+    check_identifier(FIELD, &address)?;
+    Ok(address.into_owned())
 }
 
-/// The text may be absent or empty if there is an attachment.
+/// The text may be absent if there is an attachment.
 fn text(slot: FieldSlot<JsonStr<'_>>, is_required: bool, max_text: usize) -> Result<Option<String>, FieldError> {
     const FIELD: &str = "text";
-    let text = slot.into_value().map(|JsonStr(text)| text.into_owned());
-    if is_required && text.as_ref().is_none_or(String::is_empty) {
-        return Err(FieldError::at(FIELD, FieldProblem::NothingToSend));
-    }
-    if let Some(text) = &text {
-        at_most_characters(FIELD, text, max_text)?;
-    }
-    Ok(text)
+    let text = optional_text(FIELD, slot, max_text)?;
+    if is_required && text.is_none() { Err(FieldError::at(FIELD, FieldProblem::NothingToSend)) } else { Ok(text) }
 }
 
 fn attachments(slot: FieldSlot<Vec<WireAttachment<'_>>>) -> Result<Vec<Attachment>, FieldError> {
@@ -101,16 +98,21 @@ fn attachment(wire: WireAttachment<'_>) -> Result<Attachment, FieldError> {
 }
 
 fn identifier(field: &str, slot: FieldSlot<JsonStr<'_>>) -> Result<Option<String>, FieldError> {
-    let Some(JsonStr(name)) = slot.into_value() else { return Ok(None) };
-    at_most_bytes(field, &name, MAX_IDENTIFIER_BYTES)?;
-    if name.contains(char::is_control) {
-        return Err(FieldError::at(field, FieldProblem::ControlCharacter));
-    }
+    let Some(name) = optional(slot) else { return Ok(None) };
+    check_identifier(field, &name)?;
     Ok(Some(name.into_owned()))
 }
 
+fn check_identifier(field: &str, name: &str) -> Result<(), FieldError> {
+    at_most_bytes(field, name, MAX_IDENTIFIER_BYTES)?;
+    if name.contains(char::is_control) {
+        return Err(FieldError::at(field, FieldProblem::ControlCharacter));
+    }
+    Ok(())
+}
+
 fn on_uncertain(slot: FieldSlot<JsonStr<'_>>) -> Result<Option<OnUncertain>, FieldError> {
-    match slot.into_value().as_ref().map(|JsonStr(policy)| policy.as_ref()) {
+    match optional(slot).as_deref() {
         None => Ok(None),
         Some("resend") => Ok(Some(OnUncertain::Resend)),
         Some("park") => Ok(Some(OnUncertain::Park)),
@@ -132,9 +134,14 @@ fn metadata(slot: FieldSlot<&RawValue>) -> Result<Option<Box<RawValue>>, FieldEr
 }
 
 fn optional_text(field: &str, slot: FieldSlot<JsonStr<'_>>, limit: usize) -> Result<Option<String>, FieldError> {
-    let Some(JsonStr(text)) = slot.into_value() else { return Ok(None) };
+    let Some(text) = optional(slot) else { return Ok(None) };
     at_most_characters(field, &text, limit)?;
     Ok(Some(text.into_owned()))
+}
+
+/// Returns an optional text. An empty one is absent: producers write it for want of a value (Go without `omitempty`).
+pub(super) fn optional(slot: FieldSlot<JsonStr<'_>>) -> Option<Cow<'_, str>> {
+    slot.into_value().map(|JsonStr(text)| text).filter(|text| !text.is_empty())
 }
 
 pub(super) fn required<T>(field: &str, slot: FieldSlot<T>) -> Result<T, FieldError> {

@@ -1,8 +1,9 @@
 //! Commands as CloudEvents 1.0: structured (the body is a CloudEvent with the command as `data`) or binary (the body is
 //! the command, the attributes are headers). See the CloudEvents specification and its AMQP protocol binding.
 //!
-//! The attribute `id` is the command id; `commandId` may repeat it. `message_id` is ignored, since CloudEvents
-//! libraries put an id of their own there. Of the deadlines `expirytime` and `expiresAt` the earlier one applies.
+//! The attribute `id` is the command id unless the command has a `commandId`: CloudEvents libraries generate an `id`.
+//! `message_id` is ignored, since they put an id of their own there, too. Of the deadlines `expirytime` and `expiresAt`
+//! the earlier one applies. An empty attribute is absent.
 
 use std::cmp;
 
@@ -19,7 +20,10 @@ use super::{
     timestamp,
     wire::WireCommand,
 };
-use crate::domain::{command::Command, properties::Properties};
+use crate::domain::{
+    command::Command,
+    properties::{HeaderValue, Properties},
+};
 
 const VERSION: &str = "1.0";
 const MUST_BE_VERSION: FieldProblem = FieldProblem::MustBe("1.0");
@@ -56,13 +60,12 @@ pub(super) fn structured(json: &str, limits: &DecodeLimits) -> Result<Command, F
         return Err(FieldError::at("specversion", MUST_BE_VERSION));
     }
     let JsonStr(id) = check::required("id", envelope.id)?;
-    let expiry = envelope.expirytime.into_value();
-    let expiry = expiry.as_ref().map(|JsonStr(text)| text.as_ref());
-    let attributes = Attributes { id_field: "id", id: &id, expiry_field: "expirytime", expiry };
-    match (envelope.data.into_value(), envelope.data_base64.into_value()) {
+    let expiry = check::optional(envelope.expirytime);
+    let attributes = Attributes { id_field: "id", id: &id, expiry_field: "expirytime", expiry: expiry.as_deref() };
+    match (envelope.data.into_value(), check::optional(envelope.data_base64)) {
         (Some(_), Some(_)) => Err(FieldError::at("data_base64", FieldProblem::Conflicts("data"))),
         (Some(wire), None) => attributes.command(wire, limits, |error| error.under("data")),
-        (None, Some(JsonStr(base64))) => attributes.command_from_base64(&base64, limits),
+        (None, Some(base64)) => attributes.command_from_base64(&base64, limits),
         (None, None) => Err(FieldError::at("data", FieldProblem::Missing)),
     }
 }
@@ -83,7 +86,8 @@ pub(super) fn binary(json: &str, properties: &Properties, limits: &DecodeLimits)
 /// Returns an attribute of a binary CloudEvent. The AMQP binding allows both prefixes and prefers `cloudEvents_`.
 pub(super) fn attribute(properties: &Properties, name: &str) -> Option<String> {
     let header = |separator| properties.headers.get(format!("cloudEvents{separator}{name}").as_str());
-    header('_').or_else(|| header(':')).map(|value| value.to_text())
+    let text = |separator| header(separator).map(HeaderValue::to_text).filter(|text| !text.is_empty());
+    text('_').or_else(|| text(':'))
 }
 
 /// The attributes that concern the command, and the fields that they come from.
@@ -102,12 +106,11 @@ impl Attributes<'_> {
         limits: &DecodeLimits,
         in_message: impl Fn(FieldError) -> FieldError,
     ) -> Result<Command, FieldError> {
-        let id = check::command_id(self.id_field, self.id)?;
+        let id = match wire.command_id() {
+            Some(own) => check::command_id("commandId", own).map_err(&in_message)?,
+            None => check::command_id(self.id_field, self.id)?,
+        };
         let expiry = self.expiry.map(|text| timestamp::parse(self.expiry_field, text)).transpose()?;
-        if wire.command_id.value().is_some_and(|JsonStr(own)| own != self.id) {
-            let problem = FieldProblem::Differs("the CloudEvents `id`");
-            return Err(in_message(FieldError::at("commandId", problem)));
-        }
         let mut command = check::command(wire, id, limits).map_err(in_message)?;
         command.expires_at = [command.expires_at, expiry].into_iter().flatten().reduce(cmp::min);
         Ok(command)

@@ -89,8 +89,8 @@ pub(super) enum FieldProblem {
     NotOneWord,
     #[error("is not one of api.channel_types: {0}")]
     NotAllowed(String),
-    #[error("differs from {0}: send one of them, or the same id in both")]
-    Differs(&'static str),
+    #[error("names a compression: publish the body uncompressed")]
+    Compressed,
     #[error("appears twice")]
     Duplicate,
     #[error("contains the key `{0}` twice")]

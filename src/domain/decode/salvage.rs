@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::{check, cloudevents, message_format::MessageFormat};
 use crate::domain::{command::CommandId, properties::Properties};
 
-/// The identifying fields of a malformed message. Of contradicting ones the first and outermost is used, and
-/// `commandId` rather than `message_id`.
+/// The identifying fields of a malformed message. Of contradicting ones the first is used, and `commandId` rather than
+/// the id of a CloudEvent or `message_id`, as for a command.
 #[derive(Default)]
 pub(super) struct Salvaged {
     pub(super) id: Option<CommandId>,
@@ -37,8 +37,8 @@ impl Salvaged {
     fn new(fields: IdentifyingFields, properties: &Properties) -> Self {
         let id = match MessageFormat::of(properties) {
             MessageFormat::Plain => fields.command_id.or_else(|| properties.message_id.clone()),
-            MessageFormat::CloudEventsBinary => cloudevents::attribute(properties, "id").or(fields.command_id),
-            MessageFormat::CloudEventsStructured => fields.id.or(fields.command_id),
+            MessageFormat::CloudEventsBinary => fields.command_id.or_else(|| cloudevents::attribute(properties, "id")),
+            MessageFormat::CloudEventsStructured => fields.command_id.or(fields.id),
         };
         Self {
             id: id.and_then(CommandId::new),
@@ -47,7 +47,7 @@ impl Salvaged {
     }
 }
 
-/// The first text value of each field, at the top level or in `data`.
+/// The first text of each field that is not empty, at the top level or in `data`.
 #[derive(Default)]
 struct IdentifyingFields {
     id: Option<String>,
@@ -64,7 +64,7 @@ impl IdentifyingFields {
             _ => return,
         };
         if field.is_none() {
-            *field = value.as_str().map(str::to_owned);
+            *field = value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         }
     }
 }

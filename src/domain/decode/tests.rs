@@ -135,6 +135,9 @@ fn decode_expires_at_accepts_rfc_3339_only() {
         "2026-11-22T12:00:00z",
         "2026-11-22T12:00:00.5+23:59",
         "2026-11-22T12:00:00.123456789-00:00",
+        "2027-11-22T12:00Z",
+        "2027-11-22t12:00+03:00",
+        "9999-12-31T23:59Z",
         "2024-02-29T23:59:60Z",
         "0000-01-01T00:00:00Z",
         "9999-12-31T23:59:59.999Z",
@@ -142,9 +145,13 @@ fn decode_expires_at_accepts_rfc_3339_only() {
         assert!(decode_with(valid).is_ok(), "{valid}");
     }
     for invalid in [
-        "",
         "2026-11-22",
-        "2026-11-22T12:00Z",
+        "2026-11-22T12Z",
+        "2026-11-22T12:00",
+        "2026-11-22T12:60Z",
+        "2026-11-22T12:00.5Z",
+        "2026-11-22T12:00:Z",
+        "2026-11-22T12:00:0Z",
         "2026-11-22 12:00:00Z",
         "20261122T120000Z",
         "2026-11-22T12:00:00",
@@ -165,6 +172,38 @@ fn decode_expires_at_accepts_rfc_3339_only() {
             Some("expiresAt"),
             "{invalid}"
         );
+    }
+}
+
+#[test]
+fn decode_content_encoding_only_compressions_are_malformed() {
+    let body = every_field().to_string();
+    let decode_with = |encoding: &str| {
+        let properties = Properties { content_encoding: Some(encoding.to_owned()), ..Properties::default() };
+        decode(body.as_bytes(), &properties, &DecodeLimits::default(), String::new)
+    };
+    for harmless in ["", "identity", "utf8", "UTF-8", "utf_8", "binary", "8bit", "us-ascii", "json", "x-abridged"] {
+        assert!(decode_with(harmless).is_ok(), "{harmless}");
+    }
+    for compression in [
+        "gzip",
+        "GZip",
+        "x-gzip",
+        "deflate",
+        "br",
+        "zstd",
+        "compress",
+        "x-compress",
+        "bzip2",
+        "lz4",
+        "xz",
+        "snappy",
+        "utf-8, gzip",
+        "gzip;level=9",
+        "application/zlib",
+    ] {
+        let malformed = decode_with(compression).unwrap_err();
+        assert_eq!((malformed.field(), malformed.id.is_some()), ("content_encoding", true), "{compression}");
     }
 }
 

@@ -27,6 +27,13 @@ pub(super) struct WireCommand<'de> {
     pub(super) metadata: FieldSlot<&'de RawValue>,
 }
 
+impl WireCommand<'_> {
+    /// Returns the id in the body; an empty one is absent.
+    pub(super) fn command_id(&self) -> Option<&str> {
+        self.command_id.value().map(|JsonStr(id)| id.as_ref()).filter(|id| !id.is_empty())
+    }
+}
+
 impl<'de> ObjectFields<'de> for WireCommand<'de> {
     const NAMES: &'static [&'static str] = &[
         "commandId",

@@ -163,17 +163,17 @@ fn any_metadata() -> impl Strategy<Value = Value> {
     vec((".{0,8}", value), 0..4).prop_map(|entries| Value::Object(entries.into_iter().collect()))
 }
 
-/// The request for the command, without `null`s.
+/// The request for the command, without `null`s and empty texts.
 fn expected_request(command: &Value) -> Value {
-    let attachments = command["attachments"].as_array().unwrap().iter().map(without_nulls).collect::<Vec<_>>();
+    let attachments = command["attachments"].as_array().unwrap().iter().map(without_absent).collect::<Vec<_>>();
     let descriptor = ["channelType", "deviceAddress", "clientId", "unauthorizedClientId", "appMarker"];
     let descriptor = Value::from_iter(descriptor.map(|field| (field, command[field].clone())));
-    json!({"text": command["text"], "attachments": attachments, DESCRIPTOR: without_nulls(&descriptor)})
+    json!({"text": command["text"], "attachments": attachments, DESCRIPTOR: without_absent(&descriptor)})
 }
 
-fn without_nulls(object: &Value) -> Value {
+fn without_absent(object: &Value) -> Value {
     let mut object: Map<String, Value> = object.as_object().unwrap().clone();
-    object.retain(|_, value| !value.is_null());
+    object.retain(|_, value| !value.is_null() && *value != "");
     object.into()
 }
 
