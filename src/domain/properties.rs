@@ -124,7 +124,7 @@ pub struct Properties {
     pub kind: Option<Text>,
     /// `app-id`.
     pub app_id: Option<Text>,
-    /// `timestamp` in seconds since the Unix epoch: when the producer created the message.
+    /// `timestamp` in seconds since the Unix epoch: when the producer created the message. Some clients write 0 for none.
     pub timestamp_s: Option<u64>,
     /// `priority`.
     pub priority: Option<u8>,

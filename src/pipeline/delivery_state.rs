@@ -28,7 +28,7 @@ const MAX_HOLD: Duration = Duration::from_secs(300);
 pub(super) struct DeliveryState {
     /// When a daemon received the command for the first time.
     pub(super) first_seen: Timestamp,
-    /// The message's `timestamp` property.
+    /// The message's `timestamp` property, unless it is 0.
     pub(super) produced_at: Option<Timestamp>,
     /// Attempts that count, over all deliveries of the command.
     pub(super) attempts: u32,
@@ -59,7 +59,8 @@ impl DeliveryState {
         let properties = &delivery.properties;
         let count = |name| properties.int(name).and_then(|int| u32::try_from(int).ok()).unwrap_or(0);
         let time = |name| properties.int(name).and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        let produced_at = properties.timestamp_s.and_then(|seconds| i64::try_from(seconds).ok());
+        let produced_at = properties.timestamp_s.filter(|seconds| *seconds > 0);
+        let produced_at = produced_at.and_then(|seconds| i64::try_from(seconds).ok());
         Self {
             first_seen: time(header::FIRST_SEEN).unwrap_or(now),
             produced_at: produced_at.and_then(|seconds| Timestamp::from_second(seconds).ok()),

@@ -148,7 +148,8 @@ impl<P: Ports> PipelineContext<P> {
         command_id: Option<&CommandId>,
         send_key: Option<&SendKey>,
     ) -> Result<(), Unpublished> {
-        let reply_to = delivery.properties.reply_to.as_ref().filter(|_| self.settings.replies);
+        let reply_to = delivery.properties.reply_to.as_ref();
+        let reply_to = reply_to.filter(|queue| self.settings.replies && !queue.is_empty());
         let reply = event.as_ref().zip(reply_to);
         let reply = reply.map(|(event, queue)| Arc::new(event.to_target(Target::Reply(queue.clone()))));
         let letter = failure.map(|failure| Arc::new(state.dead_letter(failure, delivery)));

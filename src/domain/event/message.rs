@@ -81,7 +81,8 @@ impl Event {
     }
 
     fn properties(&self, content_type: &'static str, original: &Properties, headers: Headers) -> Properties {
-        let correlation_id = original.correlation_id.clone().unwrap_or_else(|| self.command_id.as_str().to_owned());
+        let correlation_id = original.correlation_id.as_deref().filter(|id| !id.is_empty());
+        let correlation_id = correlation_id.unwrap_or_else(|| self.command_id.as_str()).to_owned();
         Properties {
             content_type: Some(content_type.into()),
             message_id: Some(self.event_id.to_string()),

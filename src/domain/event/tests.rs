@@ -166,6 +166,14 @@ fn message_correlation_id_is_copied() {
 }
 
 #[test]
+fn message_empty_correlation_id_is_absent() {
+    let (event, original) = sample_event();
+    let original = Properties { correlation_id: Some(String::new()), ..original };
+    let message = event.to_message(event.to_json(), EventFormat::Plain, 0, &original);
+    assert_eq!(message.properties.correlation_id.as_deref(), Some("order-4711-ready"));
+}
+
+#[test]
 fn message_without_channel_is_routed_as_unknown() {
     let (event, original) = sample_event();
     let event = Event { channel_type: None, ..event };

@@ -158,6 +158,19 @@ async fn expired_command_reports_possible_arrival() {
     assert!(events[0]["failure"]["detail"].as_str().unwrap().contains("may have reached the API"));
 }
 
+/// Some clients write 0 for no time.
+#[tokio::test(start_paused = true)]
+async fn message_timestamp_of_zero_is_absent() {
+    let mut daemon = TestDaemon::start_with(|settings| settings.default_ttl = Some(Duration::from_secs(60)));
+    let body = br#"{"commandId": "a", "text": "t", "channelType": "MOBILE", "deviceAddress": "a"}"#;
+    daemon.deliver_raw(body.to_vec(), |delivery| delivery.properties.timestamp_s = Some(0));
+    daemon.advance(SOON).await;
+    let outcomes: Vec<_> = daemon.fakes.events().iter().map(|event| event["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["succeeded"]);
+    let metrics = daemon.metrics();
+    assert!(metrics.contains("courier_queue_wait_seconds_count 0\n"), "no wait is known");
+}
+
 #[tokio::test(start_paused = true)]
 async fn default_ttl_counts_from_the_message_timestamp() {
     let mut daemon = TestDaemon::start_with(|settings| settings.default_ttl = Some(Duration::from_secs(60)));
@@ -194,7 +207,11 @@ async fn reply_is_published_beside_the_event() {
     daemon.deliver_raw(body.to_vec(), |delivery| delivery.properties.reply_to = Some("answers".to_owned()));
     daemon.advance(SOON).await;
     assert_eq!(daemon.fakes.replies(), daemon.fakes.events());
-    assert_eq!(daemon.fakes.acked(), [1]);
+    let body = br#"{"commandId": "d", "text": "t", "channelType": "MOBILE", "deviceAddress": "a"}"#;
+    daemon.deliver_raw(body.to_vec(), |delivery| delivery.properties.reply_to = Some(String::new()));
+    daemon.advance(SOON).await;
+    assert_eq!((daemon.fakes.replies().len(), daemon.fakes.events().len()), (1, 2), "an empty queue name is none");
+    assert_eq!(daemon.fakes.acked(), [1, 2]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -170,6 +170,11 @@ impl TestDaemon {
         self.telemetry.snapshot().in_hand
     }
 
+    /// All metrics in the text format.
+    pub(super) fn metrics(&self) -> String {
+        self.telemetry.scrape().unwrap()
+    }
+
     /// The sum of a counter over its labels.
     pub(super) fn counter(&self, name: &str) -> u64 {
         let metrics = self.telemetry.scrape().unwrap();
