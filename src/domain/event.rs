@@ -14,7 +14,7 @@ mod response;
 pub use self::{
     content::{CommandResult, Event, EventContext, Failure, Timing, event_id},
     message::EventFormat,
-    response::Response,
+    response::{Response, UnreadReason},
 };
 
 #[cfg(test)]

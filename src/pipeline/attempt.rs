@@ -175,10 +175,10 @@ impl<P: Ports> AttemptContext<'_, P> {
 
     fn succeeded(&self, evidence: &Evidence) -> CommandResult {
         let response = result::response(evidence);
-        if response.is_none() {
-            self.pipeline.telemetry.record(AnswerUnread { command_id: &self.in_hand.command.id });
+        if let Err(why) = response {
+            self.pipeline.telemetry.record(AnswerUnread { command_id: &self.in_hand.command.id, why });
         }
-        CommandResult::Succeeded(response)
+        CommandResult::Succeeded(response.ok())
     }
 
     async fn finish_and_wait(&self, wait: RetryWait) -> Result<(), AttemptExit> {

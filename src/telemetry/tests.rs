@@ -6,10 +6,10 @@ use tokio::time::advance;
 
 use super::{
     events::{
-        AttemptMade, CommandFinished, CommandReceived, ConnectFailed, Connected, ConnectionLost, ConsumerStarted,
-        ConsumerStopped, ConsumersCounted, CredentialRefresh, GateClosed, GateOpened, IsolationEnded, IsolationStarted,
-        JournalDoubtEnded, JournalInDoubt, OrderSuspended, PublishConfirmed, PublishFailed, TopologyMissing,
-        TopologyVerified,
+        AnswerUnread, AttemptMade, CommandFinished, CommandReceived, ConnectFailed, Connected, ConnectionLost,
+        ConsumerStarted, ConsumerStopped, ConsumersCounted, CredentialRefresh, GateClosed, GateOpened, IsolationEnded,
+        IsolationStarted, JournalDoubtEnded, JournalInDoubt, OrderSuspended, PublishConfirmed, PublishFailed,
+        TopologyMissing, TopologyVerified,
     },
     logging::{LogStyle, subscriber},
     *,
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     domain::{
         command::CommandId,
+        event::UnreadReason,
         evidence::{Answer, Evidence, NoAnswer, NotSent},
         message::Target,
         reason::{Outcome, Reason},
@@ -174,6 +175,21 @@ fn attempt_event_never_logs_the_response_body() {
         let level = if verdict == Verdict::Uncertain { "INFO" } else { "DEBUG" };
         let parts = [part, "\"command_id\":\"order-1\"", "\"took_ms\":1000"];
         check(&telemetry, made, level, &changed.each_ref().map(String::as_str), &parts);
+    }
+}
+
+#[test]
+fn unread_answer_is_a_warning_and_counted_by_its_reason() {
+    let telemetry = telemetry();
+    let command_id = &CommandId::new("order-1").unwrap();
+    for (why, label, part) in [
+        (UnreadReason::Empty, "empty", "has no body"),
+        (UnreadReason::NotJson, "not_json", "is not JSON"),
+        (UnreadReason::NoIds, "no_ids", "none of the documented fields"),
+    ] {
+        let changed = format!("answers_unread_total{{why=\"{label}\"}}");
+        let parts = [part, "\"command_id\":\"order-1\"", &format!("\"why\":\"{label}\"")];
+        check(&telemetry, AnswerUnread { command_id, why }, "WARN", &[&changed], &parts);
     }
 }
 

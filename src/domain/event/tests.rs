@@ -46,7 +46,7 @@ impl EventCase {
             timing: self.timing,
         };
         let result = match (&self.answer, &self.failure) {
-            (Some(answer), None) => Some(CommandResult::Succeeded(Response::parse(answer.as_bytes()))),
+            (Some(answer), None) => Some(CommandResult::Succeeded(Response::parse(answer.as_bytes()).ok())),
             (None, Some(failure)) => Some(CommandResult::Failed(failure.clone())),
             _ => None,
         };

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        event::{CommandResult, Failure, Response},
+        event::{CommandResult, Failure, Response, UnreadReason},
         evidence::Evidence,
         limit::Sample,
         reason::Reason,
@@ -11,11 +11,12 @@ use crate::{
     pipeline::delivery_state::DeliveryState,
 };
 
-/// The response in a 2xx answer, if its body is the documented JSON.
-pub(super) fn response(evidence: &Evidence) -> Option<Response> {
+/// The response in a 2xx answer, or why its body has none.
+pub(super) fn response(evidence: &Evidence) -> Result<Response, UnreadReason> {
     match evidence {
-        Evidence::Answer(answer) => answer.body.as_deref().and_then(Response::parse),
-        Evidence::NotSent(_) | Evidence::NoToken(_) | Evidence::NoAnswer(_) => None,
+        // Without a body it was too long or broke off.
+        Evidence::Answer(answer) => answer.body.as_deref().map_or(Err(UnreadReason::NotJson), Response::parse),
+        Evidence::NotSent(_) | Evidence::NoToken(_) | Evidence::NoAnswer(_) => Err(UnreadReason::Empty),
     }
 }
 

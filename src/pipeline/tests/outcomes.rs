@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{fake_ports::status, test_daemon::TestDaemon};
 use crate::{
     domain::{
-        evidence::{Evidence, NoAnswer, NotSent},
+        evidence::{Answer, Evidence, NoAnswer, NotSent},
         message::Target,
         properties::header,
         reason::Reason,
@@ -156,6 +156,32 @@ async fn expired_command_reports_possible_arrival() {
     let events = daemon.fakes.events();
     assert_eq!((&events[0]["outcome"], &events[0]["possibleDuplicate"]), (&json!("expired"), &json!(true)));
     assert!(events[0]["failure"]["detail"].as_str().unwrap().contains("may have reached the API"));
+}
+
+/// A login proxy answers 200 with its page: the decision table calls it delivered, so it must not go unnoticed.
+#[tokio::test(start_paused = true)]
+async fn unread_2xx_is_delivered_and_counted_by_its_reason() {
+    let answer = |body: Option<&str>| {
+        let body = body.map(|body| body.as_bytes().to_vec());
+        Evidence::Answer(Answer { status: 200, retry_after: None, body })
+    };
+    let bodies = [Some(""), Some("<html>log in</html>"), None, Some(r#"{"success":false}"#), Some(r#"{"id":"7"}"#)];
+    let mut daemon = TestDaemon::start();
+    daemon.fakes.script_evidence(bodies.map(answer));
+    for _ in bodies {
+        daemon.deliver("hello", json!({}));
+        daemon.advance(SOON).await;
+    }
+    let events = daemon.fakes.events();
+    assert!(events.iter().all(|event| event["outcome"] == "succeeded"), "{events:?}");
+    let ids: Vec<_> = events.iter().map(|event| event["response"]["id"].clone()).collect();
+    assert_eq!(ids, [json!(null), json!(null), json!(null), json!(null), json!(7)]);
+    assert_eq!((daemon.fakes.posts(), daemon.fakes.dead_letters()), (5, vec![]));
+    let metrics = daemon.metrics();
+    for (why, count) in [("empty", 1), ("not_json", 2), ("no_ids", 1)] {
+        let sample = format!("courier_answers_unread_total{{why=\"{why}\"}} {count}\n");
+        assert!(metrics.contains(&sample), "{sample}");
+    }
 }
 
 /// Some clients write 0 for no time.

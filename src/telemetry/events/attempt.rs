@@ -6,7 +6,7 @@ use tracing::{debug, info, trace, warn};
 
 use super::event::{TelemetryEvent, millis};
 use crate::{
-    domain::{command::CommandId, evidence::Evidence, verdict::Verdict},
+    domain::{command::CommandId, event::UnreadReason, evidence::Evidence, verdict::Verdict},
     telemetry::state::TelemetryState,
 };
 
@@ -84,19 +84,29 @@ impl TelemetryEvent for AttemptOrphaned<'_> {
 pub struct AnswerUnread<'a> {
     /// The command's id.
     pub command_id: &'a CommandId,
+    /// Why the response was not read.
+    pub why: UnreadReason,
 }
 
 impl TelemetryEvent for AnswerUnread<'_> {
     fn count(&self, state: &TelemetryState) {
+        state.metrics.api.count_unread_answer(self.why);
         state.health.record_progress();
     }
 
     fn log(&self) {
-        let command_id = self.command_id.as_str();
+        let (command_id, why) = (self.command_id.as_str(), self.why.as_str());
+        let problem = match self.why {
+            UnreadReason::Empty => "its response has no body",
+            UnreadReason::NotJson => "its response is not JSON of at most 64 KiB",
+            UnreadReason::NoIds => "its response has none of the documented fields",
+        };
         warn!(
             command_id,
-            "the API accepted command {command_id:?}, but its response is not the documented JSON: \
-             the event's `response` is null; check api.base_url and the API's version"
+            why,
+            problem,
+            "the API accepted command {command_id:?}, but {problem}: the event's `response` is null; \
+             check that api.base_url leads to the API and not to a login page or a proxy"
         );
     }
 }

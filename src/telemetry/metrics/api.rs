@@ -5,7 +5,7 @@ use std::time::Duration;
 use prometheus::{Error, Histogram, IntCounter, IntGauge};
 
 use super::family::{Children, Families};
-use crate::domain::verdict::Verdict;
+use crate::domain::{event::UnreadReason, verdict::Verdict};
 
 /// Up to the default `api.timeout`.
 const REQUEST_BOUNDS_S: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -48,6 +48,7 @@ pub(crate) struct ApiMetrics {
     attempts: Children<Verdict, IntCounter>,
     request_seconds: Children<Verdict, Histogram>,
     responses: Children<StatusClass, IntCounter>,
+    unread_answers: Children<UnreadReason, IntCounter>,
     /// By success.
     credential_refreshes: Children<bool, IntCounter>,
     pub(crate) in_flight: IntGauge,
@@ -77,6 +78,11 @@ impl ApiMetrics {
                 ["status_class"],
                 StatusClass::LABELS,
             )?,
+            unread_answers: families.counters(
+                ("answers_unread_total", "2xx responses that were not read, by reason."),
+                ["why"],
+                UnreadReason::ALL.map(|why| (why, [why.as_str()])),
+            )?,
             credential_refreshes: families.counters(
                 ("credential_refresh_total", "Logins and reads of a changed token file, by result."),
                 ["result"],
@@ -92,6 +98,10 @@ impl ApiMetrics {
         self.attempts.inc(verdict);
         self.request_seconds.observe(verdict, took);
         self.responses.inc(StatusClass::of(status));
+    }
+
+    pub(crate) fn count_unread_answer(&self, why: UnreadReason) {
+        self.unread_answers.inc(why);
     }
 
     pub(crate) fn count_credential_refresh(&self, success: bool) {
