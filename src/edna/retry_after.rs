@@ -6,15 +6,21 @@ use std::time::{Duration, SystemTime};
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The wait from `now`. The value is a number of seconds or an HTTP date; a past date is no wait, anything else is `None`.
+/// RFC 9110 has whole seconds only, but servers also send a fraction.
 pub(super) fn parse(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
-    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Fails only for a number beyond u64.
-        value.parse().map_or(MAX_WAIT, Duration::from_secs)
-    } else {
-        httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()
+    let wait = match seconds(value) {
+        // Fails only for a number beyond a duration.
+        Some(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(MAX_WAIT),
+        None => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
     };
     Some(wait.min(MAX_WAIT))
+}
+
+/// Digits, and perhaps a point with more digits. Rust's own numbers allow more.
+fn seconds(value: &str) -> Option<f64> {
+    let is_decimal = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    (is_decimal && !value.starts_with('.')).then(|| value.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -43,11 +49,30 @@ mod tests {
             ("Fri, 31 Dec 9999 23:59:59 GMT", Some(86_400)),
             ("", None),
             ("-1", None),
-            ("1.5", None),
             ("soon", None),
         ];
         for (value, seconds) in rows {
             assert_eq!(parse(value, now()), seconds.map(Duration::from_secs), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn parse_fractions_of_seconds() {
+        let rows = [
+            ("2.5", Some(2_500)),
+            ("0.05", Some(50)),
+            (" 3. ", Some(3_000)),
+            ("86400.5", Some(86_400_000)),
+            ("99999999999999999999999.5", Some(86_400_000)),
+            (".5", None),
+            ("1.2.3", None),
+            ("-1.5", None),
+            ("1e3", None),
+            ("inf", None),
+            ("2,5", None),
+        ];
+        for (value, wait_ms) in rows {
+            assert_eq!(parse(value, now()), wait_ms.map(Duration::from_millis), "{value:?}");
         }
     }
 

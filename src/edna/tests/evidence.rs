@@ -113,6 +113,8 @@ async fn retry_after_is_relative_to_now() {
         let wait = evidence_of(write(&text)).await.retry_after().unwrap();
         assert!(seconds.contains(&wait.as_secs()), "{value}: {wait:?}");
     }
+    let text = "HTTP/1.1 503 Slow\r\nretry-after: 2.5\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(evidence_of(write(text)).await.retry_after(), Some(Duration::from_millis(2_500)));
     let text = "HTTP/1.1 503 Slow\r\nretry-after: \u{e9}\u{1F600}\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(evidence_of(write(text)).await, answer(503, b""));
 }
