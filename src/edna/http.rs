@@ -23,6 +23,9 @@ use crate::{
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 /// A longer response body is not read to its end.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The most headers of a response, and over HTTP/2 their size. Beyond them the status of a POST is lost.
+const MAX_HEADERS: usize = 256;
+const MAX_HEADER_BYTES: u32 = 256 * 1024;
 /// Upper bound for the timeout of an attempt, so that a deadline cannot overflow.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// TCP keep-alive: the time without traffic before a probe and between probes, and how many probes are sent.
@@ -128,6 +131,8 @@ fn pooled(settings: &ApiSettings) -> ClientBuilder {
         .http1_ignore_invalid_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
         .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_max_headers(MAX_HEADERS)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
         .tcp_nodelay(true)
         .tcp_keepalive(TCP_KEEP_ALIVE)
         .tcp_keepalive_interval(TCP_KEEP_ALIVE)

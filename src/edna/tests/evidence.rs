@@ -128,6 +128,29 @@ async fn status_with_flawed_headers_is_an_answer() {
 }
 
 #[tokio::test]
+async fn status_with_many_or_large_headers_is_an_answer() {
+    let many: String = (0..200).map(|number| format!("x-{number}: y\r\n")).collect();
+    let large = format!("x: {}\r\n", "y".repeat(100_000));
+    for headers in [many, large] {
+        let text = format!("HTTP/1.1 200 OK\r\n{headers}content-length: 2\r\n\r\n{{}}");
+        assert_eq!(evidence_of(write(&text)).await, answer(200, b"{}"), "{} bytes", headers.len());
+    }
+}
+
+/// What the client does not read is no answer, which is uncertain: the message may have been accepted.
+#[tokio::test]
+async fn head_without_a_readable_frame_is_no_answer() {
+    for head in [
+        "HTTP/1.1 200 OK\r\ncontent-length: x",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3",
+        "HTTP/1.1 2x0 OK",
+    ] {
+        let text = format!("{head}\r\n\r\n{{}}");
+        assert_eq!(evidence_of(write(&text)).await, Evidence::NoAnswer(NoAnswer::Broken), "{head:?}");
+    }
+}
+
+#[tokio::test]
 async fn interim_responses_are_skipped() {
     let text = "HTTP/1.1 100 Continue\r\nx: y\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
                 HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";

@@ -1,6 +1,12 @@
 //! HTTPS with a private CA, mutual TLS, and HTTP/2 where the server offers it.
 
-use std::{convert::Infallible, fs, future::pending, pin::pin};
+use std::{
+    convert::Infallible,
+    fs,
+    future::pending,
+    pin::pin,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use futures_util::future::join_all;
 use http_body_util::Full;
@@ -33,6 +39,8 @@ pub(super) struct Server {
     close: Arc<Notify>,
     /// An HTTP/2 connection is closed.
     closed: Arc<Notify>,
+    /// The size of an additional response header, if not 0.
+    header_bytes: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -44,8 +52,15 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let barrier = Arc::new(Barrier::new(concurrency));
-        let server =
-            Self { port, ca, received: Arc::default(), barrier, close: Arc::default(), closed: Arc::default() };
+        let server = Self {
+            port,
+            ca,
+            received: Arc::default(),
+            barrier,
+            close: Arc::default(),
+            closed: Arc::default(),
+            header_bytes: Arc::default(),
+        };
         let serving = server.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -71,9 +86,14 @@ impl Server {
         let service = service_fn(|request: Request<Incoming>| {
             self.received.lock().unwrap()[number].push(request.version());
             let barrier = self.barrier.clone();
+            let mut response = Response::builder();
+            match self.header_bytes.load(Relaxed) {
+                0 => {}
+                bytes => response = response.header("x-large", "x".repeat(bytes)),
+            }
             async move {
                 barrier.wait().await;
-                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"{}"))))
+                Ok::<_, Infallible>(response.body(Full::new(Bytes::from_static(b"{}"))).unwrap())
             }
         });
         let stream = TokioIo::new(stream);
@@ -249,6 +269,13 @@ async fn http2_request_that_the_server_refused_is_no_answer() {
         assert_eq!(send(&client).await, Evidence::NoAnswer(NoAnswer::Broken), "{frame:?}");
         assert_eq!(*requests.lock().unwrap(), 1, "no retry");
     }
+}
+
+#[tokio::test]
+async fn http2_status_with_a_large_header_is_an_answer() {
+    let server = Server::start("localhost", &["h2"], 1).await;
+    server.header_bytes.store(100_000, Relaxed);
+    assert_eq!(send(&server.client()).await, answer(200, b"{}"));
 }
 
 #[tokio::test]
