@@ -61,6 +61,7 @@ fn load_minimal_uses_defaults() {
     let widest = load(&[("LIMITS__MAX_IN_FLIGHT", "10000")]).unwrap().limits;
     assert_eq!((widest.concurrency.max(), widest.prefetch()), (10_000, 15_000));
     assert_eq!(config.api.timeout, Duration::from_secs(30));
+    assert_eq!(config.api.keep_alive, crate::edna::ApiSettings::default().pool_idle_timeout);
     assert_eq!(config.api.statuses, crate::domain::verdict::StatusLists::default());
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9464");
     assert!(matches!(config.api.credentials, Credentials::Token(token) if token.expose_secret() == "s3cret-token"));

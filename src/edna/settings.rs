@@ -41,7 +41,7 @@ impl Default for ApiSettings {
             path: "/api/v1/messages/outgoing-to-device".into(),
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
-            pool_idle_timeout: Duration::from_secs(15),
+            pool_idle_timeout: Duration::from_secs(4),
             pool_max_idle: 256,
             http2_keep_alive: Duration::from_secs(10),
             proxy: Proxy::Environment,
