@@ -95,9 +95,14 @@ fn token_of(evidence: Evidence, header: Option<&HeaderValue>) -> Result<Token, R
     }
 }
 
-/// The body's `token`, with or without its prefix; else the response header `Authorization`, which the API documents, too.
+/// The body's `token`, with or without its prefix, also after a byte order mark; else the response header `Authorization`,
+/// which the API documents, too.
 fn token_in(body: Option<Vec<u8>>, header: Option<&HeaderValue>) -> Option<Token> {
-    let in_body = || serde_json::from_slice(&body?).ok().map(|LoginBody { token }| token);
+    let in_body = || {
+        let body = body?;
+        let json = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body);
+        serde_json::from_slice(json).ok().map(|LoginBody { token }| token)
+    };
     let in_header = || Some(header?.to_str().ok()?.to_owned());
     let usable = |token: String| Token::parse(&SecretString::from(token)).ok();
     in_body().and_then(usable).or_else(|| in_header().and_then(usable))

@@ -248,6 +248,14 @@ async fn login_token_is_read_from_the_header_without_a_body() {
 }
 
 #[tokio::test]
+async fn login_token_after_a_byte_order_mark_is_read() {
+    let (api, settings) = api().await;
+    *api.login_failure.lock().unwrap() = Some((200, None, "\u{feff}{\"token\":\"t0\"}"));
+    let client = ApiClient::new(&settings, login()).unwrap();
+    assert_eq!(send(&client).await, answer(200, b""));
+}
+
+#[tokio::test]
 async fn changed_password_is_reported_when_a_login_is_allowed() {
     let (api, settings) = api().await;
     let file = File::new("s3cret\n");
