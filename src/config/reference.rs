@@ -174,7 +174,8 @@ const SETTINGS: &[Setting] = &[
         "duration from 1s to 5m",
         Some("4s"),
         "How long an idle connection stays open. Set it below the idle timeout of the server: a request that meets a \
-         connection which the server is closing is uncertain. Node closes after 5 s, nginx after 75 s.",
+         connection which the server is closing is uncertain. Node closes after 5 s, nginx after 75 s. A shorter time \
+         that the server states in `Keep-Alive` is respected.",
     ),
     plain(
         "api.channel_types",

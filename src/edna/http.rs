@@ -2,6 +2,7 @@
 
 use std::{
     pin::{Pin, pin},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -12,11 +13,15 @@ use reqwest::{
     redirect, retry,
 };
 use tokio::time::{Sleep, sleep};
+use tracing::info;
 
-use super::{endpoint::Endpoint, error::BuildError, failure, proxy::Proxy, retry_after, settings::ApiSettings, tls};
+use super::{
+    endpoint::Endpoint, error::BuildError, failure, keep_alive, proxy::Proxy, retry_after, settings::ApiSettings, tls,
+};
 use crate::{
     domain::evidence::{Answer, Evidence, NoAnswer},
     ports::{Clock, SystemClock},
+    sync::lock,
 };
 
 /// The `User-Agent`, also towards a proxy.
@@ -38,9 +43,15 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection pool and the timeout of a request. Clones share the pool.
 #[derive(Clone)]
 pub(super) struct HttpClient {
-    client: reqwest::Client,
+    pool: Arc<Mutex<Pool>>,
     timeout: Duration,
     proxy: Proxy,
+}
+
+/// The connections, and the settings that they have.
+struct Pool {
+    client: reqwest::Client,
+    settings: ApiSettings,
 }
 
 /// What a login reads from a response besides the evidence.
@@ -61,7 +72,24 @@ impl HttpClient {
             .redirect(redirect::Policy::none())
             .referer(false);
         let builder = settings.proxy.apply(with_certificates(builder, settings)?)?;
-        Ok(Self { client: builder.build()?, timeout, proxy: settings.proxy.clone() })
+        let pool = Pool { client: builder.build()?, settings: settings.clone() };
+        Ok(Self { pool: Arc::new(Mutex::new(pool)), timeout, proxy: settings.proxy.clone() })
+    }
+
+    /// Replaces the connections by ones that are given up before the server closes them, if it states a shorter time than
+    /// the one in use: a POST that meets a connection which is being closed is uncertain. A client's idle time is fixed.
+    fn heed_keep_alive(&self, response: &Response) {
+        let Some(idle_limit) = keep_alive::idle_limit(response.headers()) else { return };
+        let mut pool = lock(&self.pool);
+        if idle_limit < pool.settings.pool_idle_timeout {
+            let idle_ms = u64::try_from(idle_limit.as_millis()).unwrap_or(u64::MAX);
+            let settings = ApiSettings { pool_idle_timeout: idle_limit, ..pool.settings.clone() };
+            // Unless a certificate file cannot be read now: the next response repeats it.
+            if let Ok(replaced) = Self::new(&settings) {
+                info!(idle_ms, "the API states a shorter Keep-Alive: idle connections are closed after {idle_ms} ms");
+                std::mem::swap(&mut *pool, &mut *lock(&replaced.pool));
+            }
+        }
     }
 
     /// Posts `body` once and returns the evidence. The deadline covers every phase, from the wait for a connection to the
@@ -95,15 +123,17 @@ impl HttpClient {
         deadline: Pin<&mut Sleep>,
     ) -> Result<Response, Evidence> {
         let request = endpoint.request(authorization, body.clone());
+        let client = lock(&self.pool).client.clone();
         let response = tokio::select! {
             biased;
-            response = self.client.execute(request) => response,
+            response = client.execute(request) => response,
             () = deadline => return Err(Evidence::NoAnswer(NoAnswer::Timeout)),
         };
         let response = response.map_err(|error| failure::evidence(&error, &self.proxy))?;
         if self.is_from_proxy(endpoint, &response) {
             return Err(failure::proxy_authentication_required(&self.proxy));
         }
+        self.heed_keep_alive(&response);
         Ok(response)
     }
 

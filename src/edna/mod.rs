@@ -10,6 +10,7 @@ mod endpoint;
 mod error;
 mod failure;
 mod http;
+mod keep_alive;
 mod proxy;
 mod retry_after;
 mod settings;

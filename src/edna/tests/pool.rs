@@ -74,6 +74,23 @@ async fn idle_connection_is_closed_after_its_timeout() {
     assert_eq!((answered, closed.unwrap().unwrap()), (answer(204, b""), 0));
 }
 
+/// With a server that keeps to its word, a later request on that connection would be uncertain.
+#[tokio::test]
+async fn connection_is_closed_before_the_time_the_server_states() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(listener.local_addr().unwrap());
+    for _ in 0..2 {
+        let serving = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_request(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nkeep-alive: timeout=1\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+            timeout(Duration::from_secs(2), stream.read(&mut [0])).await
+        };
+        let (evidence, closed) = join!(send(&client), serving);
+        assert_eq!((evidence, closed.unwrap().unwrap()), (answer(200, b"{}"), 0));
+    }
+}
+
 #[tokio::test]
 async fn connections_that_the_server_closed_are_not_used() {
     const CONNECTIONS: usize = 200;
