@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests spawn servers, read the clock and the environment")]
 
 mod admin;
+mod broker_letters;
 mod cli;
 mod control;
 mod doubt;
