@@ -69,7 +69,7 @@ fn render_event(command: &Command, properties: &Properties) -> (Bytes, Message) 
     let timing = Timing { waited_ms: 12, api_ms: 48, total_ms: 61 };
     let occurred_at = Timestamp::now();
     let circumstances = EventContext { replay: 0, occurred_at, attempts: 1, possible_duplicate: false, timing };
-    let event = Event::of_command(command, CommandResult::Succeeded(Response::parse(ANSWER)), &circumstances);
+    let event = Event::of_command(command, CommandResult::Succeeded(Response::parse(ANSWER).ok()), &circumstances);
     let json = event.to_json();
     (json.clone(), event.to_message(json, EventFormat::Plain, 0, properties))
 }
