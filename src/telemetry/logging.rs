@@ -1,11 +1,20 @@
 //! Log lines on standard error: text on a terminal, JSON elsewhere.
 //!
+//! No caller waits for standard error: lines go through a queue, see [`LogGuard`].
+//!
 //! No `log.level` can make a log leak a payload. Below `info` only this crate logs: libraries print frames, headers and
 //! bodies at `debug` and `trace`, and their spans add fields to every line. lapin is off at every level: at `warn` it
 //! prints returned messages whole. Its errors are returned to this crate, which logs them where it handles them.
 
-use std::io::{self, IsTerminal};
+mod queue;
 
+use std::{
+    io::{self, IsTerminal},
+    sync::Arc,
+    time::Duration,
+};
+
+use prometheus::IntCounter;
 use serde::Deserialize;
 use tracing::{
     Level, Metadata, Subscriber,
@@ -18,6 +27,11 @@ use tracing_subscriber::{
     fmt::MakeWriter,
     layer::{Filter, SubscriberExt},
 };
+
+use self::queue::LogQueue;
+
+/// How long the end of the process waits for queued lines: a pipe that nobody reads must not hold it up.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The target prefix of this crate's log lines.
 const THIS_CRATE: &str = env!("CARGO_CRATE_NAME");
@@ -73,6 +87,33 @@ pub enum LogError {
     /// Logging had already started.
     #[error("logging has already started")]
     Started(#[from] SetGlobalDefaultError),
+    /// The system allows no further thread.
+    #[error("cannot start the thread that writes log lines: {0}; raise the limit of processes")]
+    Thread(#[from] io::Error),
+}
+
+/// The queue of log lines, which a thread of its own writes to standard error. Lines that do not fit are dropped. Dropping
+/// the guard waits for the queued lines, at most a second.
+#[derive(Debug)]
+#[must_use = "dropping it waits for the queued lines"]
+pub struct LogGuard(Arc<LogQueue>);
+
+impl LogGuard {
+    /// Counts the lines that are dropped from now on; only the first call has an effect.
+    pub(super) fn count_dropped_in(&self, counter: IntCounter) {
+        self.0.count_dropped_in(counter);
+    }
+
+    /// Writes a line of plain text after the queued ones.
+    pub fn print(&self, text: &str) {
+        self.0.push(format!("{text}\n").as_bytes());
+    }
+}
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        self.0.flush(FLUSH_TIMEOUT);
+    }
 }
 
 /// Parses the setting `log.level`: a level, or a comma-separated list of levels and `module=level`. Empty means `info`.
@@ -90,11 +131,12 @@ pub fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
 /// Starts logging to standard error for the whole process.
 ///
 /// # Errors
-/// If `level` is invalid, see [`parse_level`], or logging has already started.
-pub fn init(level: &str, format: LogFormat, no_color: bool) -> Result<(), LogError> {
+/// If `level` is invalid, see [`parse_level`], logging has already started, or its thread cannot be started.
+pub fn init(level: &str, format: LogFormat, no_color: bool) -> Result<LogGuard, LogError> {
     let style = format.style(io::stderr().is_terminal(), no_color);
-    set_global_default(subscriber(level, style, io::stderr)?)?;
-    Ok(())
+    let queue = LogQueue::start(io::stderr())?;
+    set_global_default(subscriber(level, style, queue.clone())?)?;
+    Ok(LogGuard(queue))
 }
 
 /// The subscriber that [`init`] installs, with any writer.
