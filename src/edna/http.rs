@@ -50,15 +50,23 @@ pub(super) struct LoginResponse {
 impl HttpClient {
     pub(super) fn new(settings: &ApiSettings) -> Result<Self, BuildError> {
         let timeout = settings.timeout.min(MAX_TIMEOUT);
-        let builder = pooled(settings)
-            .user_agent(USER_AGENT)
-            .connect_timeout(settings.connect_timeout.min(timeout / 2))
-            // With no retry allowed, reqwest keeps no copy of the request either.
-            .retry(retry::never().max_retries_per_request(0))
-            .redirect(redirect::Policy::none())
-            .referer(false);
-        let builder = settings.proxy.apply(with_certificates(builder, settings)?)?;
-        Ok(Self { client: builder.build()?, timeout, proxy: settings.proxy.clone() })
+        let build = |trust| {
+            let builder = pooled(settings)
+                .user_agent(USER_AGENT)
+                .connect_timeout(settings.connect_timeout.min(timeout / 2))
+                // With no retry allowed, reqwest keeps no copy of the request either.
+                .retry(retry::never().max_retries_per_request(0))
+                .redirect(redirect::Policy::none())
+                .referer(false);
+            let builder = settings.proxy.apply(with_certificates(builder, settings, trust)?)?;
+            Ok(builder.build()?)
+        };
+        let client = match build(Trust::SystemAndFile) {
+            // A system without CA certificates has no need of them here.
+            Err(BuildError::Http(_)) if !needs_authorities(settings) => build(Trust::File)?,
+            built => built?,
+        };
+        Ok(Self { client, timeout, proxy: settings.proxy.clone() })
     }
 
     /// Posts `body` once and returns the evidence. The deadline covers every phase, from the wait for a connection to the
@@ -117,6 +125,21 @@ impl HttpClient {
     }
 }
 
+/// The certificates of authorities to trust.
+#[derive(Clone, Copy)]
+enum Trust {
+    /// The system's and those of `api.ca_file`.
+    SystemAndFile,
+    /// Those of `api.ca_file`.
+    File,
+}
+
+/// Whether the settings lead to a TLS connection. A proxy of the environment is not known here.
+fn needs_authorities(settings: &ApiSettings) -> bool {
+    let is_https = |url: &str| url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+    is_https(&settings.base_url) || is_https(&settings.proxy.to_string())
+}
+
 /// The settings of the connections.
 fn pooled(settings: &ApiSettings) -> ClientBuilder {
     let builder = reqwest::Client::builder()
@@ -137,10 +160,16 @@ fn pooled(settings: &ApiSettings) -> ClientBuilder {
     builder
 }
 
-fn with_certificates(mut builder: ClientBuilder, settings: &ApiSettings) -> Result<ClientBuilder, BuildError> {
-    if let Some(ca_file) = &settings.ca_file {
-        builder = builder.tls_certs_merge(tls::read_authorities(ca_file)?);
-    }
+fn with_certificates(
+    builder: ClientBuilder,
+    settings: &ApiSettings,
+    trust: Trust,
+) -> Result<ClientBuilder, BuildError> {
+    let authorities = settings.ca_file.as_deref().map(tls::read_authorities).transpose()?.unwrap_or_default();
+    let mut builder = match trust {
+        Trust::SystemAndFile => builder.tls_certs_merge(authorities),
+        Trust::File => builder.tls_certs_only(authorities),
+    };
     if let Some((cert_file, key_file)) = &settings.identity_files {
         builder = builder.identity(tls::read_identity(cert_file, key_file)?);
     }
