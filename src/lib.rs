@@ -59,7 +59,7 @@
 //! | 3 | [`pipeline`], [`amqp`], [`edna`], [`journal`], [`sandbox`] | the work on a delivery; the broker; the API; the record of attempts and outcomes; the stand-in for the API |
 //! | 2 | [`telemetry`] | log lines, metrics and health, fed by one event struct each |
 //! | 1 | [`ports`], [`gate`], [`files`], [`listener`] | the interfaces that the pipeline needs; the switch for taking commands; small files; limited connections |
-//! | 0 | [`domain`], [`sync`] | commands, evidence, verdicts, schedule, events: pure functions and data; locks |
+//! | 0 | [`domain`], [`sync`], [`urls`] | commands, evidence, verdicts, schedule, events: pure functions and data; locks; credentials in URLs |
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests spawn servers and read the clock"))]
 
@@ -79,3 +79,4 @@ pub mod ports;
 pub mod sandbox;
 pub mod sync;
 pub mod telemetry;
+pub mod urls;
