@@ -42,7 +42,7 @@
 //! - No log line, metric label, error, header or event holds a text, an address, an attachment URL or a secret. The types
 //!   that carry them do not print them.
 //! - Everything in memory is bounded: deliveries by the prefetch, lanes by the schedule, bodies and responses by their
-//!   limits, publishes by the publisher's window.
+//!   limits, publishes by the publisher's window, log lines by their queue.
 //! - The AMQP library's own recovery is not used: a session that fails is dropped as a whole.
 //! - [`telemetry`] observes: it closes no gate and feeds no schedule.
 //!

@@ -9,7 +9,9 @@
 mod queue;
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     io::{self, IsTerminal},
+    panic::{self, PanicHookInfo},
     sync::Arc,
     time::Duration,
 };
@@ -17,7 +19,7 @@ use std::{
 use prometheus::IntCounter;
 use serde::Deserialize;
 use tracing::{
-    Level, Metadata, Subscriber,
+    Level, Metadata, Subscriber, error, field,
     level_filters::LevelFilter,
     subscriber::{SetGlobalDefaultError, set_global_default},
 };
@@ -128,7 +130,7 @@ pub fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     Ok(EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(level)?)
 }
 
-/// Starts logging to standard error for the whole process.
+/// Starts logging to standard error for the whole process. Panics are logged, too: the default hook would wait for a reader.
 ///
 /// # Errors
 /// If `level` is invalid, see [`parse_level`], logging has already started, or its thread cannot be started.
@@ -136,7 +138,16 @@ pub fn init(level: &str, format: LogFormat, no_color: bool) -> Result<LogGuard, 
     let style = format.style(io::stderr().is_terminal(), no_color);
     let queue = LogQueue::start(io::stderr())?;
     set_global_default(subscriber(level, style, queue.clone())?)?;
+    panic::set_hook(Box::new(log_panic));
     Ok(LogGuard(queue))
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("no message");
+    let location = panic.location().map(field::display);
+    // As the default hook does, only if RUST_BACKTRACE asks for it.
+    let backtrace = Some(Backtrace::capture()).filter(|trace| trace.status() == BacktraceStatus::Captured);
+    error!(location, backtrace = backtrace.map(field::display), "a thread panicked, which is a bug: {message}");
 }
 
 /// The subscriber that [`init`] installs, with any writer.

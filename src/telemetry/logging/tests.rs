@@ -1,9 +1,12 @@
 //! Log lines as they are written.
 
 use std::{
+    env,
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
+    process::Command,
     sync::Mutex,
+    thread,
     time::Instant,
 };
 
@@ -182,4 +185,25 @@ fn end_of_the_log_waits_a_second_for_a_reader() {
     drop(log);
     let took = ending.elapsed();
     assert!((FLUSH_TIMEOUT..10 * FLUSH_TIMEOUT).contains(&took), "{took:?}");
+}
+
+/// In a child process: the hook and the subscriber are the process's own.
+#[test]
+fn panic_is_a_log_line() {
+    const CHILD: &str = "EDNA_COURIER_TEST_CHILD";
+    if env::var_os(CHILD).is_some() {
+        let _log = init("info", LogFormat::Json, false).unwrap();
+        thread::spawn(|| panic!("on purpose")).join().unwrap_err();
+        return;
+    }
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--exact", "telemetry::logging::tests::panic_is_a_log_line"]).env(CHILD, "1");
+    let output = child.output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    assert_eq!(
+        (&line["level"], &line["message"]),
+        (&"ERROR".into(), &"a thread panicked, which is a bug: on purpose".into())
+    );
+    assert!(line["location"].as_str().unwrap().contains("logging/tests.rs:"), "{line}");
 }
