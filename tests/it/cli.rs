@@ -155,6 +155,30 @@ async fn usage_errors_exit_64_and_help_exits_zero() {
 }
 
 #[tokio::test]
+async fn check_and_run_refuse_keys_and_urls_that_cannot_work() {
+    let dir = TempDir::new("edna-courier-test-keys");
+    let write = |name: &str, pem: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, pem).expect("a writable directory");
+        path.display().to_string()
+    };
+    let [one, other] = [(); 2].map(|()| rcgen::generate_simple_self_signed(["client".to_owned()]).expect("a key"));
+    let (cert, other_key) = (write("cert", one.cert.pem()), write("key", other.signing_key.serialize_pem()));
+    let url = "amqp://courier:12/SECRET@broker";
+    for (settings, parts) in [
+        ([("broker.cert_file", &*cert), ("broker.key_file", &*other_key)], ["broker.key_file", "is not the key of"]),
+        ([("api.cert_file", &*cert), ("api.key_file", &*other_key)], ["api.key_file", "is not the key of"]),
+        ([("broker.url", url), ("api.proxy", "none")], ["broker.url", "write %25 for %"]),
+    ] {
+        for args in [["check"], ["run"]] {
+            let output = run(&args, &[VALID, settings].concat()).await;
+            output.expect_failure(78, &parts);
+            assert!(!output.stderr.contains("SECRET"), "{}", output.stderr);
+        }
+    }
+}
+
+#[tokio::test]
 async fn system_without_certificates_serves_an_http_api() {
     let fixture = Fixture::new("no-certificates").await;
     let absent = [("SSL_CERT_FILE", "/absent"), ("SSL_CERT_DIR", "/absent")];
