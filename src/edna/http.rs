@@ -50,23 +50,15 @@ pub(super) struct LoginResponse {
 impl HttpClient {
     pub(super) fn new(settings: &ApiSettings) -> Result<Self, BuildError> {
         let timeout = settings.timeout.min(MAX_TIMEOUT);
-        let build = |trust| {
-            let builder = pooled(settings)
-                .user_agent(USER_AGENT)
-                .connect_timeout(settings.connect_timeout.min(timeout / 2))
-                // With no retry allowed, reqwest keeps no copy of the request either.
-                .retry(retry::never().max_retries_per_request(0))
-                .redirect(redirect::Policy::none())
-                .referer(false);
-            let builder = settings.proxy.apply(with_certificates(builder, settings, trust)?)?;
-            Ok(builder.build()?)
-        };
-        let client = match build(Trust::SystemAndFile) {
-            // A system without CA certificates has no need of them here.
-            Err(BuildError::Http(_)) if !needs_authorities(settings) => build(Trust::File)?,
-            built => built?,
-        };
-        Ok(Self { client, timeout, proxy: settings.proxy.clone() })
+        let builder = pooled(settings)
+            .user_agent(USER_AGENT)
+            .connect_timeout(settings.connect_timeout.min(timeout / 2))
+            // With no retry allowed, reqwest keeps no copy of the request either.
+            .retry(retry::never().max_retries_per_request(0))
+            .redirect(redirect::Policy::none())
+            .referer(false);
+        let builder = settings.proxy.apply(with_certificates(builder, settings)?)?;
+        Ok(Self { client: builder.build()?, timeout, proxy: settings.proxy.clone() })
     }
 
     /// Posts `body` once and returns the evidence. The deadline covers every phase, from the wait for a connection to the
@@ -125,21 +117,6 @@ impl HttpClient {
     }
 }
 
-/// The certificates of authorities to trust.
-#[derive(Clone, Copy)]
-enum Trust {
-    /// The system's and those of `api.ca_file`.
-    SystemAndFile,
-    /// Those of `api.ca_file`.
-    File,
-}
-
-/// Whether the settings lead to a TLS connection. A proxy of the environment is not known here.
-fn needs_authorities(settings: &ApiSettings) -> bool {
-    let is_https = |url: &str| url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
-    is_https(&settings.base_url) || is_https(&settings.proxy.to_string())
-}
-
 /// The settings of the connections.
 fn pooled(settings: &ApiSettings) -> ClientBuilder {
     let builder = reqwest::Client::builder()
@@ -160,20 +137,28 @@ fn pooled(settings: &ApiSettings) -> ClientBuilder {
     builder
 }
 
-fn with_certificates(
-    builder: ClientBuilder,
-    settings: &ApiSettings,
-    trust: Trust,
-) -> Result<ClientBuilder, BuildError> {
+fn with_certificates(mut builder: ClientBuilder, settings: &ApiSettings) -> Result<ClientBuilder, BuildError> {
     let authorities = settings.ca_file.as_deref().map(tls::read_authorities).transpose()?.unwrap_or_default();
-    let mut builder = match trust {
-        Trust::SystemAndFile => builder.tls_certs_merge(authorities),
-        Trust::File => builder.tls_certs_only(authorities),
+    builder = if uses_tls(settings) || has_system_authorities() {
+        builder.tls_certs_merge(authorities)
+    } else {
+        builder.tls_certs_only(authorities)
     };
     if let Some((cert_file, key_file)) = &settings.identity_files {
         builder = builder.identity(tls::read_identity(cert_file, key_file)?);
     }
     Ok(builder)
+}
+
+/// Whether the settings lead to a TLS connection. A proxy of the environment is not known here.
+fn uses_tls(settings: &ApiSettings) -> bool {
+    let is_https = |url: &str| url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+    is_https(&settings.base_url) || is_https(&settings.proxy.to_string())
+}
+
+/// Without the system's CA certificates reqwest builds no client, not even one that needs none.
+fn has_system_authorities() -> bool {
+    reqwest::Client::builder().no_proxy().build().is_ok()
 }
 
 /// Reads the rest of a response. Its status is known, whatever happens to its body.
