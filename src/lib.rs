@@ -42,7 +42,7 @@
 //! - No log line, metric label, error, header or event holds a text, an address, an attachment URL or a secret. The types
 //!   that carry them do not print them.
 //! - Everything in memory is bounded: deliveries by the prefetch, lanes by the schedule, bodies and responses by their
-//!   limits, publishes by the publisher's window.
+//!   limits, publishes by the publisher's window, log lines by their queue.
 //! - The AMQP library's own recovery is not used: a session that fails is dropped as a whole.
 //! - [`telemetry`] observes: it closes no gate and feeds no schedule.
 //!
@@ -59,7 +59,7 @@
 //! | 3 | [`pipeline`], [`amqp`], [`edna`], [`journal`], [`sandbox`] | the work on a delivery; the broker; the API; the record of attempts and outcomes; the stand-in for the API |
 //! | 2 | [`telemetry`] | log lines, metrics and health, fed by one event struct each |
 //! | 1 | [`ports`], [`gate`], [`files`], [`listener`] | the interfaces that the pipeline needs; the switch for taking commands; small files; limited connections |
-//! | 0 | [`domain`], [`sync`] | commands, evidence, verdicts, schedule, events: pure functions and data; locks |
+//! | 0 | [`domain`], [`sync`], [`urls`] | commands, evidence, verdicts, schedule, events: pure functions and data; locks; credentials in URLs |
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests spawn servers and read the clock"))]
 
@@ -79,3 +79,4 @@ pub mod ports;
 pub mod sandbox;
 pub mod sync;
 pub mod telemetry;
+pub mod urls;

@@ -15,8 +15,11 @@ use crate::{
     },
 };
 
-/// Maximum age of the last heartbeat; one is recorded every second.
+/// Maximum age of the last heartbeat of a daemon that is alive; one is recorded every second.
 const MAX_HEARTBEAT_AGE: Duration = Duration::from_secs(30);
+
+/// The same for a daemon that is ready: what the other components reported before is out of date.
+const MAX_READY_HEARTBEAT_AGE: Duration = Duration::from_secs(10);
 
 /// Maximum time without progress; longer than any attempt, delay or publish while the gate is open and the broker is
 /// connected.
@@ -33,10 +36,7 @@ impl ProbeReport {
     /// Fails only if a restart would help: the event loop stalls, or commands in hand make no progress. Does not depend
     /// on the broker or the API.
     pub(super) fn live(now: &Snapshot) -> Self {
-        let mut problems = Vec::new();
-        if now.since_heartbeat >= MAX_HEARTBEAT_AGE {
-            problems.push(format!("the event loop has stalled for {} s", now.since_heartbeat.as_secs()));
-        }
+        let mut problems: Vec<_> = stalled_loop(now, MAX_HEARTBEAT_AGE).into_iter().collect();
         if now.in_hand > 0 && now.since_progress >= MAX_PROGRESS_AGE {
             let (in_hand, stuck_s) = (now.in_hand, now.since_progress.as_secs());
             problems.push(format!("no progress for {stuck_s} s; commands in hand: {in_hand}"));
@@ -44,10 +44,12 @@ impl ProbeReport {
         Self::new(problems, || "alive".to_owned())
     }
 
-    /// Succeeds while commands are consumed, and while the gate is closed on purpose and will open again.
+    /// Succeeds while commands are consumed, and while the gate is closed on purpose and will open again. Fails while the
+    /// event loop stalls.
     pub(super) fn ready(now: &Snapshot) -> Self {
         let (paused, closed): (Vec<_>, Vec<_>) = now.closed_by.iter().partition(|closure| is_pause(closure.reason));
-        let mut problems: Vec<_> = closed.into_iter().map(gate_problem).collect();
+        let stalled = stalled_loop(now, MAX_READY_HEARTBEAT_AGE);
+        let mut problems: Vec<_> = stalled.into_iter().chain(closed.into_iter().map(gate_problem)).collect();
         problems.extend(Role::ALL.into_iter().filter_map(|role| connection_problem(now, role)));
         if let Some(problem) = &now.broker.topology_problem {
             problems.push(format!("topology: {problem}; {TOPOLOGY_REMEDY}"));
@@ -72,6 +74,11 @@ impl ProbeReport {
         let is_ok = problems.is_empty();
         Self { is_ok, lines: if is_ok { vec![success()] } else { problems } }
     }
+}
+
+fn stalled_loop(now: &Snapshot, max_age: Duration) -> Option<String> {
+    let age = now.since_heartbeat;
+    (age >= max_age).then(|| format!("the event loop has stalled for {} s", age.as_secs()))
 }
 
 /// The API or an operator requested the pause; the other reasons are failures, or the end.

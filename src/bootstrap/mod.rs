@@ -22,7 +22,7 @@ use crate::{
     gate::{Gate, GateReason},
     journal::{AnyJournal, OpenError},
     pipeline::{Drained, Pipeline, PipelineSettings},
-    telemetry::{Telemetry, TelemetryLimits, events::CredentialRefresh},
+    telemetry::{Telemetry, TelemetryLimits, events::CredentialRefresh, logging::LogGuard},
 };
 
 /// Why a daemon cannot start.
@@ -82,6 +82,11 @@ impl App {
     #[must_use]
     pub const fn admin_address(&self) -> SocketAddr {
         self.admin.address()
+    }
+
+    /// Counts the log lines that are dropped from now on.
+    pub fn observe_log(&self, log: &LogGuard) {
+        self.telemetry.observe_log(log);
     }
 
     /// Changes the rates of a running daemon.

@@ -21,7 +21,12 @@ pub(super) fn print_json(value: &impl Serialize) {
 
 /// Prints an error: what failed and what to do.
 pub(super) fn print_error(text: &impl Display) {
-    let _ = writeln!(io::stderr(), "edna-courier: {text}");
+    let _ = writeln!(io::stderr(), "{}", error_line(text));
+}
+
+/// The line that [`print_error`] prints.
+pub(super) fn error_line(text: &impl Display) -> String {
+    format!("edna-courier: {text}")
 }
 
 /// Prints progress, which is not part of the result.

@@ -1,6 +1,6 @@
 //! `edna-courier run`
 
-use std::io;
+use std::{fmt::Display, io};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -8,35 +8,47 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Exit, exit::failed, signals::StopSignals};
+use super::{Exit, exit::failed, output, signals::StopSignals};
 use crate::{
     bootstrap::{App, StartError},
     config::{Config, LimitsSettings, Sources},
     domain::rate::Rates,
     journal::OpenError,
     pipeline::Drained,
-    telemetry::logging,
+    telemetry::logging::{self, LogGuard},
 };
 
+/// Why the daemon could not start or run, with the exit code.
+type RunFailure = (Exit, String);
+
+/// Errors after the start of logging are printed through the log's queue, as nobody may be reading standard error.
 pub(super) fn execute(sources: &Sources) -> Result<Exit, Exit> {
     let config = Config::load(sources).map_err(|mistakes| Exit::Configuration.because(mistakes))?;
-    logging::init(&config.log.level, config.log.format, config.log.no_color).map_err(failed)?;
+    let log = logging::init(&config.log.level, config.log.format, config.log.no_color).map_err(failed)?;
+    serve(config, sources, &log).map_err(|(exit, problem)| {
+        log.print(&output::error_line(&problem));
+        exit
+    })
+}
+
+fn serve(config: Config, sources: &Sources, log: &LogGuard) -> Result<Exit, RunFailure> {
     // One thread for the pipeline, whose tasks mostly wait, so that handing over a command wakes no other thread. The
     // admin server, the journal and the broker connections have their own threads.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(run_failed)?;
     let app = App::new(config).map_err(start_failed)?;
+    app.observe_log(log);
     let exit = runtime.block_on(run(app, sources));
     runtime.shutdown_background();
     exit
 }
 
-async fn run(app: App, sources: &Sources) -> Result<Exit, Exit> {
-    let mut signals = StopSignals::listen().map_err(failed)?;
+async fn run(app: App, sources: &Sources) -> Result<Exit, RunFailure> {
+    let mut signals = StopSignals::listen().map_err(run_failed)?;
     let reloading = reload_on_hangup(sources, app.rates());
     let running = app.run(async { signals.recv().await });
     tokio::select! {
-        drained = running => Ok(log_end(drained.map_err(failed)?)),
-        error = reloading => Err(failed(error)),
+        drained = running => Ok(log_end(drained.map_err(run_failed)?)),
+        error = reloading => Err(run_failed(error)),
         // The first signal started the drain; the second one aborts it.
         () = second_signal() => Ok(Exit::DrainTimedOut),
     }
@@ -63,12 +75,16 @@ fn log_end(drained: Drained) -> Exit {
     }
 }
 
-fn start_failed(error: StartError) -> Exit {
+fn run_failed(error: impl Display) -> RunFailure {
+    (Exit::Failed, error.to_string())
+}
+
+fn start_failed(error: StartError) -> RunFailure {
     // The API client is built from settings alone.
     let is_configuration =
         matches!(error, StartError::ApiClient(_) | StartError::Journal(OpenError::NewerVersion { .. }));
     let exit = if is_configuration { Exit::Configuration } else { Exit::Failed };
-    exit.because(error)
+    (exit, error.to_string())
 }
 
 /// Applies the rates in the settings on each SIGHUP. Mistakes in the settings are logged and change nothing.
@@ -108,9 +124,9 @@ mod tests {
 
     #[test]
     fn start_error_of_api_client_is_configuration() {
-        assert_eq!(start_failed(BuildError::Token(TokenError::Invalid).into()), Exit::Configuration);
+        assert_eq!(start_failed(BuildError::Token(TokenError::Invalid).into()).0, Exit::Configuration);
         let newer = OpenError::NewerVersion { path: "header".into(), version: '3', newest: '2' };
-        assert_eq!(start_failed(newer.into()), Exit::Configuration);
-        assert_eq!(start_failed(io::Error::from(io::ErrorKind::AddrInUse).into()), Exit::Failed);
+        assert_eq!(start_failed(newer.into()).0, Exit::Configuration);
+        assert_eq!(start_failed(io::Error::from(io::ErrorKind::AddrInUse).into()).0, Exit::Failed);
     }
 }

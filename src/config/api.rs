@@ -4,10 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
-use super::{pem, reader::Reader};
+use super::{Sources, pem, reader::Reader};
 use crate::{
     domain::verdict::StatusLists,
-    edna::{self, BuildError, Credentials, IdentityError, Proxy},
+    edna::{self, BuildError, Credentials, Proxy},
 };
 
 const MAX_TIMEOUT: Duration = Duration::from_secs(300);
@@ -42,10 +42,13 @@ pub struct ApiConfig {
 }
 
 impl ApiConfig {
-    pub(super) fn read(reader: &mut Reader) -> Self {
+    /// `sources` holds the proxy variables of the environment.
+    pub(super) fn read(reader: &mut Reader, sources: &Sources) -> Self {
         let ca_file = reader.file("api.ca_file", pem::authorities).and_then(|_| reader.text("api.ca_file"));
+        let base_url = base_url(reader);
         Self {
-            base_url: base_url(reader),
+            proxy: proxy(reader, sources, &base_url),
+            base_url,
             path: path(reader, "api.path"),
             credentials: credentials(reader),
             descriptor_field: reader.value("api.descriptor_field", descriptor_field).unwrap_or_default(),
@@ -55,7 +58,6 @@ impl ApiConfig {
                 .unwrap_or_default(),
             keep_alive: reader.duration("api.keep_alive", Duration::from_secs(1)..=MAX_TIMEOUT).unwrap_or_default(),
             channel_types: reader.list("api.channel_types", |text| Ok(text.to_owned())),
-            proxy: proxy(reader),
             ca_file: ca_file.map(PathBuf::from),
             identity_files: identity_files(reader),
             statuses: statuses(reader),
@@ -96,29 +98,32 @@ fn check_url(base: &str, path: &str) -> Result<(), String> {
     }
 }
 
-fn proxy(reader: &mut Reader) -> Proxy {
+fn proxy(reader: &mut Reader, sources: &Sources, base_url: &str) -> Proxy {
     if !reader.is_set("api.proxy") && !reader.is_set("api.proxy_file") {
+        check_proxy_variable(reader, sources, base_url);
         return Proxy::Environment;
     }
     reader.secret_value("api.proxy", |text| Proxy::parse(text).map_err(str::to_owned)).unwrap_or_default()
 }
 
+/// Reports the variable that names the proxy of this API, if it is invalid: the HTTP client would ignore it, and connect
+/// directly.
+fn check_proxy_variable(reader: &mut Reader, sources: &Sources, base_url: &str) {
+    let is_https = base_url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+    let own = if is_https { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
+    let Some((name, value)) = [own, ["ALL_PROXY", "all_proxy"]].iter().find_map(|names| sources.proxy_variable(names))
+    else {
+        return;
+    };
+    if let Err(problem) = Proxy::check_variable(value) {
+        reader.mistake(name, format!("{problem}, or set api.proxy, which overrides this environment variable"));
+    }
+}
+
 /// Both files are read here to report every mistake at start; the client reads them again.
 fn identity_files(reader: &mut Reader) -> Option<(PathBuf, PathBuf)> {
     let (cert_setting, key_setting) = ("api.cert_file", "api.key_file");
-    match (reader.is_set(cert_setting), reader.is_set(key_setting)) {
-        (false, false) => return None,
-        (true, false) => reader.mistake(key_setting, "is missing: api.cert_file and api.key_file go together"),
-        (false, true) => reader.mistake(cert_setting, "is missing: api.cert_file and api.key_file go together"),
-        (true, true) => {}
-    }
-    let cert = reader.file(cert_setting, pem::certificates);
-    let key = reader.file(key_setting, pem::key);
-    if let Err(error) = edna::check_identity(cert?.as_bytes(), key?.as_bytes()) {
-        let setting = if error == IdentityError::Certificate { cert_setting } else { key_setting };
-        let text = error.to_string();
-        reader.mistake(setting, text.strip_prefix(&format!("{setting}: ")).unwrap_or(&text));
-    }
+    pem::identity(reader, cert_setting, key_setting)?;
     Some((reader.text(cert_setting)?.into(), reader.text(key_setting)?.into()))
 }
 

@@ -8,7 +8,10 @@ use lapin::{
 };
 
 use super::{pem, reader::Reader};
-use crate::amqp::{ManagementApi, ManagementError, ManagementUrl};
+use crate::{
+    amqp::{ManagementApi, ManagementError, ManagementUrl},
+    urls,
+};
 
 const MAX_PREFIX_BYTES: usize = 64;
 
@@ -75,11 +78,13 @@ fn uris(reader: &mut Reader) -> Vec<AMQPUri> {
 
 /// Refuses IPv6 addresses, which lapin silently reads as `localhost`.
 fn uri(text: &str) -> Result<AMQPUri, String> {
-    if text.contains('[') {
+    urls::check_credentials(text)?;
+    if text.contains("@[") || text.contains("://[") {
         return Err("holds an IPv6 address, which is not supported; use a host name".to_owned());
     }
     let uri: AMQPUri = text.parse().map_err(|_| {
-        "is not a broker URL; write amqp://user:password@host:5672/vhost (%2f is the default vhost)".to_owned()
+        "is not a broker URL; write amqp://user:password@host:5672/vhost (%2f is the default vhost), and %2C for a comma"
+            .to_owned()
     })?;
     if uri.vhost.is_empty() {
         return Err("ends in a slash, which names a vhost with an empty name; remove it, or write /%2f".to_owned());
@@ -116,12 +121,8 @@ fn prefix(text: &str) -> Result<String, String> {
 }
 
 fn tls(reader: &mut Reader) -> OwnedTLSConfig {
-    if reader.is_set("broker.cert_file") != reader.is_set("broker.key_file") {
-        reader.mistake("broker.cert_file", "needs broker.key_file, and the other way around; set both or neither");
-    }
     let cert_chain = reader.file("broker.ca_file", pem::authorities);
-    let cert = reader.file("broker.cert_file", pem::certificates);
-    let identity = cert.zip(reader.file("broker.key_file", pem::key));
+    let identity = pem::identity(reader, "broker.cert_file", "broker.key_file");
     let identity = identity.map(|(cert, key)| OwnedIdentity::PKCS8 { pem: cert.into_bytes(), key: key.into_bytes() });
     OwnedTLSConfig { identity, cert_chain }
 }

@@ -73,7 +73,7 @@ impl Config {
         let mut reader = Reader::new(sources);
         let broker = BrokerSettings::read(&mut reader);
         let config = Self {
-            api: ApiConfig::read(&mut reader),
+            api: ApiConfig::read(&mut reader, sources),
             delivery: DeliverySettings::read(&mut reader),
             limits: LimitsSettings::read(&mut reader),
             journal: JournalChoice::read(&mut reader, &broker.prefix),

@@ -1,8 +1,28 @@
-//! Checks that a file holds certificates or a key, with the parsers that read it later.
+//! Checks that files hold certificates or a key that fits, with the parsers that read them later.
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::edna;
+use super::reader::Reader;
+use crate::edna::{self, IdentityError};
+
+/// Reads a client certificate with its chain, and its private key. `None` if neither is set, or after a mistake.
+pub(super) fn identity(reader: &mut Reader, cert_setting: &str, key_setting: &str) -> Option<(String, String)> {
+    let is_missing = format!("is missing: {cert_setting} and {key_setting} go together");
+    match (reader.is_set(cert_setting), reader.is_set(key_setting)) {
+        (true, false) => reader.mistake(key_setting, is_missing),
+        (false, true) => reader.mistake(cert_setting, is_missing),
+        _ => {}
+    }
+    let cert = reader.file(cert_setting, certificates);
+    let key = reader.file(key_setting, key);
+    let (cert, key) = (cert?, key?);
+    match edna::check_identity(cert.as_bytes(), key.as_bytes()) {
+        Ok(()) => return Some((cert, key)),
+        Err(error @ IdentityError::Certificate) => reader.mistake(cert_setting, error.to_string()),
+        Err(error @ (IdentityError::Key | IdentityError::Mismatch)) => reader.mistake(key_setting, error.to_string()),
+    }
+    None
+}
 
 /// Accepts certificates of authorities to trust.
 pub(super) fn authorities(pem: &str) -> Result<(), String> {

@@ -83,8 +83,8 @@ const SETTINGS: &[Setting] = &[
         "URL or list of URLs",
         Some("amqp://guest:guest@127.0.0.1:5672/%2f"),
         "Address of RabbitMQ, `amqp` or `amqps`. With several URLs, the nodes of a cluster, each connection \
-         moves on to the next one when it fails or is lost. IPv6 addresses are not supported; use a host name. \
-         `heartbeat` is 4 s by default and capped at 60 s; `frame_max` is always 131072.",
+         moves on to the next one when it fails or is lost. User and password are percent-encoded. IPv6 addresses are \
+         not supported; use a host name. `heartbeat` is 4 s by default and capped at 60 s; `frame_max` is always 131072.",
     ),
     plain(
         "broker.prefix",
@@ -190,7 +190,7 @@ const SETTINGS: &[Setting] = &[
         None,
         "Proxy for all requests to the API: `http`, `https`, `socks5`, or `socks5h` (the proxy resolves names), with \
          credentials in the URL if it requires them. If absent, the environment variables `HTTPS_PROXY`, \
-         `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` apply; `none` ignores these variables.",
+         `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` apply, and an invalid one is a mistake; `none` ignores these variables.",
     ),
     plain("api.ca_file", "PEM file", None, "Certificates to trust in addition to the system's, for `https`."),
     plain(

@@ -56,6 +56,13 @@ impl Sources {
         sources
     }
 
+    /// The first of these variables that is set, unless it is empty: reqwest, which reads them, goes on to the next names
+    /// only then.
+    pub(super) fn proxy_variable(&self, names: &[&'static str]) -> Option<(&'static str, &str)> {
+        let mut set = names.iter().filter_map(|name| Some((*name, self.environment.get(*name)?.as_str())));
+        set.next().filter(|(_, value)| !value.is_empty())
+    }
+
     /// Whether `NO_COLOR` is set and not empty.
     pub(super) fn no_color(&self) -> bool {
         self.environment.get("NO_COLOR").is_some_and(|value| !value.is_empty())

@@ -7,6 +7,7 @@ mod transport;
 
 use std::{fs, path::PathBuf, time::Duration};
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use secrecy::ExposeSecret;
 
 use super::{Config, Mistakes, Sources, reference, sections};
@@ -201,11 +202,11 @@ fn files_missing_or_unpaired_are_mistakes() {
 fn pem_files_of_wrong_content_are_mistakes() {
     let dir = TempDir::new();
     let ca = dir.file("ca.pem", include_str!("../edna/tests/ca.pem"));
-    // Any Base64 passes: the TLS library checks the key itself when it connects.
-    let key = dir.file("key.pem", "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n");
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["client".to_owned()]).unwrap();
+    let (cert, key) = (dir.file("cert.pem", &cert.pem()), dir.file("key.pem", &signing_key.serialize_pem()));
     let text = dir.file("text", "hello\n");
     let right =
-        [("API__CA_FILE", &*ca), ("BROKER__CA_FILE", &*ca), ("BROKER__CERT_FILE", &*ca), ("BROKER__KEY_FILE", &*key)];
+        [("API__CA_FILE", &*ca), ("BROKER__CA_FILE", &*ca), ("BROKER__CERT_FILE", &*cert), ("BROKER__KEY_FILE", &*key)];
     let config = load(&right).unwrap();
     assert!(
         config.api.ca_file.is_some() && config.broker.tls.cert_chain.is_some() && config.broker.tls.identity.is_some()

@@ -19,14 +19,24 @@ pub enum TokenError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// The certificate file.
-    #[error("api.cert_file: holds no valid PEM certificate; name the client certificate's PEM file")]
+    #[error("holds no valid PEM certificate; name the client certificate's PEM file")]
     Certificate,
     /// The key file.
-    #[error("api.key_file: holds no valid PEM private key, or an encrypted one; name the key without a passphrase")]
+    #[error("holds no valid PEM private key, or an encrypted one; name the key without a passphrase")]
     Key,
     /// Both are valid, but do not belong together.
-    #[error("api.key_file: is not the key of the certificate in api.cert_file; name the files of one pair")]
+    #[error("is not the key of the certificate in cert_file; name the files of one pair")]
     Mismatch,
+}
+
+impl IdentityError {
+    /// The setting to correct, in the section of the connection.
+    const fn setting(self) -> &'static str {
+        match self {
+            Self::Certificate => "cert_file",
+            Self::Key | Self::Mismatch => "key_file",
+        }
+    }
 }
 
 /// Why the client cannot be built. Each error names the setting and the remedy.
@@ -57,7 +67,7 @@ pub enum BuildError {
         path: PathBuf,
     },
     /// The client certificate or its key is unusable.
-    #[error(transparent)]
+    #[error("api.{setting}: {0}", setting = .0.setting())]
     Identity(#[from] IdentityError),
     /// The fixed token is unusable.
     #[error("api.token: {0}")]

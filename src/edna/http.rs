@@ -173,13 +173,27 @@ fn pooled(settings: &ApiSettings) -> ClientBuilder {
 }
 
 fn with_certificates(mut builder: ClientBuilder, settings: &ApiSettings) -> Result<ClientBuilder, BuildError> {
-    if let Some(ca_file) = &settings.ca_file {
-        builder = builder.tls_certs_merge(tls::read_authorities(ca_file)?);
-    }
+    let authorities = settings.ca_file.as_deref().map(tls::read_authorities).transpose()?.unwrap_or_default();
+    builder = if uses_tls(settings) || has_system_authorities() {
+        builder.tls_certs_merge(authorities)
+    } else {
+        builder.tls_certs_only(authorities)
+    };
     if let Some((cert_file, key_file)) = &settings.identity_files {
         builder = builder.identity(tls::read_identity(cert_file, key_file)?);
     }
     Ok(builder)
+}
+
+/// Whether the settings lead to a TLS connection. A proxy of the environment is not known here.
+fn uses_tls(settings: &ApiSettings) -> bool {
+    let is_https = |url: &str| url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+    is_https(&settings.base_url) || is_https(&settings.proxy.to_string())
+}
+
+/// Without the system's CA certificates reqwest builds no client, not even one that needs none.
+fn has_system_authorities() -> bool {
+    reqwest::Client::builder().no_proxy().build().is_ok()
 }
 
 /// Reads the rest of a response. Its status is known, whatever happens to its body.

@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc};
 use reqwest::{ClientBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::urls;
+
 /// The port of a SOCKS proxy whose URL names none (RFC 1928).
 const SOCKS_PORT: u16 = 1080;
 /// User and password share one handshake message of the SOCKS client, which has room for 262 bytes.
@@ -36,6 +38,7 @@ impl Proxy {
         if text.eq_ignore_ascii_case("none") {
             return Ok(Self::Disabled);
         }
+        urls::check_credentials(text)?;
         let url = Url::parse(text).map_err(|_| "is not a URL; write it like http://user:password@proxy:3128")?;
         let (host, port) = match (url.scheme(), url.host_str()) {
             ("http" | "https", Some(host)) => (host, url.port_or_known_default()),
@@ -47,8 +50,7 @@ impl Proxy {
         };
         let port = port.filter(|port| *port != 0).ok_or("names port 0; write the port that the proxy listens on")?;
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err("holds more than scheme, credentials, host and port; a / @ ? or # in a password is written \
-                        %2F %40 %3F %23");
+            return Err("holds more than scheme, credentials, host and port; write it like http://proxy:3128");
         }
         let is_socks = url.scheme().starts_with("socks");
         if is_socks && (url.username().len() > MAX_SOCKS_BYTES || url.password().unwrap_or("").len() > MAX_SOCKS_BYTES)
@@ -62,6 +64,22 @@ impl Proxy {
             return Err("holds characters that a host name cannot have; write it like http://proxy:3128");
         }
         Ok(Self::Url { url: text.into(), origin })
+    }
+
+    /// Checks a proxy variable of the environment. reqwest silently ignores an invalid one, and the path of a valid one.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn check_variable(text: &str) -> Result<(), &'static str> {
+        urls::check_credentials(text)?;
+        let invalid = "is not the URL of a proxy; write it like http://proxy:3128";
+        let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let (Ok(url), Ok(_)) = (Url::parse(&url), text.parse::<http::Uri>()) else { return Err(invalid) };
+        let is_known = matches!(url.scheme(), "http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h");
+        if is_known && url.host_str().is_some_and(|host| !host.is_empty()) && url.port() != Some(0) {
+            return Ok(());
+        }
+        Err(invalid)
     }
 
     /// Whether a response can come from the proxy instead of the API: a SOCKS proxy speaks no HTTP.
@@ -121,6 +139,10 @@ mod tests {
             "http://proxy:0",
             "http://proxy:99999",
             "http://u:s3cret/x@proxy:3128",
+            "http://u:s3cret[@proxy:3128",
+            "http://u:80/s3cret@proxy:3128",
+            "http://u:s3%cret@proxy:3128",
+            "http://u:s3cret@s3cret@proxy:3128",
             "http://proxy/s3cret",
             "http://proxy?s3cret",
             "http://proxy#s3cret",

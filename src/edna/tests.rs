@@ -1,5 +1,6 @@
 //! The client against scripted servers.
 
+mod authorities;
 mod credential;
 mod evidence;
 mod limits;

@@ -1,14 +1,25 @@
 //! Log lines on standard error: text on a terminal, JSON elsewhere.
 //!
+//! No caller waits for standard error: lines go through a queue, see [`LogGuard`].
+//!
 //! No `log.level` can make a log leak a payload. Below `info` only this crate logs: libraries print frames, headers and
 //! bodies at `debug` and `trace`, and their spans add fields to every line. lapin is off at every level: at `warn` it
 //! prints returned messages whole. Its errors are returned to this crate, which logs them where it handles them.
 
-use std::io::{self, IsTerminal};
+mod queue;
 
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{self, IsTerminal},
+    panic::{self, PanicHookInfo},
+    sync::Arc,
+    time::Duration,
+};
+
+use prometheus::IntCounter;
 use serde::Deserialize;
 use tracing::{
-    Level, Metadata, Subscriber,
+    Level, Metadata, Subscriber, error, field,
     level_filters::LevelFilter,
     subscriber::{SetGlobalDefaultError, set_global_default},
 };
@@ -18,6 +29,11 @@ use tracing_subscriber::{
     fmt::MakeWriter,
     layer::{Filter, SubscriberExt},
 };
+
+use self::queue::LogQueue;
+
+/// How long the end of the process waits for queued lines: a pipe that nobody reads must not hold it up.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The target prefix of this crate's log lines.
 const THIS_CRATE: &str = env!("CARGO_CRATE_NAME");
@@ -73,6 +89,33 @@ pub enum LogError {
     /// Logging had already started.
     #[error("logging has already started")]
     Started(#[from] SetGlobalDefaultError),
+    /// The system allows no further thread.
+    #[error("cannot start the thread that writes log lines: {0}; raise the limit of processes")]
+    Thread(#[from] io::Error),
+}
+
+/// The queue of log lines, which a thread of its own writes to standard error. Lines that do not fit are dropped. Dropping
+/// the guard waits for the queued lines, at most a second.
+#[derive(Debug)]
+#[must_use = "dropping it waits for the queued lines"]
+pub struct LogGuard(Arc<LogQueue>);
+
+impl LogGuard {
+    /// Counts the lines that are dropped from now on; only the first call has an effect.
+    pub(super) fn count_dropped_in(&self, counter: IntCounter) {
+        self.0.count_dropped_in(counter);
+    }
+
+    /// Writes a line of plain text after the queued ones.
+    pub fn print(&self, text: &str) {
+        self.0.push(format!("{text}\n").as_bytes());
+    }
+}
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        self.0.flush(FLUSH_TIMEOUT);
+    }
 }
 
 /// Parses the setting `log.level`: a level, or a comma-separated list of levels and `module=level`. Empty means `info`.
@@ -87,14 +130,24 @@ pub fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     Ok(EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(level)?)
 }
 
-/// Starts logging to standard error for the whole process.
+/// Starts logging to standard error for the whole process. Panics are logged, too: the default hook would wait for a reader.
 ///
 /// # Errors
-/// If `level` is invalid, see [`parse_level`], or logging has already started.
-pub fn init(level: &str, format: LogFormat, no_color: bool) -> Result<(), LogError> {
+/// If `level` is invalid, see [`parse_level`], logging has already started, or its thread cannot be started.
+pub fn init(level: &str, format: LogFormat, no_color: bool) -> Result<LogGuard, LogError> {
     let style = format.style(io::stderr().is_terminal(), no_color);
-    set_global_default(subscriber(level, style, io::stderr)?)?;
-    Ok(())
+    let queue = LogQueue::start(io::stderr())?;
+    set_global_default(subscriber(level, style, queue.clone())?)?;
+    panic::set_hook(Box::new(log_panic));
+    Ok(LogGuard(queue))
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("no message");
+    let location = panic.location().map(field::display);
+    // As the default hook does, only if RUST_BACKTRACE asks for it.
+    let backtrace = Some(Backtrace::capture()).filter(|trace| trace.status() == BacktraceStatus::Captured);
+    error!(location, backtrace = backtrace.map(field::display), "a thread panicked, which is a bug: {message}");
 }
 
 /// The subscriber that [`init`] installs, with any writer.

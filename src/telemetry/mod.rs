@@ -27,6 +27,7 @@ pub use self::{
 };
 use self::{
     events::{GateClosed, GateOpened, TierWatched},
+    logging::LogGuard,
     state::TelemetryState,
 };
 use crate::{
@@ -55,6 +56,11 @@ impl Telemetry {
     pub fn record(&self, event: impl TelemetryEvent) {
         event.count(&self.state);
         event.log();
+    }
+
+    /// Counts the log lines that are dropped from now on.
+    pub fn observe_log(&self, log: &LogGuard) {
+        log.count_dropped_in(self.state.metrics.log_lines_dropped.clone());
     }
 
     /// Counts a command in hand until the guard is dropped.

@@ -50,6 +50,7 @@ const ZERO: &[(&str, &[(&str, &str)])] = &[
     ("reconnects_total", &[("role", "consume")]),
     ("reconnects_total", &[("role", "publish")]),
     ("possible_duplicates_total", &[]),
+    ("log_lines_dropped_total", &[]),
     ("last_success_timestamp_seconds", &[]),
     ("credential_refresh_total", &[("result", "success")]),
     ("credential_refresh_total", &[("result", "failure")]),

@@ -8,7 +8,13 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{TIMEOUT, TempDir, broker::Broker, broker::run_command, client::Client, eventually::eventually};
+use crate::support::{
+    TIMEOUT, TempDir,
+    broker::{Broker, run_command},
+    client::Client,
+    eventually::eventually,
+    fixture::{Fixture, start_ready},
+};
 
 /// Runs the real binary in an empty directory, with the given settings only.
 struct CliCommand {
@@ -146,6 +152,51 @@ async fn usage_errors_exit_64_and_help_exits_zero() {
     }
     let version = run(&["--version"], &[]).await;
     assert_eq!((version.code, version.stdout), (Some(0), format!("edna-courier {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[tokio::test]
+async fn check_and_run_refuse_keys_and_urls_that_cannot_work() {
+    let dir = TempDir::new("edna-courier-test-keys");
+    let write = |name: &str, pem: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, pem).expect("a writable directory");
+        path.display().to_string()
+    };
+    let [one, other] = [(); 2].map(|()| rcgen::generate_simple_self_signed(["client".to_owned()]).expect("a key"));
+    let (cert, other_key) = (write("cert", one.cert.pem()), write("key", other.signing_key.serialize_pem()));
+    let url = "amqp://courier:12/SECRET@broker";
+    for (settings, parts) in [
+        ([("broker.cert_file", &*cert), ("broker.key_file", &*other_key)], ["broker.key_file", "is not the key of"]),
+        ([("api.cert_file", &*cert), ("api.key_file", &*other_key)], ["api.key_file", "is not the key of"]),
+        ([("broker.url", url), ("api.proxy", "none")], ["broker.url", "write %25 for %"]),
+    ] {
+        for args in [["check"], ["run"]] {
+            let output = run(&args, &[VALID, settings].concat()).await;
+            output.expect_failure(78, &parts);
+            assert!(!output.stderr.contains("SECRET"), "{}", output.stderr);
+        }
+    }
+}
+
+#[tokio::test]
+async fn system_without_certificates_serves_an_http_api() {
+    let fixture = Fixture::new("no-certificates").await;
+    let absent = [("SSL_CERT_FILE", "/absent"), ("SSL_CERT_DIR", "/absent")];
+    let builder = absent.iter().fold(fixture.builder(), |builder, (name, value)| builder.env(name, value));
+    let daemon = start_ready(&builder).await;
+    fixture.send(1, "hello").await;
+    fixture.expect_all_succeeded(1).await;
+    let address = daemon.admin_address().expect("in the log").to_string();
+    let mut status = CliCommand::new(&["status", "--admin", &address], &[]);
+    status.command.envs(absent);
+    let output = status.run().await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    fixture.drain(&daemon).await;
+
+    let https = [VALID[0], VALID[1], ("api.proxy", "none"), ("admin.listen", "127.0.0.1:0"), ("journal.kind", "none")];
+    let mut run = CliCommand::new(&["run"], &https);
+    run.command.envs(absent);
+    run.run().await.expect_failure(78, &["the system's CA certificates"]);
 }
 
 /// A child process, killed on drop.

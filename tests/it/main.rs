@@ -31,3 +31,4 @@ mod support_selftest;
 mod tiers;
 mod topology;
 mod topology_policies;
+mod unread_log;

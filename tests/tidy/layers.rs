@@ -6,7 +6,7 @@ use crate::sources::{code_lines, none, places_of, sources};
 
 /// The layers, lowest first. A file imports only from layers below its own; rooms of one layer do not import each other.
 const LAYERS: [&[&str]; 8] = [
-    &["domain", "sync"],
+    &["domain", "sync", "urls"],
     &["ports", "gate", "files", "listener"],
     &["telemetry"],
     &["pipeline", "amqp", "edna", "journal", "sandbox"],

@@ -29,8 +29,9 @@ fn consuming() -> (Gate, Telemetry) {
     (gate, telemetry)
 }
 
+/// The response of `/readyz` just after a heartbeat.
 fn ready(telemetry: &Telemetry) -> (bool, String) {
-    let report = ProbeReport::ready(&telemetry.snapshot());
+    let report = ProbeReport::ready(&Snapshot { since_heartbeat: Duration::ZERO, ..telemetry.snapshot() });
     (report.is_ok, report.lines.join("\n"))
 }
 
@@ -130,6 +131,15 @@ async fn ready_with_a_stuck_tier_fails() {
     check_not_ready(&telemetry, &["tier: queue retry.5s does not return its 3 messages", "topology verify"]);
     telemetry.observe_queue(WatchedQueue::Tier(0), 2);
     assert!(ready(&telemetry).0);
+}
+
+#[test]
+fn ready_on_a_stalled_loop_fails() {
+    for (seconds, is_ok, line) in [(9, true, "consuming"), (10, false, "the event loop has stalled for 10 s")] {
+        let since_heartbeat = Duration::from_secs(seconds);
+        let report = ProbeReport::ready(&Snapshot { since_heartbeat, ..consuming().1.snapshot() });
+        assert_eq!((report.is_ok, report.lines.join("\n").as_str()), (is_ok, line));
+    }
 }
 
 /// Checks `/livez` for a snapshot with these ages.

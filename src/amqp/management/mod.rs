@@ -125,9 +125,14 @@ impl ManagementApi {
             // The broker's password is not for a proxy or another host.
             .no_proxy()
             .redirect(redirect::Policy::none());
-        if let Some(pem) = authorities {
-            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem.as_bytes()).map_err(unusable)?);
-        }
+        let authorities = authorities.map(|pem| Certificate::from_pem_bundle(pem.as_bytes())).transpose();
+        let authorities = authorities.map_err(unusable)?.unwrap_or_default();
+        // Without TLS, the system needs no CA certificates.
+        builder = if url.url().scheme() == "https" {
+            builder.tls_certs_merge(authorities)
+        } else {
+            builder.tls_certs_only(authorities)
+        };
         let client = builder.build().map_err(unusable)?;
         Ok(Self { client, url: url.url().clone(), origin: url.origin(), vhost: vhost.to_owned() })
     }

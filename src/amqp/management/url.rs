@@ -5,6 +5,8 @@ use std::fmt;
 use lapin::uri::AMQPUri;
 use reqwest::Url;
 
+use crate::urls;
+
 /// The address of the management API, with credentials. `Debug` shows none.
 #[derive(Clone)]
 pub struct ManagementUrl(Url);
@@ -15,12 +17,13 @@ impl ManagementUrl {
     /// # Errors
     /// The problem and the remedy, without any part of the value: it can hold a password.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
+        urls::check_credentials(text)?;
         let mut url = Url::parse(text).map_err(|_| "is not a URL; write it like http://user:password@host:15672")?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err("is neither http nor https; write it like http://user:password@host:15672");
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err("holds a query or a fragment; a ? or # in a password is written %3F %23");
+            return Err("holds a query or a fragment; write it like http://user:password@host:15672");
         }
         // Accepts the address of the HTTP API, which ends with this path, besides that of the plugin.
         let path = url.path().trim_end_matches('/');
@@ -73,9 +76,19 @@ mod tests {
 
     #[test]
     fn invalid_management_url_is_refused_without_showing_it() {
-        for text in ["", "h", "amqp://u:s3cret@h", "http://", "http://u:s3cret@h?x", "http://u:s3cret#@h"] {
+        for text in [
+            "",
+            "h",
+            "amqp://u:s3cret@h",
+            "http://",
+            "http://u:s3cret@h?x",
+            "http://u:s3cret#@h",
+            "http://u:80/s3cret@h",
+            "http://u:s3cret@s3cret@h",
+            "http://u:s3%cret@h",
+        ] {
             let problem = ManagementUrl::parse(text).unwrap_err();
-            assert!(problem.contains("write") || problem.contains("written"), "{text}: {problem}");
+            assert!(problem.contains("write"), "{text}: {problem}");
             assert!(!problem.contains("s3cret"), "{problem}");
         }
     }

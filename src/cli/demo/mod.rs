@@ -70,14 +70,14 @@ async fn with_broker(
     signals: &mut StopSignals,
 ) -> Result<(), Exit> {
     let config = settings::load(sources, sandbox.addr()).map_err(|mistakes| Exit::Configuration.because(mistakes))?;
-    logging::init(&config.log.level, config.log.format, config.log.no_color).map_err(failed)?;
+    let log = logging::init(&config.log.level, config.log.format, config.log.no_color).map_err(failed)?;
     let (client, prefix) = (BrokerClient::new(&config.broker, "edna-courier demo"), config.broker.prefix.clone());
     let connection = tokio::select! {
         connected = client.connect() => connected.map_err(unreachable)?,
         () = signals.recv() => return Err(failed(session::INTERRUPTED)),
     };
     let backend = Backend::new(connection, TopologyNames::new(&prefix));
-    let session = DemoSession { count, keep: args.keep, json: args.json, sandbox, backend: &backend };
+    let session = DemoSession { count, keep: args.keep, json: args.json, sandbox, backend: &backend, log: &log };
     let result = match backend.declare().await.map_err(failed) {
         Ok(()) => session.run(config, signals).await,
         Err(exit) => Err(exit),

@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     pipeline::Drained,
     sandbox::{ReceivedFilter, Sandbox},
+    telemetry::logging::LogGuard,
 };
 
 /// For the last messages after the daemon has stopped.
@@ -31,6 +32,7 @@ pub(super) struct DemoSession<'a> {
     pub(super) json: bool,
     pub(super) sandbox: &'a Sandbox,
     pub(super) backend: &'a Backend,
+    pub(super) log: &'a LogGuard,
 }
 
 /// The shutdown of the daemon.
@@ -50,6 +52,7 @@ impl DemoSession<'_> {
     /// Runs the daemon and stops it in any case.
     pub(super) async fn run(&self, config: Config, signals: &mut StopSignals) -> Result<(), Exit> {
         let app = App::new(config).map_err(failed)?;
+        app.observe_log(self.log);
         let metrics = format!("http://{}/metrics", app.admin_address());
         let shutdown = DaemonShutdown::default();
         let running = async {

@@ -1,14 +1,23 @@
 //! Log lines as they are written.
 
 use std::{
-    io::{self, Write},
-    sync::{Arc, Mutex},
+    env,
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    process::Command,
+    sync::Mutex,
+    thread,
+    time::Instant,
 };
 
 use serde_json::Value;
 use tracing::{debug, error, info, trace, warn};
 
 use super::*;
+use crate::{
+    domain::tier::Tiers,
+    telemetry::{Telemetry, TelemetryLimits},
+};
 
 /// A writer that keeps the written bytes.
 #[derive(Clone, Default)]
@@ -142,4 +151,59 @@ fn failed_write_does_not_stop_the_caller() {
         continued = true;
     });
     assert!(continued);
+}
+
+#[test]
+fn lines_through_the_queue_stay_whole_and_in_order() {
+    let (reader, writer) = UnixStream::pair().unwrap();
+    let log = LogGuard(LogQueue::start(writer).unwrap());
+    tracing::subscriber::with_default(subscriber("info", LogStyle::Json, log.0.clone()).unwrap(), || info!("first"));
+    log.print("second");
+    let lines: Vec<_> = BufReader::new(reader).lines().take(2).map(Result::unwrap).collect();
+    assert!(lines[0].contains("\"message\":\"first\"") && lines[1] == "second", "{lines:?}");
+}
+
+#[test]
+fn dropped_lines_are_counted_by_the_telemetry() {
+    let telemetry = Telemetry::new(TelemetryLimits { max_in_flight: 8, prefetch: 16 }, &Tiers::default()).unwrap();
+    let (reader, writer) = UnixStream::pair().unwrap();
+    drop(reader);
+    let log = LogGuard(LogQueue::start(writer).unwrap());
+    telemetry.observe_log(&log);
+    log.print("lost");
+    drop(log);
+    let metrics = telemetry.scrape().unwrap();
+    assert!(metrics.contains("courier_log_lines_dropped_total 1\n"), "{metrics}");
+}
+
+#[test]
+fn end_of_the_log_waits_a_second_for_a_reader() {
+    let (_unread, writer) = UnixStream::pair().unwrap();
+    let log = LogGuard(LogQueue::start(writer).unwrap());
+    log.print(&"x".repeat(1 << 19));
+    let ending = Instant::now();
+    drop(log);
+    let took = ending.elapsed();
+    assert!((FLUSH_TIMEOUT..10 * FLUSH_TIMEOUT).contains(&took), "{took:?}");
+}
+
+/// In a child process: the hook and the subscriber are the process's own.
+#[test]
+fn panic_is_a_log_line() {
+    const CHILD: &str = "EDNA_COURIER_TEST_CHILD";
+    if env::var_os(CHILD).is_some() {
+        let _log = init("info", LogFormat::Json, false).unwrap();
+        thread::spawn(|| panic!("on purpose")).join().unwrap_err();
+        return;
+    }
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--exact", "telemetry::logging::tests::panic_is_a_log_line"]).env(CHILD, "1");
+    let output = child.output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    assert_eq!(
+        (&line["level"], &line["message"]),
+        (&"ERROR".into(), &"a thread panicked, which is a bug: on purpose".into())
+    );
+    assert!(line["location"].as_str().unwrap().contains("logging/tests.rs:"), "{line}");
 }

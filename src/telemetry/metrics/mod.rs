@@ -6,7 +6,7 @@ mod command;
 mod family;
 mod journal;
 
-use prometheus::{Error, IntGauge, Registry, TextEncoder};
+use prometheus::{Error, IntCounter, IntGauge, Registry, TextEncoder};
 
 use self::{
     api::ApiMetrics,
@@ -23,6 +23,7 @@ use crate::{domain::tier::Tiers, gate::GateReason};
 pub(crate) struct Metrics {
     registry: Registry,
     gate_closed: Children<GateReason, IntGauge>,
+    pub(crate) log_lines_dropped: IntCounter,
     pub(crate) commands: CommandMetrics,
     pub(crate) api: ApiMetrics,
     pub(crate) broker: BrokerMetrics,
@@ -45,6 +46,10 @@ impl Metrics {
                 ["reason"],
                 GateReason::ALL.map(|reason| (reason, [reason.as_str()])),
             )?,
+            log_lines_dropped: families.counter((
+                "log_lines_dropped_total",
+                "Log lines that were not written because standard error is closed or is not read.",
+            ))?,
             commands: CommandMetrics::register(&families, tiers)?,
             api: ApiMetrics::register(&families)?,
             broker: BrokerMetrics::register(&families, tiers)?,

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     env,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     net::SocketAddr,
     os::unix::process::ExitStatusExt,
     path::Path,
@@ -29,6 +29,7 @@ pub(crate) struct DaemonBuilder {
     program: String,
     args: Vec<String>,
     env: BTreeMap<String, String>,
+    reads_log: bool,
     dir: Arc<TempDir>,
 }
 
@@ -42,7 +43,7 @@ impl DaemonBuilder {
     pub(crate) fn for_program(program: &str, args: &[&str]) -> Self {
         let dir = Arc::new(TempDir::new("edna-courier-test-daemon"));
         let args = args.iter().map(ToString::to_string).collect();
-        Self { program: program.to_owned(), args, env: BTreeMap::new(), dir }
+        Self { program: program.to_owned(), args, env: BTreeMap::new(), reads_log: true, dir }
             .set("admin.listen", "127.0.0.1:0")
             .set("log.format", "json")
             .set("api.proxy", "none")
@@ -72,6 +73,12 @@ impl DaemonBuilder {
         self
     }
 
+    /// Reads the log up to the admin address and no further: its pipe fills up.
+    pub(crate) fn leave_log_unread(mut self) -> Self {
+        self.reads_log = false;
+        self
+    }
+
     /// The working directory of its daemons.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
@@ -97,16 +104,28 @@ impl DaemonBuilder {
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", self.program));
         let lines = Arc::<Mutex<Vec<String>>>::default();
         let stderr = child.stderr.take().expect("piped");
-        let reader = collect_lines(stderr, Arc::clone(&lines));
+        let last = if self.reads_log { None } else { Some("admin_address") };
+        let reader = collect_lines(stderr, Arc::clone(&lines), last);
         Daemon { pid: child.id(), child: Mutex::new(child), lines, reader: Some(reader), _dir: Arc::clone(&self.dir) }
     }
 }
 
-fn collect_lines(stderr: ChildStderr, lines: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+/// The result of the thread that reads the log: its pipe, which stays open until the thread is joined.
+type LogReader = JoinHandle<BufReader<ChildStderr>>;
+
+/// Collects all lines, or those up to the first that contains `last`.
+fn collect_lines(stderr: ChildStderr, lines: Arc<Mutex<Vec<String>>>, last: Option<&'static str>) -> LogReader {
     thread::spawn(move || {
-        for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-            lines.lock().expect("not poisoned").push(String::from_utf8_lossy(&line).into_owned());
+        let mut reader = BufReader::new(stderr);
+        for line in reader.by_ref().split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let is_last = last.is_some_and(|last| line.contains(last));
+            lines.lock().expect("not poisoned").push(line);
+            if is_last {
+                break;
+            }
         }
+        reader
     })
 }
 
@@ -116,7 +135,7 @@ pub(crate) struct Daemon {
     pid: u32,
     child: Mutex<Child>,
     lines: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
+    reader: Option<LogReader>,
     _dir: Arc<TempDir>,
 }
 
