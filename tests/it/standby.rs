@@ -109,7 +109,13 @@ async fn standby_posts_no_command_twice_untold() {
     assert!(taken_over().await >= 1.0, "the standby has got a first delivery");
 
     active.kill();
-    let event = fixture.queues.events(1).await.remove(0);
+    let event = loop {
+        let event = fixture.queues.events(1).await.remove(0);
+        // The acknowledgement of the last one may be lost with the process: the standby cannot know of its POST.
+        if id(&event) != "c-5" {
+            break event;
+        }
+    };
     let parked = ("c-0", Some("uncertain"), Some(true));
     assert_eq!((id(&event), event["outcome"].as_str(), event["possibleDuplicate"].as_bool()), parked);
     assert_eq!(fixture.posts(), 6, "one POST for each command");

@@ -109,7 +109,8 @@ async fn quota_of_the_api_causes_no_doubt() {
         retry_after: Some(HeaderValue::from_static("2")),
         body: None,
     };
-    let exceeded = || Rule::new(too_many.clone()).times(4).nth(6);
+    // Each request beyond those in flight is a probe, two seconds after the one before.
+    let exceeded = || Rule::new(too_many.clone()).times(2).nth(6);
     scenario.fixture.sandbox.script([exceeded(), exceeded()]).expect("room");
     scenario.send(200).await;
     let daemon = scenario.builder.start().await;
