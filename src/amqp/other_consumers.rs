@@ -80,7 +80,7 @@ impl OwnConsumer {
         self.is_sole |= after.is_some_and(|counts| counts.consumers == 1);
     }
 
-    /// Whether this is proven to be the queue's only consumer, so that nobody else holds deliveries.
+    /// Whether this is proven to be the queue's only consumer, so that no other one holds deliveries.
     pub(super) const fn is_sole(&self) -> bool {
         self.is_sole
     }

@@ -21,7 +21,7 @@ use crate::{
 /// Why the daemon could not start or run, with the exit code.
 type RunFailure = (Exit, String);
 
-/// Errors after the start of logging are printed through the log's queue, as nobody may be reading standard error.
+/// Errors after the start of logging are printed through the log's queue, as standard error may be a full pipe without a reader.
 pub(super) fn execute(sources: &Sources) -> Result<Exit, Exit> {
     let config = Config::load(sources).map_err(|mistakes| Exit::Configuration.because(mistakes))?;
     let log = logging::init(&config.log.level, config.log.format, config.log.no_color).map_err(failed)?;

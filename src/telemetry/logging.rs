@@ -32,7 +32,7 @@ use tracing_subscriber::{
 
 use self::queue::LogQueue;
 
-/// How long the end of the process waits for queued lines: a pipe that nobody reads must not hold it up.
+/// How long the end of the process waits for queued lines: standard error may be a pipe without a reader.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The target prefix of this crate's log lines.

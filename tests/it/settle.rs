@@ -1,11 +1,9 @@
 //! Settling: the ack follows the confirm; an outcome that cannot be published closes the gate and causes no second POST.
 
-use lapin::{BasicProperties, types::AMQPValue};
 use serde_json::{Value, json};
 
 use crate::support::{
     TIMEOUT,
-    client::PublishResult,
     daemon_fixture::{DaemonFixture, SandboxApi},
     eventually::eventually,
     proxy::Proxy,
@@ -143,11 +141,7 @@ async fn refused_dead_letter_closes_gate_until_queue_has_room() {
     let fixture = DaemonFixture::new("dead-full", &[]).await;
     let (client, dead) = (fixture.queues.client(), fixture.queues.name("dead"));
     client.delete_queue(&dead).await;
-    let full =
-        [("x-overflow", AMQPValue::LongString("reject-publish".into())), ("x-max-length", AMQPValue::LongInt(1))];
-    client.declare_queue(&dead, "rejected", full).await;
-    let fill = async || client.try_publish(&dead, "rejected", b"filler", BasicProperties::default()).await;
-    eventually!(TIMEOUT, fill().await, |published| *published == PublishResult::Nacked, "a full queue");
+    client.declare_full_queue(&dead, "rejected").await;
 
     expect_blocked(&fixture, "refused").await;
     let problem = &fixture.daemon.status().await["gate"]["problems"]["blocked"];

@@ -83,8 +83,8 @@ async fn standby_takes_over_from_killed_daemon() {
     let repeated = u16::try_from(fixture.posts() - 200).expect("few");
     let events = fixture.queues.events(100 + repeated).await;
     assert!(events.iter().all(|event| event["outcome"] == "succeeded"), "{events:?}");
-    let told = events.iter().filter(|event| event["possibleDuplicate"] == true).count();
-    assert!(told >= usize::from(repeated), "each POST of a command beyond its first is told: {events:?}");
+    let possible_duplicates = events.iter().filter(|event| event["possibleDuplicate"] == true).count();
+    assert!(possible_duplicates >= usize::from(repeated), "each repeated POST is a possible duplicate: {events:?}");
 }
 
 /// The broker counts one consumer, which is not the standby's.

@@ -1,4 +1,4 @@
-//! Standard error is a pipe that nobody reads: log lines are dropped, everything else goes on.
+//! Standard error is a full pipe without a reader: log lines are dropped and counted, and the daemon keeps working.
 
 use std::time::Duration;
 

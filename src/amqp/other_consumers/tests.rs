@@ -116,7 +116,7 @@ async fn handed_over_queue_proves_another_daemon_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn sole_consumer_needs_a_proof() {
-    assert!(OwnConsumer::none().renewed(Some(counts(5, 0)), Some(0)).is_sole(), "nobody beside messages");
+    assert!(OwnConsumer::none().renewed(Some(counts(5, 0)), Some(0)).is_sole(), "no consumer, and messages");
     assert!(!OwnConsumer::none().renewed(Some(counts(0, 0)), Some(0)).is_sole(), "the broker may not have counted");
     assert!(!OwnConsumer::none().renewed(None, Some(0)).is_sole());
     assert!(OwnConsumer::none().renewed(Some(counts(0, 2)), Some(2)).is_sole(), "both were cancelled here");

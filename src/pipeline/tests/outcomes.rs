@@ -236,7 +236,11 @@ async fn reply_is_published_beside_the_event() {
     let body = br#"{"commandId": "d", "text": "t", "channelType": "MOBILE", "deviceAddress": "a"}"#;
     daemon.deliver_raw(body.to_vec(), |delivery| delivery.properties.reply_to = Some(String::new()));
     daemon.advance(SOON).await;
-    assert_eq!((daemon.fakes.replies().len(), daemon.fakes.events().len()), (1, 2), "an empty queue name is none");
+    assert_eq!(
+        (daemon.fakes.replies().len(), daemon.fakes.events().len()),
+        (1, 2),
+        "an empty reply_to causes no reply"
+    );
     assert_eq!(daemon.fakes.acked(), [1, 2]);
 }
 

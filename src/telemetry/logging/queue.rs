@@ -1,4 +1,4 @@
-//! The queue of log lines. A thread of its own writes them: a pipe that nobody reads blocks that thread only.
+//! The queue of log lines. A thread of its own writes them, so a full pipe without a reader blocks only that thread.
 
 use std::{
     io::{self, ErrorKind, Write},

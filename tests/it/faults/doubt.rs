@@ -5,12 +5,10 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use axum::http::{HeaderValue, StatusCode};
 use edna_courier::sandbox::{Action, Rule, ScriptedResponse};
-use lapin::{BasicProperties, types::AMQPValue};
 
 use super::{assert_outcomes, builder, collect_outcomes, slow_api, wait_gate_closed, wait_recovered};
 use crate::support::{
     TIMEOUT,
-    client::PublishResult,
     collector::{Duplicates, ExpectedOutcome},
     daemon::{Daemon, DaemonBuilder},
     eventually::eventually,
@@ -73,11 +71,7 @@ async fn full_dead_letter_queue_causes_no_doubt() {
     let scenario = Scenario::new("no-doubt-dead").await;
     let (client, dead) = (scenario.fixture.queues.client(), scenario.fixture.queues.name("dead"));
     client.delete_queue(&dead).await;
-    let full =
-        [("x-overflow", AMQPValue::LongString("reject-publish".into())), ("x-max-length", AMQPValue::LongInt(1))];
-    client.declare_queue(&dead, "rejected", full).await;
-    let fill = async || client.try_publish(&dead, "rejected", b"filler", BasicProperties::default()).await;
-    eventually!(TIMEOUT, fill().await, |published| *published == PublishResult::Nacked, "a full queue");
+    client.declare_full_queue(&dead, "rejected").await;
 
     scenario.send(400).await;
     let daemon = scenario.builder.start().await;

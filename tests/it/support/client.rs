@@ -14,7 +14,7 @@ use lapin::{
 };
 use tokio::{sync::Mutex, time::timeout};
 
-use super::message::Message;
+use super::{TIMEOUT, eventually::eventually, message::Message};
 
 /// The broker's answer to a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +216,15 @@ impl Client {
         queue.unwrap_or_else(|e| panic!("queue {name}: {e}"));
         bind(&channel, name, name, key).await;
         close(&channel).await;
+    }
+
+    /// Declares the queue `name`, bound to the exchange of that name, with a length limit, and fills it.
+    pub(crate) async fn declare_full_queue(&self, name: &str, key: &str) {
+        let limit =
+            [("x-overflow", AMQPValue::LongString("reject-publish".into())), ("x-max-length", AMQPValue::LongInt(1))];
+        self.declare_queue(name, key, limit).await;
+        let fill = async || self.try_publish(name, key, b"filler", BasicProperties::default()).await;
+        eventually!(TIMEOUT, fill().await, |published| *published == PublishResult::Nacked, "a full queue");
     }
 
     /// Deletes a queue and its messages.

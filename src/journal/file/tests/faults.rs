@@ -177,7 +177,7 @@ async fn published_survives_a_failed_batch() {
         let journal = fixture.open();
         journal.record_outcome(&key("a"), outcome("{}")).await.expect("available");
         fixture.disk.set(fault);
-        journal.record_published(&key("a")).await.expect("nobody waits for the disk");
+        journal.record_published(&key("a")).await.expect("does not wait for the disk");
         journal.start_attempt(&key("b")).await.expect_err("the disk fails");
         fixture.disk.set(DiskFault::None);
         fixture.wait_for_event("Available");

@@ -59,8 +59,9 @@ async fn emptied_redis_is_in_doubt_within_a_round() {
     owner.end_doubt().await;
     let before = owner.events().len();
     redis.cli(&["flushall"]);
-    let told = |owner: &TestOwner| owner.events().iter().skip(before).any(|event| event.contains(NEW_OR_EMPTIED));
-    wait_until("the doubt is reported", async || told(&owner)).await;
+    let has_reported =
+        |owner: &TestOwner| owner.events().iter().skip(before).any(|event| event.contains(NEW_OR_EMPTIED));
+    wait_until("the doubt is reported", async || has_reported(&owner)).await;
     assert!(!owner.journal.is_complete());
     assert_ne!(redis.cli(&["exists", &owner.journal.state.owner_key(owner.journal.state.owner.as_bytes())]), "0");
 }
