@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{fake_ports::status, test_daemon::TestDaemon};
+use super::{
+    fake_ports::{FakePorts, status},
+    test_daemon::TestDaemon,
+};
 use crate::{gate::GateReason, pipeline::Drained, ports::PublishError};
 
 const SOON: Duration = Duration::from_millis(100);
@@ -72,6 +75,15 @@ async fn drained_commands_are_not_in_doubt() {
     assert!(events.iter().all(is_certain), "{events:?}");
 }
 
+/// Starts another daemon, to which the broker delivers the command again.
+async fn expect_success_without_doubt(fakes: FakePorts) {
+    let successor = TestDaemon::start_on_fakes(fakes);
+    successor.fakes.redeliver();
+    successor.advance(SOON).await;
+    let event = successor.fakes.events().remove(0);
+    assert_eq!((&event["outcome"], &event["possibleDuplicate"]), (&json!("succeeded"), &json!(false)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn unposted_command_with_refused_copy_is_not_in_doubt() {
     let mut daemon = TestDaemon::start();
@@ -85,11 +97,7 @@ async fn unposted_command_with_refused_copy_is_not_in_doubt() {
     assert_eq!((fakes.acked(), fakes.delayed_tiers()), (vec![], vec![]));
     drop(hold);
     fakes.clear_failures();
-    let successor = TestDaemon::start_on_fakes(fakes);
-    successor.fakes.redeliver();
-    successor.advance(SOON).await;
-    let event = successor.fakes.events().remove(0);
-    assert_eq!((&event["outcome"], &event["possibleDuplicate"]), (&json!("succeeded"), &json!(false)));
+    expect_success_without_doubt(fakes).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,11 +115,7 @@ async fn drained_command_redelivered_in_process_is_not_in_doubt() {
     let fakes = daemon.fakes.clone();
     assert_eq!(daemon.drain().await, Drained::Complete);
     drop(hold);
-    let successor = TestDaemon::start_on_fakes(fakes);
-    successor.fakes.redeliver();
-    successor.advance(SOON).await;
-    let event = successor.fakes.events().remove(0);
-    assert_eq!((&event["outcome"], &event["possibleDuplicate"]), (&json!("succeeded"), &json!(false)));
+    expect_success_without_doubt(fakes).await;
 }
 
 #[tokio::test(start_paused = true)]
